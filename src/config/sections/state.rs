@@ -1,0 +1,499 @@
+//! Sections about what is kept or asked elsewhere: store, cache, tokens, sessions, idempotency, limits, management.
+
+use std::path::PathBuf;
+
+use serde::{Deserialize, Serialize};
+
+use super::gate::EnvironmentName;
+use crate::config::units::{Size, Span};
+
+/// `[store]`
+#[derive(Debug, Clone, PartialEq, Deserialize, Serialize)]
+#[serde(deny_unknown_fields, default)]
+pub struct Store {
+    /// Where keys and tenants are: `embedded:path`, `redis://…`, `redis+unix:///path`.
+    pub url: String,
+    /// ACL user; empty = the default user.
+    pub username: String,
+    /// File with the password.
+    pub password_file: PathBuf,
+    /// File with the pepper, newest first.
+    pub pepper_file: PathBuf,
+    /// What every Redis key begins with.
+    pub key_prefix: String,
+    /// Replicas that must acknowledge a change that takes rights away.
+    pub write_replicas: u32,
+    /// To reach the server.
+    pub connect_timeout: Span,
+    /// For each command.
+    pub command_timeout: Span,
+    /// TLS towards the store.
+    pub tls: StoreTls,
+}
+
+impl Default for Store {
+    fn default() -> Self {
+        Self {
+            url: "embedded:./sidegate-data".into(),
+            username: String::new(),
+            password_file: PathBuf::new(),
+            pepper_file: PathBuf::new(),
+            key_prefix: "sidegate:".into(),
+            write_replicas: 0,
+            connect_timeout: Span::secs(1),
+            command_timeout: Span(std::time::Duration::from_millis(250)),
+            tls: StoreTls::default(),
+        }
+    }
+}
+
+/// `[store.tls]`
+#[derive(Debug, Clone, Default, PartialEq, Deserialize, Serialize)]
+#[serde(deny_unknown_fields, default)]
+#[allow(missing_docs, reason = "the words say it")]
+pub struct StoreTls {
+    pub ca_file: PathBuf,
+    pub cert_file: PathBuf,
+    pub key_file: PathBuf,
+}
+
+/// `[cache]`
+#[derive(Debug, Clone, PartialEq, Deserialize, Serialize)]
+#[serde(deny_unknown_fields, default)]
+pub struct Cache {
+    /// Keys held.
+    pub max_entries: u64,
+    /// How long an entry is served without asking again.
+    pub ttl: Span,
+    /// The same for "no such key".
+    pub negative_ttl: Span,
+    /// How long entries are served while the store is unreachable.
+    pub stale_for: Span,
+    /// Encrypted warm start; empty = off.
+    pub snapshot_file: PathBuf,
+}
+
+impl Default for Cache {
+    fn default() -> Self {
+        Self {
+            max_entries: 100_000,
+            ttl: Span::secs(30),
+            negative_ttl: Span::secs(2),
+            stale_for: Span::secs(600),
+            snapshot_file: PathBuf::new(),
+        }
+    }
+}
+
+/// `[[issuers]]`
+#[derive(Debug, Clone, PartialEq, Deserialize, Serialize)]
+#[serde(deny_unknown_fields, default)]
+pub struct Issuer {
+    /// Name in routes and logs.
+    pub name: String,
+    /// Expected `iss`.
+    pub issuer: String,
+    /// Algorithms accepted.
+    pub algorithms: Vec<String>,
+    /// JWKS by URL.
+    pub jwks_url: String,
+    /// JWKS by file.
+    pub jwks_file: PathBuf,
+    /// PEM public key.
+    pub public_key_file: PathBuf,
+    /// Shared secret (HS*).
+    pub secret_file: PathBuf,
+    /// How often the URL is asked again.
+    pub jwks_refresh: Span,
+    /// Accepted `aud`.
+    pub audiences: Vec<String>,
+    /// Tolerance of clocks.
+    pub leeway: Span,
+    /// Greatest `now - iat`; 0 = not checked.
+    pub max_age: Span,
+    /// Claim names.
+    pub claims: Claims,
+    /// Literal tenant instead of a claim.
+    pub tenant: String,
+    /// Where no claim says it.
+    pub environment: EnvironmentName,
+    /// A tenant without a record.
+    pub unknown_tenant: UnknownTenant,
+    /// `false` drops an entry of this name from a lower layer.
+    pub enabled: bool,
+}
+
+impl Default for Issuer {
+    fn default() -> Self {
+        Self {
+            name: String::new(),
+            issuer: String::new(),
+            algorithms: Vec::new(),
+            jwks_url: String::new(),
+            jwks_file: PathBuf::new(),
+            public_key_file: PathBuf::new(),
+            secret_file: PathBuf::new(),
+            jwks_refresh: Span::secs(300),
+            audiences: Vec::new(),
+            leeway: Span::secs(30),
+            max_age: Span::secs(0),
+            claims: Claims::default(),
+            tenant: String::new(),
+            environment: EnvironmentName::Live,
+            unknown_tenant: UnknownTenant::Reject,
+            enabled: true,
+        }
+    }
+}
+
+/// `issuers.claims`
+#[derive(Debug, Clone, PartialEq, Deserialize, Serialize)]
+#[serde(deny_unknown_fields, default)]
+#[allow(missing_docs, reason = "the words say it")]
+pub struct Claims {
+    pub subject: String,
+    pub tenant: String,
+    pub scopes: String,
+    pub environment: String,
+}
+
+impl Default for Claims {
+    fn default() -> Self {
+        Self { subject: "sub".into(), tenant: "org_id".into(), scopes: "scope".into(), environment: String::new() }
+    }
+}
+
+/// `issuers.unknown_tenant`
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Deserialize, Serialize)]
+#[serde(rename_all = "lowercase")]
+#[allow(missing_docs, reason = "the words say it")]
+pub enum UnknownTenant {
+    Reject,
+    Allow,
+}
+
+/// `[introspection]`
+#[derive(Debug, Clone, PartialEq, Deserialize, Serialize)]
+#[serde(deny_unknown_fields, default)]
+pub struct Introspection {
+    /// RFC 7662 endpoint; empty = off.
+    pub url: String,
+    /// Our client id there.
+    pub client_id: String,
+    /// Our client secret there.
+    pub client_secret_file: PathBuf,
+    /// Longest time an answer is kept.
+    pub cache_ttl: Span,
+}
+
+impl Default for Introspection {
+    fn default() -> Self {
+        Self { url: String::new(), client_id: String::new(), client_secret_file: PathBuf::new(), cache_ttl: Span::secs(30) }
+    }
+}
+
+/// `[oauth_metadata]`
+#[derive(Debug, Clone, Default, PartialEq, Deserialize, Serialize)]
+#[serde(deny_unknown_fields, default)]
+pub struct OauthMetadata {
+    /// Absolute URL of the resource; empty = no document (RFC 9728).
+    pub resource: String,
+    /// Its authorization servers.
+    pub authorization_servers: Vec<String>,
+}
+
+/// `[sessions]`
+#[derive(Debug, Clone, PartialEq, Deserialize, Serialize)]
+#[serde(deny_unknown_fields, default)]
+pub struct Sessions {
+    /// Ed25519 PEM or HS256 secret; the first signs, all verify; empty = off.
+    pub signing_key_files: Vec<PathBuf>,
+    /// `iss` of issued tokens.
+    pub issuer: String,
+    /// Life of an access token.
+    pub access_ttl: Span,
+    /// Life of a refresh token.
+    pub refresh_ttl: Span,
+    /// How long a used refresh token gets the same answer.
+    pub refresh_grace: Span,
+    /// Path of the refresh endpoint; empty = off.
+    pub refresh_path: String,
+    /// What the refresh endpoint asks of its caller.
+    pub refresh_auth: RefreshAuth,
+    /// Template of its answer.
+    pub refresh_body: String,
+    /// OAuth 2.0 token endpoint; empty = off.
+    pub token_path: String,
+}
+
+impl Default for Sessions {
+    fn default() -> Self {
+        Self {
+            signing_key_files: Vec::new(),
+            issuer: "sidegate".into(),
+            access_ttl: Span::secs(3600),
+            refresh_ttl: Span::secs(7 * 86_400),
+            refresh_grace: Span::secs(10),
+            refresh_path: String::new(),
+            refresh_auth: RefreshAuth::ApiKey,
+            refresh_body:
+                r#"{"access_token":"{access_token}","token_type":"Bearer","expires_in":{expires_in},"refresh_token":"{refresh_token}"}"#
+                    .into(),
+            token_path: String::new(),
+        }
+    }
+}
+
+/// `sessions.refresh_auth`
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Deserialize, Serialize)]
+#[serde(rename_all = "snake_case")]
+#[allow(missing_docs, reason = "the words say it")]
+pub enum RefreshAuth {
+    ApiKey,
+    None,
+}
+
+/// `[idempotency]`
+#[derive(Debug, Clone, PartialEq, Deserialize, Serialize)]
+#[serde(deny_unknown_fields, default)]
+pub struct Idempotency {
+    /// Off, optional or required.
+    pub mode: IdempotencyMode,
+    /// Methods it applies to.
+    pub methods: Vec<String>,
+    /// Header that carries the key.
+    pub header: String,
+    /// Life of a stored answer, from the claim.
+    pub ttl: Span,
+    /// Largest body and answer.
+    pub max_body: Size,
+    /// Lease of a running request.
+    pub lock_timeout: Span,
+    /// Bytes stored per tenant.
+    pub max_stored_per_tenant: Size,
+    /// Another Redis than the key table's.
+    pub store_url: String,
+}
+
+impl Default for Idempotency {
+    fn default() -> Self {
+        Self {
+            mode: IdempotencyMode::Off,
+            methods: vec!["POST".into()],
+            header: "Idempotency-Key".into(),
+            ttl: Span::secs(72 * 3600),
+            max_body: Size(1 << 20),
+            lock_timeout: Span::secs(60),
+            max_stored_per_tenant: Size(64 << 20),
+            store_url: String::new(),
+        }
+    }
+}
+
+/// `idempotency.mode`
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Deserialize, Serialize)]
+#[serde(rename_all = "lowercase")]
+#[allow(missing_docs, reason = "the words say it")]
+pub enum IdempotencyMode {
+    Off,
+    Optional,
+    Required,
+}
+
+/// `[rate_limits.NAME]`
+#[derive(Debug, Clone, PartialEq, Deserialize, Serialize)]
+#[serde(deny_unknown_fields)]
+pub struct RateLimit {
+    /// What is counted apart.
+    pub by: Vec<LimitBy>,
+    /// Requests admitted.
+    pub requests: u64,
+    /// In this time.
+    pub per: Span,
+    /// Requests admitted at once; unset = `requests`.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub burst: Option<u64>,
+    /// Where it is counted.
+    #[serde(default)]
+    pub counted: Counted,
+    /// What happens without the store.
+    #[serde(default)]
+    pub on_unavailable: OnUnavailable,
+    /// Applies to every authenticated route that names no other.
+    #[serde(default)]
+    pub default: bool,
+}
+
+/// `rate_limits.by`, `quotas.by`
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Deserialize, Serialize)]
+#[serde(rename_all = "lowercase")]
+#[allow(missing_docs, reason = "the words say it")]
+pub enum LimitBy {
+    Key,
+    Tenant,
+    Subject,
+    Ip,
+    Route,
+}
+
+/// `rate_limits.counted`
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Deserialize, Serialize)]
+#[serde(rename_all = "lowercase")]
+#[allow(missing_docs, reason = "the words say it")]
+pub enum Counted {
+    #[default]
+    Local,
+    Fleet,
+}
+
+/// `rate_limits.on_unavailable`
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Deserialize, Serialize)]
+#[serde(rename_all = "lowercase")]
+#[allow(missing_docs, reason = "the words say it")]
+pub enum OnUnavailable {
+    #[default]
+    Local,
+    Deny,
+}
+
+/// `[quotas.NAME]`
+#[derive(Debug, Clone, PartialEq, Deserialize, Serialize)]
+#[serde(deny_unknown_fields)]
+pub struct Quota {
+    /// What is counted apart.
+    pub by: Vec<LimitBy>,
+    /// Environments it applies to; unset = all.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub environments: Option<Vec<EnvironmentName>>,
+    /// Requests admitted.
+    pub requests: u64,
+    /// In each calendar day or month, UTC.
+    pub per: QuotaPeriod,
+}
+
+/// `quotas.per`
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Deserialize, Serialize)]
+#[serde(rename_all = "lowercase")]
+#[allow(missing_docs, reason = "the words say it")]
+pub enum QuotaPeriod {
+    Day,
+    Month,
+}
+
+/// `[admin]`
+#[derive(Debug, Clone, PartialEq, Deserialize, Serialize)]
+#[serde(deny_unknown_fields, default)]
+pub struct Admin {
+    /// Address of the management API; empty = off.
+    pub listen: String,
+    /// Whether the dashboard is served.
+    pub dashboard: bool,
+    /// Values of Host that are answered.
+    pub allowed_hosts: Vec<String>,
+    /// TLS; required on other addresses than loopback.
+    pub tls: AdminTls,
+    /// `[[admin.tokens]]`
+    pub tokens: Vec<AdminToken>,
+}
+
+impl Default for Admin {
+    fn default() -> Self {
+        Self {
+            listen: String::new(),
+            dashboard: true,
+            allowed_hosts: vec!["localhost".into(), "127.0.0.1".into(), "[::1]".into()],
+            tls: AdminTls::default(),
+            tokens: Vec::new(),
+        }
+    }
+}
+
+/// `[admin.tls]`
+#[derive(Debug, Clone, Default, PartialEq, Deserialize, Serialize)]
+#[serde(deny_unknown_fields, default)]
+#[allow(missing_docs, reason = "the words say it")]
+pub struct AdminTls {
+    pub cert_file: PathBuf,
+    pub key_file: PathBuf,
+}
+
+/// `[[admin.tokens]]`
+#[derive(Debug, Clone, PartialEq, Deserialize, Serialize)]
+#[serde(deny_unknown_fields)]
+pub struct AdminToken {
+    /// The actor in the audit.
+    pub name: String,
+    /// File with the token.
+    pub file: PathBuf,
+    /// Permissions.
+    pub allow: Vec<String>,
+}
+
+/// `[self_service]`
+#[derive(Debug, Clone, PartialEq, Deserialize, Serialize)]
+#[serde(deny_unknown_fields, default)]
+pub struct SelfService {
+    /// Path on the public listener; empty = off.
+    pub path: String,
+    /// What customers may do.
+    pub actions: Vec<SelfServiceAction>,
+    /// Which keys a caller sees.
+    pub list: SelfServiceList,
+    /// Scope that the calling key must hold; empty = none.
+    pub required_scope: String,
+    /// Fields of a list entry.
+    pub list_fields: Vec<String>,
+    /// Template of the list.
+    pub list_body: String,
+    /// Template of the answer to DELETE.
+    pub revoke_body: String,
+}
+
+impl Default for SelfService {
+    fn default() -> Self {
+        let fields = ["id", "name", "prefix", "last4", "kind", "environment", "scopes", "status", "created_at", "expires_at", "last_used"];
+        Self {
+            path: String::new(),
+            actions: vec![SelfServiceAction::List, SelfServiceAction::Create, SelfServiceAction::Rotate, SelfServiceAction::Revoke],
+            list: SelfServiceList::Environment,
+            required_scope: String::new(),
+            list_fields: fields.iter().map(|field| (*field).to_owned()).collect(),
+            list_body: r#"{"data":{keys}}"#.into(),
+            revoke_body: r#"{"id":"{id}","revoked":true}"#.into(),
+        }
+    }
+}
+
+/// `self_service.actions`
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Deserialize, Serialize)]
+#[serde(rename_all = "lowercase")]
+#[allow(missing_docs, reason = "the words say it")]
+pub enum SelfServiceAction {
+    List,
+    Create,
+    Rotate,
+    Revoke,
+}
+
+/// `self_service.list`
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Deserialize, Serialize)]
+#[serde(rename_all = "lowercase")]
+#[allow(missing_docs, reason = "the words say it")]
+pub enum SelfServiceList {
+    Environment,
+    Tenant,
+}
+
+/// `[audit]`
+#[derive(Debug, Clone, PartialEq, Deserialize, Serialize)]
+#[serde(deny_unknown_fields, default)]
+pub struct Audit {
+    /// How long events are kept.
+    pub retention: Span,
+}
+
+impl Default for Audit {
+    fn default() -> Self {
+        Self { retention: Span::secs(400 * 86_400) }
+    }
+}

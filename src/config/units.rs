@@ -1,0 +1,164 @@
+//! Durations, sizes and rates as people write them in proxy.toml: "90s", "64KiB", "1KiB/s".
+//! Text in, text out: what `config show` prints parses back to the same value.
+
+use std::fmt;
+use std::str::FromStr;
+use std::time::Duration;
+
+use serde::{Deserialize, Deserializer, Serialize, Serializer};
+
+/// A length of time: a whole number and one of `ms s m h d`. `"0s"` often means "none"; the key says so.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+pub struct Span(pub Duration);
+
+/// A number of bytes: a whole number and one of `B KiB MiB GiB`, or `"0"`.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+pub struct Size(pub u64);
+
+/// Bytes per second: a size and `/s`, or `"0"` for none.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Rate(pub u64);
+
+const SPAN_UNITS: [(&str, u64); 5] = [("d", 86_400_000), ("h", 3_600_000), ("m", 60_000), ("s", 1_000), ("ms", 1)];
+const SIZE_UNITS: [(&str, u64); 4] = [("GiB", 1 << 30), ("MiB", 1 << 20), ("KiB", 1 << 10), ("B", 1)];
+
+impl Span {
+    /// Whole seconds.
+    #[must_use]
+    pub const fn secs(n: u64) -> Self {
+        Self(Duration::from_secs(n))
+    }
+
+    /// Milliseconds, saturating.
+    #[must_use]
+    pub fn as_millis(self) -> i64 {
+        i64::try_from(self.0.as_millis()).unwrap_or(i64::MAX)
+    }
+
+    /// The duration, or `None` where zero stands for "no limit".
+    #[must_use]
+    pub fn nonzero(self) -> Option<Duration> {
+        (!self.0.is_zero()).then_some(self.0)
+    }
+}
+
+fn split_number(text: &str) -> Option<(u64, &str)> {
+    let digits = text.bytes().take_while(u8::is_ascii_digit).count();
+    let (number, unit) = text.split_at_checked(digits)?;
+    Some((number.parse().ok()?, unit))
+}
+
+fn scaled(text: &str, units: &[(&str, u64)]) -> Option<u64> {
+    let (number, unit) = split_number(text)?;
+    let (_, factor) = units.iter().find(|(name, _)| *name == unit)?;
+    number.checked_mul(*factor)
+}
+
+fn write_scaled(f: &mut fmt::Formatter<'_>, value: u64, units: &[(&str, u64)], zero: &str) -> fmt::Result {
+    if value == 0 {
+        return f.write_str(zero);
+    }
+    for (name, factor) in units {
+        if value.is_multiple_of(*factor) {
+            return write!(f, "{}{name}", value / factor);
+        }
+    }
+    Ok(())
+}
+
+impl FromStr for Span {
+    type Err = String;
+    fn from_str(text: &str) -> Result<Self, String> {
+        scaled(text, &SPAN_UNITS)
+            .map(|ms| Self(Duration::from_millis(ms)))
+            .ok_or_else(|| format!("`{text}` is not a duration: a whole number and ms, s, m, h or d, such as \"90s\" or \"15m\""))
+    }
+}
+
+impl FromStr for Size {
+    type Err = String;
+    fn from_str(text: &str) -> Result<Self, String> {
+        if text == "0" {
+            return Ok(Self(0));
+        }
+        scaled(text, &SIZE_UNITS)
+            .map(Self)
+            .ok_or_else(|| format!("`{text}` is not a size: a whole number and B, KiB, MiB or GiB, such as \"64KiB\""))
+    }
+}
+
+impl FromStr for Rate {
+    type Err = String;
+    fn from_str(text: &str) -> Result<Self, String> {
+        if text == "0" {
+            return Ok(Self(0));
+        }
+        text.strip_suffix("/s")
+            .and_then(|size| size.parse::<Size>().ok())
+            .map(|size| Self(size.0))
+            .ok_or_else(|| format!("`{text}` is not a rate: a size per second, such as \"1KiB/s\", or \"0\""))
+    }
+}
+
+impl fmt::Display for Span {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write_scaled(f, u64::try_from(self.0.as_millis()).unwrap_or(u64::MAX), &SPAN_UNITS, "0s")
+    }
+}
+
+impl fmt::Display for Size {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write_scaled(f, self.0, &SIZE_UNITS, "0")
+    }
+}
+
+impl fmt::Display for Rate {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write_scaled(f, self.0, &SIZE_UNITS, "0")?;
+        if self.0 == 0 { Ok(()) } else { f.write_str("/s") }
+    }
+}
+
+macro_rules! as_text {
+    ($($unit:ty),+) => {$(
+        impl<'de> Deserialize<'de> for $unit {
+            fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+                String::deserialize(deserializer)?.parse().map_err(serde::de::Error::custom)
+            }
+        }
+        impl Serialize for $unit {
+            fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+                serializer.collect_str(self)
+            }
+        }
+    )+};
+}
+as_text!(Span, Size, Rate);
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_is_printed_parses_back() {
+        for text in ["0s", "250ms", "90s", "15m", "72h", "7d", "400d"] {
+            let span: Span = text.parse().unwrap();
+            assert_eq!(span.to_string().parse::<Span>().unwrap(), span, "{text}");
+        }
+        for text in ["0", "64KiB", "1MiB", "1000B"] {
+            assert_eq!(text.parse::<Size>().unwrap().to_string(), text);
+        }
+        assert_eq!("1KiB/s".parse::<Rate>().unwrap().to_string(), "1KiB/s");
+    }
+
+    #[test]
+    fn what_is_ambiguous_is_refused() {
+        for text in ["", "s", "90", "1.5h", "-1s", "1 s", "1w", "99999999999999999999s", "18446744073709551615d"] {
+            assert!(text.parse::<Span>().is_err(), "{text}");
+        }
+        for text in ["", "1", "1KB", "KiB", "1kib"] {
+            assert!(text.parse::<Size>().is_err(), "{text}");
+        }
+        assert!("1KiB".parse::<Rate>().is_err());
+    }
+}

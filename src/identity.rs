@@ -1,0 +1,72 @@
+//! What authentication yields: who is calling, with everything that later steps need already compiled,
+//! so that a cached request parses nothing again. Made of a key's and its tenant's record ([`compile`]).
+
+pub mod template;
+
+use http::{HeaderName, HeaderValue};
+
+use crate::config::sections::{CredentialType, EnvironmentName};
+use crate::key::record::KeyRecord;
+use crate::net::IpSet;
+use crate::policy::endpoint::Endpoints;
+use crate::policy::referrer::Referrers;
+use crate::policy::scope::Grants;
+use crate::tenant::TenantRecord;
+use template::IdentityHeaders;
+
+/// Who is calling.
+#[derive(Debug)]
+pub struct Identity {
+    /// What was presented.
+    pub credential: CredentialType,
+    /// On whose behalf.
+    pub tenant_id: Box<str>,
+    /// With which key.
+    pub key_id: Box<str>,
+    /// Name of the key's kind.
+    pub kind: Box<str>,
+    /// Environment, as the record says.
+    pub environment: EnvironmentName,
+    /// Effective scopes.
+    pub grants: Grants,
+    /// The tenant's networks; `None` = any.
+    pub tenant_allowlist: Option<IpSet>,
+    /// The key's networks; `None` = any.
+    pub key_allowlist: Option<IpSet>,
+    /// The key's origins; `None` = any.
+    pub referrers: Option<Referrers>,
+    /// The key's endpoints; `None` = any.
+    pub endpoints: Option<Endpoints>,
+    /// What the upstream is told, ready to send.
+    pub headers: Box<[(HeaderName, HeaderValue)]>,
+}
+
+impl Identity {
+    /// Compiles the records.
+    ///
+    /// # Errors
+    /// What in the records cannot be used; such a key is refused (`identity_invalid`), nobody else is.
+    pub fn compile(key: &KeyRecord, tenant: &TenantRecord, headers: &IdentityHeaders) -> Result<Self, String> {
+        let own = Grants::parse(&key.scopes).map_err(|why| format!("scopes: {why}"))?;
+        let grants = match &tenant.scopes {
+            None => own,
+            Some(ceiling) => own.intersect(&Grants::parse(ceiling).map_err(|why| format!("tenant scopes: {why}"))?),
+        };
+        let allowlist = |list: &Option<Vec<String>>, whose: &str| {
+            list.as_ref().map(|list| IpSet::parse(list)).transpose().map_err(|why| format!("{whose}: {why}"))
+        };
+        Ok(Self {
+            credential: CredentialType::ApiKey,
+            tenant_id: tenant.id.as_str().into(),
+            key_id: key.id.as_str().into(),
+            kind: key.kind.as_str().into(),
+            environment: key.environment,
+            tenant_allowlist: allowlist(&tenant.ip_allowlist, "tenant ip_allowlist")?,
+            key_allowlist: allowlist(&key.ip_allowlist, "ip_allowlist")?,
+            referrers: key.referrers.as_ref().map(|list| Referrers::parse(list)).transpose().map_err(|why| format!("referrers: {why}"))?,
+            endpoints: key.endpoints.as_ref().map(|list| Endpoints::parse(list)).transpose().map_err(|why| format!("endpoints: {why}"))?,
+            headers: headers.for_key(key, tenant, &grants)?,
+            grants,
+        })
+    }
+}

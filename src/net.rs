@@ -1,0 +1,249 @@
+//! Addresses: networks and sets of them ([`IpSet`]), and whose address a request has ([`client`]).
+//! An IPv4 address inside IPv6 (`::ffff:192.0.2.1`) is that IPv4 address, everywhere; nothing of one family ever matches the other.
+
+pub mod client;
+
+use std::fmt;
+use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
+use std::str::FromStr;
+
+/// A network or one address: `192.0.2.0/24`, `2001:db8::/32`, `192.0.2.7`.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Network {
+    first: IpAddr,
+    last: IpAddr,
+}
+
+/// A set of addresses, made of networks.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct IpSet {
+    v4: Box<[(u32, u32)]>,
+    v6: Box<[(u128, u128)]>,
+}
+
+impl FromStr for Network {
+    type Err = String;
+
+    /// Strict (std's address grammar, so no leading zeros, octal, hex, short forms or zones): what another parser
+    /// might read as another network is refused, host bits too.
+    fn from_str(text: &str) -> Result<Self, String> {
+        let (address, prefix) = match text.split_once('/') {
+            Some((address, prefix)) => (address, Some(prefix)),
+            None => (text, None),
+        };
+        let parsed: IpAddr =
+            address.parse().map_err(|_| format!("`{text}` is not an IP address or CIDR, such as 192.0.2.0/24 or 2001:db8::/32"))?;
+        let width: u8 = if parsed.is_ipv4() { 32 } else { 128 };
+        let mut bits = match prefix {
+            None => width,
+            Some(digits) => digits
+                .parse()
+                .ok()
+                .filter(|bits| *bits <= width && !digits.starts_with('+') && (digits == "0" || !digits.starts_with('0')))
+                .ok_or_else(|| format!("`{text}`: the prefix length must be 0 to {width}"))?,
+        };
+        let canonical = parsed.to_canonical();
+        if parsed.is_ipv6() && canonical.is_ipv4() {
+            bits = bits
+                .checked_sub(96)
+                .ok_or_else(|| format!("`{text}` covers more than the IPv4-mapped addresses; write the IPv4 network"))?;
+        }
+        let network = match canonical {
+            IpAddr::V4(ip) => {
+                let host = u32::MAX.checked_shr(u32::from(bits)).unwrap_or(0);
+                let first = u32::from(ip) & !host;
+                (IpAddr::V4(first.into()), IpAddr::V4((first | host).into()))
+            }
+            IpAddr::V6(ip) => {
+                let host = u128::MAX.checked_shr(u32::from(bits)).unwrap_or(0);
+                let first = u128::from(ip) & !host;
+                (IpAddr::V6(first.into()), IpAddr::V6((first | host).into()))
+            }
+        };
+        if network.0 != canonical {
+            return Err(format!("`{text}` has host bits set; did you mean {}/{bits}?", network.0));
+        }
+        Ok(Self { first: network.0, last: network.1 })
+    }
+}
+
+impl IpSet {
+    /// The union of the networks.
+    #[must_use]
+    pub fn new(networks: impl IntoIterator<Item = Network>) -> Self {
+        let (mut v4, mut v6) = (Vec::new(), Vec::new());
+        for network in networks {
+            match (network.first, network.last) {
+                (IpAddr::V4(first), IpAddr::V4(last)) => v4.push((u32::from(first), u32::from(last))),
+                (IpAddr::V6(first), IpAddr::V6(last)) => v6.push((u128::from(first), u128::from(last))),
+                (IpAddr::V4(_), IpAddr::V6(_)) | (IpAddr::V6(_), IpAddr::V4(_)) => {}
+            }
+        }
+        Self { v4: merged(v4), v6: merged(v6) }
+    }
+
+    /// Parses a list; the first entry that is no network is the error.
+    ///
+    /// # Errors
+    /// The parser's words on that entry.
+    pub fn parse<S: AsRef<str>>(list: &[S]) -> Result<Self, String> {
+        Ok(Self::new(list.iter().map(|entry| entry.as_ref().parse()).collect::<Result<Vec<Network>, _>>()?))
+    }
+
+    /// Whether the address is in it.
+    #[must_use]
+    pub fn contains(&self, ip: IpAddr) -> bool {
+        match ip.to_canonical() {
+            IpAddr::V4(ip) => within(&self.v4, u32::from(ip)),
+            IpAddr::V6(ip) => within(&self.v6, u128::from(ip)),
+        }
+    }
+
+    /// Whether nothing is in it.
+    #[must_use]
+    pub fn is_empty(&self) -> bool {
+        self.v4.is_empty() && self.v6.is_empty()
+    }
+}
+
+fn merged<T: Ord + Copy>(mut ranges: Vec<(T, T)>) -> Box<[(T, T)]> {
+    ranges.sort_unstable();
+    let mut out: Vec<(T, T)> = Vec::with_capacity(ranges.len());
+    for (first, last) in ranges {
+        match out.last_mut() {
+            Some(before) if first <= before.1 => before.1 = before.1.max(last),
+            _ => out.push((first, last)),
+        }
+    }
+    out.into()
+}
+
+fn within<T: Ord + Copy>(ranges: &[(T, T)], value: T) -> bool {
+    let behind = ranges.partition_point(|(first, _)| *first <= value);
+    behind.checked_sub(1).and_then(|index| ranges.get(index)).is_some_and(|(_, last)| value <= *last)
+}
+
+/// Who is at the other end of the connection.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Peer {
+    /// An address, canonical.
+    Ip(IpAddr),
+    /// A Unix socket: a process of this machine, without an address.
+    Unix,
+}
+
+impl From<IpAddr> for Peer {
+    fn from(ip: IpAddr) -> Self {
+        Self::Ip(ip.to_canonical())
+    }
+}
+
+impl fmt::Display for Peer {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Ip(ip) => ip.fmt(f),
+            Self::Unix => f.write_str("unix"),
+        }
+    }
+}
+
+/// Whether the address can only be of this machine or its private networks (RFC 1918, RFC 4193, loopback, link-local):
+/// where an undeclared ingress would stand.
+#[must_use]
+pub fn is_private(ip: IpAddr) -> bool {
+    match ip.to_canonical() {
+        IpAddr::V4(ip) => ip.is_private() || ip.is_loopback() || ip.is_link_local() || is_shared(ip),
+        IpAddr::V6(ip) => ip.is_loopback() || ip.is_unique_local() || ip.is_unicast_link_local(),
+    }
+}
+
+/// RFC 6598: carrier-grade NAT, which cloud providers use for pods.
+fn is_shared(ip: Ipv4Addr) -> bool {
+    matches!(ip.octets(), [100, second, ..] if second & 0b1100_0000 == 64)
+}
+
+/// What throttles count as one client: the IPv4 address, the IPv6 /64.
+#[must_use]
+pub fn throttle_unit(ip: IpAddr) -> IpAddr {
+    match ip.to_canonical() {
+        IpAddr::V6(ip) => IpAddr::V6(Ipv6Addr::from(u128::from(ip) & !u128::from(u64::MAX))),
+        v4 @ IpAddr::V4(_) => v4,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use proptest::prelude::*;
+
+    use super::*;
+
+    fn set(list: &[&str]) -> IpSet {
+        IpSet::parse(list).unwrap()
+    }
+
+    #[test]
+    fn ambiguous_notations_are_refused() {
+        for text in [
+            "",
+            "10.0.0.1/8",
+            "10.0.0.0/33",
+            "10.0.0.0/08",
+            "10.0.0.0/+8",
+            "10.0.0.0/",
+            "010.0.0.1",
+            "0x0a.0.0.1",
+            "10.1",
+            "1.2.3.4.5",
+            "10.0.0.0/8/8",
+            "fe80::1%eth0",
+            "2001:db8::1/32",
+            "2001:db8::/129",
+            "::ffff:10.0.0.0/8",
+            "::ffff:0:0/95",
+            "example.com",
+            " 10.0.0.1",
+            "10.0.0.1 ",
+            "[::1]",
+        ] {
+            assert!(text.parse::<Network>().is_err(), "{text}");
+        }
+    }
+
+    #[test]
+    fn mapped_addresses_are_ipv4_and_families_stay_apart() {
+        assert!(set(&["192.0.2.0/24"]).contains("::ffff:192.0.2.9".parse().unwrap()));
+        assert!(set(&["::ffff:192.0.2.0/120"]).contains("192.0.2.9".parse().unwrap()));
+        assert!(!set(&["0.0.0.0/0"]).contains("2001:db8::1".parse().unwrap()));
+        assert!(!set(&["::/0"]).contains("192.0.2.1".parse().unwrap()));
+        assert!(set(&["::/0"]).contains("2001:db8::1".parse().unwrap()));
+        assert!(!set(&[]).contains("192.0.2.1".parse().unwrap()));
+    }
+
+    proptest! {
+        #[test]
+        fn a_set_contains_what_one_of_its_networks_contains(
+            nets in proptest::collection::vec((any::<u32>(), 0_u8..=32), 0..8), ip in any::<u32>()
+        ) {
+            let masked: Vec<(u32, u8)> = nets.iter().map(|(n, b)| (n & !u32::MAX.checked_shr(u32::from(*b)).unwrap_or(0), *b)).collect();
+            let texts: Vec<String> = masked.iter().map(|(n, b)| format!("{}/{b}", Ipv4Addr::from(*n))).collect();
+            let expected = masked.iter().any(|(n, b)| ip & !u32::MAX.checked_shr(u32::from(*b)).unwrap_or(0) == *n);
+            prop_assert_eq!(IpSet::parse(&texts).unwrap().contains(Ipv4Addr::from(ip).into()), expected);
+        }
+
+        #[test]
+        fn an_added_entry_never_refuses_more(nets in proptest::collection::vec((any::<u32>(), 8_u8..=32), 1..6), ip in any::<u32>()) {
+            let texts: Vec<String> = nets.iter()
+                .map(|(n, b)| format!("{}/{b}", Ipv4Addr::from(n & !u32::MAX.checked_shr(u32::from(*b)).unwrap_or(0)))).collect();
+            let fewer = IpSet::parse(&texts[1..]).unwrap();
+            let all = IpSet::parse(&texts).unwrap();
+            let ip = IpAddr::from(Ipv4Addr::from(ip));
+            prop_assert!(!fewer.contains(ip) || all.contains(ip));
+        }
+    }
+
+    #[test]
+    fn the_throttle_counts_ipv6_by_64() {
+        assert_eq!(throttle_unit("2001:db8::1:2:3:4".parse().unwrap()), "2001:db8::".parse::<IpAddr>().unwrap());
+        assert_eq!(throttle_unit("::ffff:192.0.2.1".parse().unwrap()), "192.0.2.1".parse::<IpAddr>().unwrap());
+    }
+}

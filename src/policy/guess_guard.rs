@@ -1,0 +1,1 @@
+//! Guess guard: bounds look-ups of uncached credentials per client address.

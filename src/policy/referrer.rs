@@ -1,0 +1,149 @@
+//! Origins a key may be used from: `https://shop.example`, `https://*.shop.example`, optional port.
+
+/// Allowed origins.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Referrers(Box<[Pattern]>);
+
+#[derive(Debug, Clone, PartialEq, Eq)]
+struct Pattern {
+    scheme: Box<str>,
+    host: Box<str>,
+    /// Whether `host` is what follows `*.`.
+    below: bool,
+    port: Option<u16>,
+}
+
+/// An origin as a page's request names it (RFC 6454): scheme, host, port.
+#[derive(Debug, Clone, PartialEq, Eq)]
+struct Origin<'a> {
+    scheme: &'a str,
+    host: &'a str,
+    port: Option<u16>,
+}
+
+impl Referrers {
+    /// From the words of a record.
+    ///
+    /// # Errors
+    /// The first entry that is no origin pattern.
+    pub fn parse<S: AsRef<str>>(list: &[S]) -> Result<Self, String> {
+        list.iter().map(|entry| Pattern::parse(entry.as_ref())).collect::<Result<_, _>>().map(Self)
+    }
+
+    /// Whether a page at this Origin (or Referer, whose path does not count) may use the key.
+    #[must_use]
+    pub fn allow(&self, origin: &str) -> bool {
+        Origin::parse(origin).is_some_and(|origin| self.0.iter().any(|pattern| pattern.matches(&origin)))
+    }
+}
+
+impl Pattern {
+    fn parse(text: &str) -> Result<Self, String> {
+        let wrong = || format!("`{text}` is not an origin, such as https://shop.example, https://*.shop.example or http://localhost:3000");
+        let origin = Origin::parse(text).ok_or_else(wrong)?;
+        // A pattern is an origin and nothing behind it: a path would promise a restriction that browsers do not send.
+        let authority = text.split_once("://").map(|(_, rest)| rest).ok_or_else(wrong)?;
+        if authority.contains('/') {
+            return Err(format!("`{text}`: an origin has no path"));
+        }
+        let (below, host) = origin.host.strip_prefix("*.").map_or((false, origin.host), |host| (true, host));
+        if host.is_empty() || host.contains('*') || (below && !host.contains('.')) {
+            return Err(wrong());
+        }
+        Ok(Self { scheme: origin.scheme.to_ascii_lowercase().into(), host: host.to_ascii_lowercase().into(), below, port: origin.port })
+    }
+
+    fn matches(&self, origin: &Origin<'_>) -> bool {
+        let host_matches = if self.below {
+            // `*.shop.example` holds its subdomains, not shop.example itself.
+            origin.host.len().checked_sub(self.host.len() + 1).and_then(|split| origin.host.split_at_checked(split)).is_some_and(
+                |(front, tail)| !front.is_empty() && tail.strip_prefix('.').is_some_and(|tail| tail.eq_ignore_ascii_case(&self.host)),
+            )
+        } else {
+            self.host.eq_ignore_ascii_case(origin.host)
+        };
+        host_matches && self.scheme.eq_ignore_ascii_case(origin.scheme) && self.port == origin.port
+    }
+}
+
+impl<'a> Origin<'a> {
+    fn parse(text: &'a str) -> Option<Self> {
+        let (scheme, rest) = text.split_once("://")?;
+        let authority = rest.split(['/', '?', '#']).next()?;
+        if authority.is_empty()
+            || authority.contains('@')
+            || !authority.is_ascii()
+            || authority.contains(|c: char| c.is_ascii_whitespace() || c == '\\')
+        {
+            return None;
+        }
+        let default = match () {
+            () if scheme.eq_ignore_ascii_case("https") => 443,
+            () if scheme.eq_ignore_ascii_case("http") => 80,
+            () => return None,
+        };
+        // The last colon outside brackets begins the port.
+        let (host, port) = match authority.rsplit_once(':') {
+            Some((host, port)) if !port.contains(']') => (host, Some(port.parse().ok()?)),
+            _ => (authority, None),
+        };
+        let host = host.strip_suffix('.').unwrap_or(host);
+        (!host.is_empty()).then_some(Self { scheme, host, port: port.filter(|port| *port != default) })
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn origins_are_matched_whole() {
+        let allowed = Referrers::parse(&["https://shop.example", "https://*.shop.example", "http://localhost:3000"]).unwrap();
+        for yes in [
+            "https://shop.example",
+            "https://SHOP.example",
+            "https://shop.example:443",
+            "https://shop.example/cart?x=1",
+            "https://a.shop.example",
+            "https://a.b.shop.example",
+            "http://localhost:3000",
+            "https://shop.example./",
+        ] {
+            assert!(allowed.allow(yes), "{yes}");
+        }
+        for no in [
+            "http://shop.example",
+            "https://shop.example:8443",
+            "https://evilshop.example",
+            "https://shop.example.evil",
+            "https://.shop.example",
+            "null",
+            "",
+            "https://",
+            "https://shop.example@evil.example",
+            "http://localhost",
+            "https://evil.example/https://shop.example",
+            "ftp://shop.example",
+            "https://evil.example\\.shop.example",
+        ] {
+            assert!(!allowed.allow(no), "{no}");
+        }
+    }
+
+    #[test]
+    fn patterns_are_strict() {
+        for bad in [
+            "",
+            "shop.example",
+            "https://",
+            "https://shop.example/path",
+            "https://*",
+            "https://*.example*",
+            "https://a.*.example",
+            "https://*.com:x",
+            "*",
+        ] {
+            assert!(Referrers::parse(&[bad]).is_err(), "{bad}");
+        }
+    }
+}

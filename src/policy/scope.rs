@@ -1,0 +1,150 @@
+//! Scopes: what was granted, what a route demands. Grants may end in `*`, demands never.
+
+use std::fmt;
+
+use smallvec::SmallVec;
+
+/// Granted scopes.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct Grants(Box<[Grant]>);
+
+#[derive(Debug, Clone, PartialEq, Eq)]
+enum Grant {
+    Exact(Box<str>),
+    /// What stands before the `*`.
+    Prefix(Box<str>),
+}
+
+/// Longest scope.
+pub const SCOPE_MAX: usize = 256;
+
+/// Checks one scope word: 1–256 bytes of visible ASCII without `, ; " \` (as it is injected), `*` only at the end, no dot segments.
+///
+/// # Errors
+/// What is wrong with it.
+pub fn check_grant(scope: &str) -> Result<(), String> {
+    let body = scope.strip_suffix('*').unwrap_or(scope);
+    if scope.is_empty() || scope.len() > SCOPE_MAX {
+        return Err(format!("a scope has 1 to {SCOPE_MAX} characters"));
+    }
+    if body.contains('*') {
+        return Err(format!("`{scope}`: `*` stands only at the end of a scope"));
+    }
+    if !scope.bytes().all(|byte| byte.is_ascii_graphic() && !matches!(byte, b',' | b';' | b'"' | b'\\')) {
+        return Err(format!("`{}` is not a scope: visible ASCII without , ; \" \\", scope.escape_debug()));
+    }
+    if scope.split(['/', ':']).any(|segment| matches!(segment, "." | "..")) {
+        return Err(format!("`{scope}` has a dot segment"));
+    }
+    Ok(())
+}
+
+impl Grants {
+    /// From the words of a record.
+    ///
+    /// # Errors
+    /// What is wrong with the first bad one.
+    pub fn parse<S: AsRef<str>>(scopes: &[S]) -> Result<Self, String> {
+        scopes.iter().map(|scope| check_grant(scope.as_ref()).map(|()| Grant::new(scope.as_ref()))).collect::<Result<_, _>>().map(Self)
+    }
+
+    /// Whether this scope is granted.
+    #[must_use]
+    pub fn allow(&self, scope: &str) -> bool {
+        self.0.iter().any(|grant| grant.covers(scope))
+    }
+
+    /// What both grant: the effective scopes under a tenant's ceiling.
+    #[must_use]
+    pub fn intersect(&self, ceiling: &Self) -> Self {
+        let mut both: SmallVec<[Grant; 8]> = SmallVec::new();
+        for mine in &self.0 {
+            for theirs in &ceiling.0 {
+                let narrower = match (mine.covers_grant(theirs), theirs.covers_grant(mine)) {
+                    (_, true) => mine,
+                    (true, false) => theirs,
+                    (false, false) => continue,
+                };
+                if !both.contains(narrower) {
+                    both.push(narrower.clone());
+                }
+            }
+        }
+        Self(both.into_vec().into())
+    }
+
+    /// Whether none is granted.
+    #[must_use]
+    pub fn is_empty(&self) -> bool {
+        self.0.is_empty()
+    }
+}
+
+impl Grant {
+    fn new(scope: &str) -> Self {
+        scope.strip_suffix('*').map_or_else(|| Self::Exact(scope.into()), |prefix| Self::Prefix(prefix.into()))
+    }
+
+    fn covers(&self, scope: &str) -> bool {
+        match self {
+            Self::Exact(own) => **own == *scope,
+            Self::Prefix(own) => scope.starts_with(&**own),
+        }
+    }
+
+    fn covers_grant(&self, other: &Self) -> bool {
+        match (self, other) {
+            (_, Self::Exact(scope)) => self.covers(scope),
+            (Self::Prefix(own), Self::Prefix(prefix)) => prefix.starts_with(&**own),
+            (Self::Exact(_), Self::Prefix(_)) => false,
+        }
+    }
+}
+
+impl fmt::Display for Grants {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        for (index, grant) in self.0.iter().enumerate() {
+            if index > 0 {
+                f.write_str(" ")?;
+            }
+            match grant {
+                Grant::Exact(scope) => f.write_str(scope)?,
+                Grant::Prefix(prefix) => write!(f, "{prefix}*")?,
+            }
+        }
+        Ok(())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn grants(list: &[&str]) -> Grants {
+        Grants::parse(list).unwrap()
+    }
+
+    #[test]
+    fn a_star_covers_what_begins_so() {
+        assert!(grants(&["read:*"]).allow("read:customers"));
+        assert!(!grants(&["read:*"]).allow("write:customers"));
+        assert!(!grants(&["read"]).allow("read:customers"));
+        assert!(grants(&["*"]).allow("anything"));
+        assert!(!grants(&[]).allow("anything"));
+    }
+
+    #[test]
+    fn a_ceiling_narrows_and_never_widens() {
+        assert_eq!(grants(&["*"]).intersect(&grants(&["read:*"])).to_string(), "read:*");
+        assert_eq!(grants(&["read:a", "write:a"]).intersect(&grants(&["read:*"])).to_string(), "read:a");
+        assert_eq!(grants(&["read:*"]).intersect(&grants(&["read:a", "read:b"])).to_string(), "read:a read:b");
+        assert!(grants(&["read:a"]).intersect(&grants(&[])).is_empty());
+    }
+
+    #[test]
+    fn what_could_be_read_otherwise_is_refused() {
+        for bad in ["", "a b", "a,b", "a\"b", "r*d", "**", "é", "read:..", "a/./b", &"x".repeat(257)] {
+            assert!(Grants::parse(&[bad]).is_err(), "{bad}");
+        }
+    }
+}

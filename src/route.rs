@@ -1,0 +1,1 @@
+//! Route templates and the table of routes.
