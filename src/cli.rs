@@ -1,1 +1,169 @@
-//! The command line.
+//! The command line: one file a command. Results go to stdout, narration to stderr; exit codes are part of the contract.
+
+pub mod check;
+pub mod config_show;
+pub mod demo;
+pub mod explain;
+pub mod healthcheck;
+pub mod init;
+pub mod keys;
+pub mod output;
+pub mod routes;
+pub mod serve;
+pub mod tenants;
+
+use std::path::PathBuf;
+use std::process::ExitCode;
+
+use clap::{Parser, Subcommand};
+
+use crate::store::StoreError;
+
+/// A reverse-proxy authentication sidecar.
+#[derive(Debug, Parser)]
+#[command(name = "sidegate", version, disable_help_subcommand = true)]
+pub struct Cli {
+    #[command(flatten)]
+    globals: Globals,
+    #[command(subcommand)]
+    command: Command,
+}
+
+/// Flags that every command takes.
+#[derive(Debug, Clone, Default, clap::Args)]
+pub struct Globals {
+    /// Configuration file [default: ./proxy.toml, then /etc/sidegate/proxy.toml]
+    #[arg(long, global = true, env = "SIDEGATE_CONFIG", value_name = "FILE")]
+    pub config: Option<PathBuf>,
+    /// Store, instead of the configuration's [store] url
+    #[arg(long, global = true, value_name = "URL")]
+    pub store: Option<String>,
+    /// Print JSON
+    #[arg(long, global = true)]
+    pub json: bool,
+    /// Print only what a script needs
+    #[arg(long, short, global = true)]
+    pub quiet: bool,
+}
+
+#[derive(Debug, Subcommand)]
+enum Command {
+    /// Run the proxy
+    Serve(serve::Args),
+    /// Check the configuration; report every mistake
+    Check(check::Args),
+    /// Show the effective configuration
+    #[command(subcommand)]
+    Config(ConfigCommand),
+    /// Make, list, change and find API keys
+    #[command(subcommand)]
+    Keys(keys::Command),
+    /// Make, list and suspend tenants
+    #[command(subcommand)]
+    Tenants(tenants::Command),
+    /// Say how a request would be judged, step by step
+    Explain(explain::Args),
+    /// List the routes, most specific first
+    Routes(routes::Args),
+    /// Write a proxy.toml to begin with
+    Init(init::Args),
+    /// Ask a running sidecar whether it is ready
+    Healthcheck(healthcheck::Args),
+    /// A tour without any set-up: echo upstream, embedded store, four keys
+    Demo(demo::Args),
+    /// Print the version
+    Version,
+}
+
+#[derive(Debug, Subcommand)]
+enum ConfigCommand {
+    /// Print the effective configuration as TOML
+    Show(config_show::Args),
+}
+
+/// What a command ends with, other than success.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Exit {
+    /// It did not work.
+    Failed = 1,
+    /// The command line is wrong.
+    Usage = 2,
+    /// The configuration is wrong.
+    Configuration = 3,
+    /// There is no such thing.
+    NotFound = 4,
+    /// The request would be (or was) refused.
+    Denied = 5,
+    /// The store or the sidecar cannot be reached.
+    Unreachable = 6,
+    /// Another change came first, or the name is taken.
+    Conflict = 7,
+}
+
+/// Why a command failed: an exit code and words for stderr (empty where the command has said it already).
+#[derive(Debug)]
+pub struct Failure {
+    /// The code.
+    pub exit: Exit,
+    /// The words, without a final newline.
+    pub message: String,
+}
+
+impl Exit {
+    /// A failure with this code.
+    pub fn because(self, message: impl Into<String>) -> Failure {
+        Failure { exit: self, message: message.into() }
+    }
+}
+
+impl From<anyhow::Error> for Failure {
+    fn from(error: anyhow::Error) -> Self {
+        Exit::Failed.because(format!("{error:#}"))
+    }
+}
+
+impl From<StoreError> for Failure {
+    fn from(error: StoreError) -> Self {
+        let exit = match &error {
+            StoreError::Unavailable(_) => Exit::Unreachable,
+            StoreError::Conflict { .. } => Exit::Conflict,
+            StoreError::Corrupt { .. } => Exit::Failed,
+        };
+        exit.because(error.to_string())
+    }
+}
+
+/// Parses the command line and runs the command.
+#[must_use]
+pub fn main() -> ExitCode {
+    let cli = Cli::parse();
+    match run(&cli) {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(failure) => {
+            if !failure.message.is_empty() {
+                eprintln!("sidegate: {}", failure.message);
+            }
+            ExitCode::from(failure.exit as u8)
+        }
+    }
+}
+
+fn run(cli: &Cli) -> Result<(), Failure> {
+    let globals = &cli.globals;
+    match &cli.command {
+        Command::Serve(args) => serve::run(args, globals),
+        Command::Check(args) => check::run(args, globals),
+        Command::Config(ConfigCommand::Show(args)) => config_show::run(args, globals),
+        Command::Keys(command) => keys::run(command, globals),
+        Command::Tenants(command) => tenants::run(command, globals),
+        Command::Explain(args) => explain::run(args, globals),
+        Command::Routes(args) => routes::run(args, globals),
+        Command::Init(args) => init::run(args, globals),
+        Command::Healthcheck(args) => healthcheck::run(args, globals),
+        Command::Demo(args) => demo::run(args, globals),
+        Command::Version => {
+            output::line(format_args!("sidegate {}", env!("CARGO_PKG_VERSION")));
+            Ok(())
+        }
+    }
+}

@@ -1,6 +1,7 @@
 //! Sidegate: a reverse-proxy authentication sidecar.
 
 pub mod answer;
+pub mod app;
 pub mod authn;
 pub mod cli;
 pub mod clock;

@@ -1,1 +1,5 @@
-fn main() {}
+//! The binary: parse the command line, run the command, exit with its code. Everything is in the library.
+
+fn main() -> std::process::ExitCode {
+    sidegate::cli::main()
+}
