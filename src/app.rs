@@ -3,7 +3,18 @@
 use std::net::SocketAddr;
 
 use crate::clock::Clock;
+use crate::config::problem::Problems;
 use crate::config::sections::Config;
+
+/// What is compiled from a configuration.
+#[derive(Debug)]
+pub struct App;
+
+/// Compiles everything, reporting all problems.
+#[must_use]
+pub fn compile(_: &Config, _: &mut Problems) -> Option<App> {
+    Some(App)
+}
 
 /// A running sidecar, in this process. Dropping it without [`Running::stop`] stops it abruptly.
 #[derive(Debug)]
