@@ -77,47 +77,65 @@ impl Permit {
     }
 }
 
-/// The gate, compiled from the configuration.
+/// What the configuration says of the gate, compiled.
 #[derive(Debug)]
-pub struct Gate {
+pub struct Rules {
     trust: Trust,
     routes: Routes,
     credentials: Credentials,
     environments: Environments,
     guard: GuessGuard,
-    authenticator: Arc<Authenticator>,
     cors: Option<Cors>,
     deployment_allowlist: Option<IpSet>,
     browser: BrowserRule,
     headers: HeaderRules,
 }
 
-impl Gate {
+impl Rules {
     /// Compiles what concerns the gate; `None` after an error.
-    pub fn compile(config: &Config, authenticator: Arc<Authenticator>, problems: &mut Problems) -> Option<Self> {
+    pub fn compile(config: &Config, identity_headers: &IdentityHeaders, problems: &mut Problems) -> Option<Self> {
         let trust = Trust::compile(config, problems);
         let routes = Routes::compile(config, problems);
         let credentials = Credentials::compile(config, problems);
         let environments = Environments::compile(config, problems);
         let guard = GuessGuard::compile(config, problems);
         let cors = Cors::compile(config, problems);
-        let identity_headers = IdentityHeaders::compile(config, problems);
         // Bad networks are reported where all configured lists are checked.
         let deployment_allowlist = config.restrictions.ip_allowlist.as_ref().map(|list| IpSet::parse(list)).transpose().ok();
         let (trust, credentials, environments) = (trust?, credentials?, environments?);
-        let headers = HeaderRules::compile(config, &trust, &environments, &credentials, &identity_headers?, problems);
+        let headers = HeaderRules::compile(config, &trust, &environments, &credentials, identity_headers, problems);
         Some(Self {
             trust,
             routes: routes?,
             credentials,
             environments,
             guard: guard?,
-            authenticator,
             cors: cors?,
             deployment_allowlist: deployment_allowlist?,
             browser: config.restrictions.secret_key_in_browser,
             headers: headers?,
         })
+    }
+
+    /// All routes.
+    #[must_use]
+    pub const fn routes(&self) -> &Routes {
+        &self.routes
+    }
+}
+
+/// The gate: rules, and who can tell who is calling.
+#[derive(Debug)]
+pub struct Gate {
+    rules: Rules,
+    authenticator: Arc<Authenticator>,
+}
+
+impl Gate {
+    /// A gate by these rules.
+    #[must_use]
+    pub const fn new(rules: Rules, authenticator: Arc<Authenticator>) -> Self {
+        Self { rules, authenticator }
     }
 
     /// Judges a request. Ready on the first poll for a cached credential.
@@ -133,7 +151,7 @@ impl Gate {
         trace: &mut T,
     ) -> Result<Admitted, Refusal> {
         // Who stands there is settled before anything the client wrote is looked at.
-        seen.client = self.trust.client(connection.peer, &head.headers);
+        seen.client = self.rules.trust.client(connection.peer, &head.headers);
         trace.pass(Step::Client, || Note::new(format!("peer {}, client {}", connection.peer, seen.client)).at("client_ip"));
         let facts = trace.judge(Step::Facts, Facts::parse(head), || Note::new(format!("{} {}", head.method, head.uri)))?;
         if is_preflight(&facts.method, &head.headers) {
@@ -143,7 +161,7 @@ impl Gate {
         if route.open {
             return self.open(head, route, seen, trace);
         }
-        let taken = self.credentials.take(&mut head.headers);
+        let taken = self.rules.credentials.take(&mut head.headers);
         seen.credential_sent = !matches!(&taken, Err(refusal) if refusal.rejection == Rejection::CredentialMissing);
         let key = trace.judge(Step::Credential, taken, || Note::new("[credentials] sources").at("credentials.sources"))?;
         seen.presented(&key);
@@ -162,7 +180,7 @@ impl Gate {
         seen: &mut Seen,
         trace: &mut T,
     ) -> Result<(&'g Arc<Route>, Captures<'f>), Refusal> {
-        let (route, captures) = self.routes.find(&facts.method, &facts.path);
+        let (route, captures) = self.rules.routes.find(&facts.method, &facts.path);
         seen.route = route.matched.then(|| Arc::clone(&route.name));
         seen.template = route.matched.then(|| Arc::clone(&route.template));
         let encoded = match facts.path.encoded().beyond(route.allow_encoded) {
@@ -175,7 +193,7 @@ impl Gate {
             false => Note::new("no route matches").at("routing.unmatched"),
         };
         trace.judge(Step::Route, encoded, note)?;
-        if facts.path.query().is_some_and(|query| self.credentials.in_query(query)) {
+        if facts.path.query().is_some_and(|query| self.rules.credentials.in_query(query)) {
             return trace.judge(Step::Credential, Err(Rejection::RequestInvalid.because("an API key in the query")), || Note::new("query"));
         }
         Ok((route, captures))
@@ -184,9 +202,9 @@ impl Gate {
     /// Step 5: the environment that the key claims to be of.
     fn environment<T: Trace>(&self, key: &ApiKey<'_>, facts: &Facts, route: &Route, trace: &mut T) -> Result<usize, Refusal> {
         let environment = key.prefix.environment;
-        let verdict = self.environments.check(environment, facts, route);
+        let verdict = self.rules.environments.check(environment, facts, route);
         trace.judge(Step::Environment, verdict, || {
-            Note::new(format!("{} key ({}…)", environment.name(), key.prefix.text)).at(self.environments.of(environment).path)
+            Note::new(format!("{} key ({}…)", environment.name(), key.prefix.text)).at(self.rules.environments.of(environment).path)
         })
     }
 
@@ -208,7 +226,7 @@ impl Gate {
             Some(verdict) => verdict,
             None => {
                 let token = if self.guard_applies(connection, head) {
-                    Some(trace.judge(Step::GuessGuard, self.guard.take(self.throttled(connection, seen), now), || {
+                    Some(trace.judge(Step::GuessGuard, self.rules.guard.take(self.throttled(connection, seen), now), || {
                         Note::new("uncached credential").at("restrictions.guess_throttle")
                     })?)
                 } else {
@@ -217,7 +235,7 @@ impl Gate {
                 let loaded = self.authenticator.load(&key.digest, now).await;
                 // Only a credential that opens nothing is a guess: a known key's own refusal, or our outage, costs the client nothing.
                 if let Some(token) = token.filter(|_| !matches!(&loaded, Err(refusal) if refusal.rejection == Rejection::KeyUnknown)) {
-                    self.guard.give_back(&token);
+                    self.rules.guard.give_back(&token);
                 }
                 loaded
             }
@@ -244,7 +262,7 @@ impl Gate {
         seen: &mut Seen,
         trace: &mut T,
     ) -> Result<(), Refusal> {
-        let deployment_allowlist = self.deployment_allowlist.as_ref();
+        let deployment_allowlist = self.rules.deployment_allowlist.as_ref();
         let case = Case {
             identity,
             facts,
@@ -253,9 +271,9 @@ impl Gate {
             client: seen.client,
             headers: &head.headers,
             deployment_allowlist,
-            browser: self.browser,
+            browser: self.rules.browser,
         };
-        seen.exposed = self.browser == BrowserRule::Flag && browser::is_exposed(&case);
+        seen.exposed = self.rules.browser == BrowserRule::Flag && browser::is_exposed(&case);
         let mut verdict = Ok(());
         for (name, check) in CHECKS {
             let said = trace.judge(Step::Check(name), check(&case), || Note::new(identity.key_id.to_string()).at(&route.path));
@@ -275,18 +293,18 @@ impl Gate {
 
     /// A route that asks nobody: keys are still taken off, and networks still count.
     fn open<T: Trace>(&self, head: &mut Parts, route: &Route, seen: &Seen, trace: &mut T) -> Result<Admitted, Refusal> {
-        self.credentials.strip(&mut head.headers);
-        let networks = network::contains(self.deployment_allowlist.as_ref(), seen.client, "deployment")
+        self.rules.credentials.strip(&mut head.headers);
+        let networks = network::contains(self.rules.deployment_allowlist.as_ref(), seen.client, "deployment")
             .and_then(|()| network::contains(route.allowlist.as_ref(), seen.client, "route"));
         trace.judge(Step::Check("network"), networks, || Note::new("open route").at(&route.path))?;
-        let upstream = route.upstream.or(self.environments.of(crate::config::sections::EnvironmentName::Live).upstream);
+        let upstream = route.upstream.or(self.rules.environments.of(crate::config::sections::EnvironmentName::Live).upstream);
         let upstream = upstream.ok_or_else(|| Rejection::UpstreamUnavailable.because("no upstream is defined"))?;
         Ok(Admitted::Forward(Permit { identity: None, upstream, response_timeout: route.response_timeout }))
     }
 
     /// A preflight carries no credential. With `[cors]` it is answered here; else it passes, anonymous, where a route takes the method it asks for.
     fn preflight<T: Trace>(&self, head: &mut Parts, facts: &Facts, seen: &mut Seen, trace: &mut T) -> Result<Admitted, Refusal> {
-        if let Some(cors) = &self.cors {
+        if let Some(cors) = &self.rules.cors {
             trace.pass(Step::Route, || Note::new("CORS preflight").at("cors"));
             return Ok(Admitted::Preflight(cors.preflight(&head.headers)));
         }
@@ -304,16 +322,16 @@ impl Gate {
                 || Note::new("CORS preflight"),
             );
         }
-        self.credentials.strip_all(&mut head.headers);
+        self.rules.credentials.strip_all(&mut head.headers);
         self.open(head, route, seen, trace)
     }
 
     /// Behind an ingress that nobody declared all clients share one address: throttling it would lock everybody out.
     fn guard_applies(&self, connection: &Connection, head: &Parts) -> bool {
-        let undeclared = self.trust.is_empty()
+        let undeclared = self.rules.trust.is_empty()
             && matches!(connection.peer, Peer::Ip(ip) if is_private(ip))
             && head.headers.contains_key(crate::forward::headers::X_FORWARDED_FOR);
-        if undeclared && self.guard.note_undeclared_ingress() {
+        if undeclared && self.rules.guard.note_undeclared_ingress() {
             tracing::warn!(peer = %connection.peer, "a private peer sends X-Forwarded-For and client_ip.trusted_proxies is empty: the guess guard is off until the ingress is declared");
         }
         !undeclared
@@ -330,37 +348,25 @@ impl Gate {
     /// Whether the peer's forwarding headers are believed.
     #[must_use]
     pub fn trusts(&self, peer: Peer) -> bool {
-        self.trust.trusts(peer)
+        self.rules.trust.trusts(peer)
     }
 
     /// What is done to the headers of admitted requests.
     #[must_use]
     pub const fn header_rules(&self) -> &HeaderRules {
-        &self.headers
+        &self.rules.headers
     }
 
     /// The environments, for `{environment}` in answers.
     #[must_use]
     pub const fn environments(&self) -> &Environments {
-        &self.environments
-    }
-
-    /// All routes.
-    #[must_use]
-    pub const fn routes(&self) -> &Routes {
-        &self.routes
-    }
-
-    /// `[cors]`.
-    #[must_use]
-    pub const fn cors(&self) -> Option<&Cors> {
-        self.cors.as_ref()
+        &self.rules.environments
     }
 
     /// The guess guard, for readiness.
     #[must_use]
     pub const fn guard(&self) -> &GuessGuard {
-        &self.guard
+        &self.rules.guard
     }
 
     /// What a request is before it is judged: an id, and what shapes a refusal of it.
