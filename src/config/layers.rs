@@ -29,16 +29,13 @@ pub(super) fn merged(file: Option<(&Path, String)>, sources: &Sources, problems:
     let mut tree = built_in();
     let file = file.map(|(path, text)| document(&mut tree, SourceKind::File, &path.display().to_string(), text, problems));
     if let Some((name, place)) = profile_named(&tree, file.as_ref(), sources) {
-        match profiles::find(&name) {
-            Some(text) => {
-                let profile = document(&mut tree, SourceKind::Profile, &name, text.to_owned(), problems);
-                merge(&mut tree.root, profile, &mut Vec::new(), SourceKind::Profile);
-            }
-            None => {
-                let problem = problems.error("profile", format!("there is no profile `{name}`"));
-                problem.help(suggest::among(&name, profiles::names()));
-                problem.place = place;
-            }
+        if let Some(text) = profiles::find(&name) {
+            let profile = document(&mut tree, SourceKind::Profile, &name, text.to_owned(), problems);
+            merge(&mut tree.root, profile, &mut Vec::new(), SourceKind::Profile);
+        } else {
+            let problem = problems.error("profile", format!("there is no profile `{name}`"));
+            problem.help(suggest::among(&name, profiles::names()));
+            problem.place = place;
         }
     }
     if let Some(file) = file {
@@ -71,7 +68,12 @@ fn document(tree: &mut Tree, kind: SourceKind, name: &str, text: String, problem
     let source = tree.sources.len();
     let (table, errors) = DeTable::parse_recoverable(&text);
     for error in &errors {
-        syntax_problem(problems, "", error, source, 0);
+        let problem = syntax_problem(problems, "", error, source, 0);
+        if error.message() == "duplicate key"
+            && let Some(key) = error.span().and_then(|span| text.get(span))
+        {
+            problem.message = format!("`{key}` is given twice");
+        }
     }
     let node = Node::document(table, source);
     tree.sources.push(Source { kind, name: name.to_owned(), text });
