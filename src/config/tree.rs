@@ -203,9 +203,9 @@ impl Node {
 
     /// Takes out what the steps lead to; a list that this empties goes too, since an empty list would mean something.
     pub(super) fn remove(&mut self, steps: &[Step]) -> Option<Self> {
-        let (last, parents) = steps.split_last()?;
+        let (target, parents) = steps.split_last()?;
         let parent = self.find_mut(parents)?;
-        let (removed, is_empty_now) = match (&mut parent.value, last) {
+        let (removed, is_empty_now) = match (&mut parent.value, target) {
             (Value::Table(table), Step::Key(key)) => {
                 let removed = table.entries.shift_remove(key)?;
                 table.removed.push(key.clone());

@@ -86,6 +86,11 @@ fn upstreams(config: &Config, problems: &mut Problems) {
         problems.warn("upstream", "there is no upstream: nothing is forwarded");
         return;
     }
+    for (name, _) in config.upstreams.iter().filter(|(_, upstream)| upstream.url.is_empty()) {
+        problems
+            .error(join(&join("upstreams", name), "url"), format!("the upstream `{name}` has no url"))
+            .help("url = \"http://127.0.0.1:3000\"");
+    }
     for (environment, rule) in [(EnvironmentName::Live, &config.environments.live), (EnvironmentName::Test, &config.environments.test)] {
         let (name, upstream) = (environment.name(), &rule.upstream);
         if super::serves(config, environment, rule) && !config.upstreams.contains_key(upstream) {
