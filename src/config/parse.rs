@@ -88,7 +88,12 @@ fn record(tree: &Tree, mistake: &Mistake, problems: &mut Problems) -> bool {
     } else if words.starts_with("unknown variant") {
         (format!("`{named}` is not a value of this key"), Some(suggest::among(named, legal)))
     } else {
-        (plain_words(message), None)
+        let words = plain_words(message);
+        let help = match (words.as_str(), steps.as_slice()) {
+            ("expected a list, found a table", [Step::Key(list)]) => Some(format!("write it with double brackets: [[{list}]]")),
+            _ => None,
+        };
+        (words, help)
     };
     let mut place = node.place.clone();
     if words.starts_with("unknown field")
@@ -123,18 +128,24 @@ fn elsewhere(key: &str, legal: &[&str]) -> String {
 
 /// serde's words for types in those of TOML.
 fn plain_words(message: &str) -> String {
+    if message.ends_with("expected string only") {
+        return "expected a string".to_owned();
+    }
     let Some((found, expected)) = message.rsplit_once(", expected ") else { return message.to_owned() };
     let expected = match expected {
         "a sequence" => "a list",
         "a boolean" => "true or false",
         "a map" => "a table",
         "f64" => "a number",
-        "string or table" => "a string",
         "u16" | "u32" | "u64" | "usize" => "a whole number",
         other if other.starts_with("struct ") => "a table",
         other => other,
     };
     let found = found.strip_prefix("invalid type: ").or_else(|| found.strip_prefix("invalid value: ")).unwrap_or(found);
-    let found = found.replace("sequence", "a list").replace("map", "a table");
+    let found = match found {
+        "sequence" => "a list",
+        "map" => "a table",
+        other => other,
+    };
     format!("expected {expected}, found {found}")
 }

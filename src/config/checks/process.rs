@@ -17,7 +17,7 @@ pub(super) fn check(config: &Config, tree: &Tree, in_pod: bool, problems: &mut P
     if in_pod && !tree.is_written("store.url") {
         problems
             .error("store.url", "in a pod the store must be named: an embedded one would be lost with the pod, and no other would see it")
-            .help("add to proxy.toml:\n\n    [store]\n    url = \"redis://redis:6379/0\"\n\n  or, on a persistent volume:\n\n    [store]\n    url = \"embedded:/var/lib/sidegate\"\n");
+            .help("add to proxy.toml:\n\n    [store]\n    url = \"redis://redis:6379/0\"\n\n  or, on a persistent volume:\n\n    [store]\n    url = \"embedded:/var/lib/sidegate\"");
     }
     listeners(config, tree, problems);
     addresses(config, problems);

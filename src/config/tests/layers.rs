@@ -119,7 +119,16 @@ fn variables_have_the_type_of_their_key() {
 
 #[test]
 fn a_wrong_variable_is_named_and_its_value_is_not_shown() {
-    let report = with_environment("", &[("SIDEGATE__STORE__PASSWORD", "hunter2"), ("SIDEGATE__CACHE__TTL", "soon")]).report();
+    let report = with_environment(
+        "",
+        &[
+            ("SIDEGATE__STORE__PASSWORD", "hunter2"),
+            ("SIDEGATE__CACHE__TTL", "soon"),
+            ("SIDEGATE__CLIENT_IP__TRUSTED_PROXIES", "10.0.0.0/8"),
+        ],
+    );
+    assert_eq!(report.problems.list().len(), 3);
+    let report = report.report();
     assert!(report.contains("--> environment variable SIDEGATE__STORE__PASSWORD"), "{report}");
     assert!(report.contains("did you mean `password_file`?"), "{report}");
     assert!(report.contains("`soon` is not a duration"), "{report}");

@@ -159,6 +159,11 @@ fn files_are_relative_to_the_configuration_and_must_be_there() {
 fn each_rule_has_its_words() {
     for (text, words) in [
         ("[upstreams.sandbox]\nconnections = 1", "the upstream `sandbox` has no url"),
+        ("[listeners]\nname = \"x\"", "write it with double brackets: [[listeners]]"),
+        ("[errors]\ncode_case = 5", "expected a string"),
+        ("[cache]\nmax_entries = \"mapped\"", "expected a whole number, found string \"mapped\""),
+        ("[upstreams]\nmain = 3", "expected a table, found integer `3`"),
+        ("[[credentials]]\nforward = {}", "expected a table, found a list"),
         ("version = 2", "version 2 of this file is not known"),
         ("listen = \"\"", "there is no listener"),
         ("[ops]\nlisten = \"127.0.0.1:8080\"", "is already taken by"),
