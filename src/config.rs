@@ -1,6 +1,7 @@
 //! proxy.toml: layers merged, all mistakes reported at once. The request path never sees what is in here, only what was compiled from it.
 
 mod checks;
+mod deserialize;
 mod files;
 mod layers;
 mod parse;

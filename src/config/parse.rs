@@ -5,6 +5,7 @@ use serde::Deserialize as _;
 use serde_path_to_error::Segment;
 use toml::de::DeValue;
 
+use super::deserialize::Typed;
 use super::path::{self, Step};
 use super::problem::Problems;
 use super::sections::Config;
@@ -43,7 +44,7 @@ pub(super) fn parse(tree: &mut Tree, problems: &mut Problems) -> Config {
 
 fn deserialize(root: &Node) -> Result<Config, Mistake> {
     let mut track = serde_path_to_error::Track::new();
-    Config::deserialize(serde_path_to_error::Deserializer::new(root.plain(), &mut track)).map_err(|error| Mistake {
+    Config::deserialize(serde_path_to_error::Deserializer::new(Typed(root), &mut track)).map_err(|error| Mistake {
         steps: track
             .path()
             .iter()
@@ -53,7 +54,7 @@ fn deserialize(root: &Node) -> Result<Config, Mistake> {
                 Segment::Enum { .. } | Segment::Unknown => None,
             })
             .collect(),
-        message: error.message().to_owned(),
+        message: error.to_string(),
     })
 }
 
@@ -91,6 +92,7 @@ fn record(tree: &Tree, mistake: &Mistake, problems: &mut Problems) -> bool {
         let words = plain_words(message);
         let help = match (words.as_str(), steps.as_slice()) {
             ("expected a list, found a table", [Step::Key(list)]) => Some(format!("write it with double brackets: [[{list}]]")),
+            ("expected a table, found a list", [Step::Key(table)]) => Some(format!("write it with single brackets: [{table}]")),
             _ => None,
         };
         (words, help)
@@ -128,9 +130,6 @@ fn elsewhere(key: &str, legal: &[&str]) -> String {
 
 /// serde's words for types in those of TOML.
 fn plain_words(message: &str) -> String {
-    if message.ends_with("expected string only") {
-        return "expected a string".to_owned();
-    }
     let Some((found, expected)) = message.rsplit_once(", expected ") else { return message.to_owned() };
     let expected = match expected {
         "a sequence" => "a list",
@@ -138,7 +137,6 @@ fn plain_words(message: &str) -> String {
         "a map" => "a table",
         "f64" => "a number",
         "u16" | "u32" | "u64" | "usize" => "a whole number",
-        other if other.starts_with("struct ") => "a table",
         other => other,
     };
     let found = found.strip_prefix("invalid type: ").or_else(|| found.strip_prefix("invalid value: ")).unwrap_or(found);

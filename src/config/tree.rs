@@ -146,15 +146,6 @@ impl Node {
         Self { value, place: Place::default() }
     }
 
-    /// The value without its places.
-    pub(super) fn plain(&self) -> toml::Value {
-        match &self.value {
-            Value::Scalar(value) => value.clone(),
-            Value::List(list) => toml::Value::Array(list.iter().map(Self::plain).collect()),
-            Value::Table(table) => toml::Value::Table(table.entries.iter().map(|(key, node)| (key.clone(), node.plain())).collect()),
-        }
-    }
-
     /// The string, if it is one.
     pub(super) fn as_str(&self) -> Option<&str> {
         match &self.value {

@@ -160,10 +160,12 @@ fn each_rule_has_its_words() {
     for (text, words) in [
         ("[upstreams.sandbox]\nconnections = 1", "the upstream `sandbox` has no url"),
         ("[listeners]\nname = \"x\"", "write it with double brackets: [[listeners]]"),
-        ("[errors]\ncode_case = 5", "expected a string"),
+        ("[errors]\ncode_case = 5", "expected a string, found integer `5`"),
         ("[cache]\nmax_entries = \"mapped\"", "expected a whole number, found string \"mapped\""),
         ("[upstreams]\nmain = 3", "expected a table, found integer `3`"),
         ("[[credentials]]\nforward = {}", "expected a table, found a list"),
+        ("[[identity]]\n\"X-A\" = \"{tenant.id}\"", "write it with single brackets: [identity]"),
+        ("routes = [[\"name\", \"GET /\"]]", "expected a table, found a list"),
         ("version = 2", "version 2 of this file is not known"),
         ("listen = \"\"", "there is no listener"),
         ("[ops]\nlisten = \"127.0.0.1:8080\"", "is already taken by"),
