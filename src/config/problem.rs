@@ -81,7 +81,13 @@ impl Problems {
         T: std::str::FromStr,
         T::Err: std::fmt::Display,
     {
-        value.parse().map_err(|error: T::Err| drop(self.error(path, error.to_string()))).ok()
+        match value.parse() {
+            Ok(parsed) => Some(parsed),
+            Err(error) => {
+                self.error(path, error.to_string());
+                None
+            }
+        }
     }
 }
 
