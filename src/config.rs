@@ -7,7 +7,7 @@ mod parse;
 pub mod path;
 pub mod problem;
 pub mod profiles;
-mod render;
+pub mod render;
 pub mod sections;
 mod shorthand;
 mod show;
@@ -22,6 +22,7 @@ use crate::app::{self, App};
 use crate::cli::{Exit, Failure, Globals, output};
 
 use problem::{Problems, Severity};
+pub use render::without_passwords;
 use sections::Config;
 use tree::Tree;
 
@@ -141,17 +142,15 @@ impl Loaded {
         Err(Exit::Configuration.because(format!("{}: {}", self.name(), self.counts())))
     }
 
-    /// The problems as a person reads them: file:line:column, the line, a caret, what to do; errors first.
+    /// The problems as a person reads them: file:line:column, the line, a caret, what to do.
     #[must_use]
     pub fn report(&self) -> String {
         let mut out = String::new();
-        for severity in [Severity::Error, Severity::Warning] {
-            for problem in self.problems.list().iter().filter(|problem| problem.severity == severity) {
-                if !out.is_empty() {
-                    out.push('\n');
-                }
-                render::write(&mut out, problem, &self.tree);
+        for problem in self.in_order() {
+            if !out.is_empty() {
+                out.push('\n');
             }
+            render::write(&mut out, problem, &self.tree);
         }
         out
     }
@@ -159,7 +158,14 @@ impl Loaded {
     /// The problems with their places, for programs.
     #[must_use]
     pub fn located(&self) -> Vec<render::Located<'_>> {
-        self.problems.list().iter().map(|problem| render::locate(problem, &self.tree)).collect()
+        self.in_order().map(|problem| render::locate(problem, &self.tree)).collect()
+    }
+
+    /// Errors first, then from the top of the file to its end.
+    fn in_order(&self) -> impl Iterator<Item = &problem::Problem> {
+        let mut list: Vec<&problem::Problem> = self.problems.list().iter().collect();
+        list.sort_by_cached_key(|problem| render::order(problem, &self.tree));
+        list.into_iter()
     }
 
     /// What the configuration is called in messages: its file.

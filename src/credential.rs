@@ -92,12 +92,6 @@ impl Credentials {
         self.sources.iter().any(|source| source.scheme == Some(scheme))
     }
 
-    /// Whether a credential stands in the request at all, whatever it is worth (RFC 6750 §3.1).
-    #[must_use]
-    pub fn is_presented(&self, headers: &HeaderMap) -> bool {
-        self.secrets(headers).next().is_some()
-    }
-
     /// Takes the one API key off the request. Nothing of the presented text remains in the headers.
     ///
     /// # Errors

@@ -5,11 +5,12 @@ pub mod path;
 mod request_id;
 
 use http::request::Parts;
-use http::{HeaderMap, Method, Version, header};
+use http::{HeaderMap, HeaderValue, Method, Version, header};
 
 use crate::rejection::{Refusal, Rejection};
 use path::CanonicalPath;
 pub use request_id::RequestId;
+pub(crate) use request_id::X_REQUEST_ID;
 
 /// Longest request target, bytes.
 pub const TARGET_MAX: usize = 8 << 10;
@@ -19,8 +20,8 @@ pub const TARGET_MAX: usize = 8 << 10;
 pub struct Facts {
     /// Its method.
     pub method: Method,
-    /// Host it is meant for, folded: lower case, no port, no final dot; empty for HTTP/1.0 without Host.
-    pub host: Box<str>,
+    /// Host it is meant for; none for HTTP/1.0 without Host.
+    pub host: Option<Host>,
     /// Its path and query.
     pub path: CanonicalPath,
 }
@@ -42,27 +43,39 @@ impl Facts {
     }
 }
 
-/// Host without port, lower case, without final dot. The guard checked its grammar; here only what would be ambiguous is refused again.
-fn host(head: &Parts) -> Result<Box<str>, Refusal> {
-    let mut lines = head.headers.get_all(header::HOST).iter();
-    let Some(line) = lines.next() else {
-        return if head.version == Version::HTTP_11 { Err(Rejection::RequestInvalid.because("no Host")) } else { Ok(Box::default()) };
-    };
-    if lines.next().is_some() {
-        return Err(Rejection::RequestInvalid.because("more than one Host"));
+/// The Host line, as it was sent; compared folded: without regard to case, port and one final dot.
+#[derive(Debug, Clone)]
+pub struct Host(HeaderValue);
+
+impl Host {
+    /// Name or address, without port and final dot; brackets of an IPv6 literal stay.
+    #[must_use]
+    pub fn name(&self) -> &str {
+        let text = self.0.to_str().unwrap_or_default();
+        let name = match text.rsplit_once(':') {
+            Some((name, port)) if !port.contains(']') => name,
+            _ => text,
+        };
+        name.strip_suffix('.').unwrap_or(name)
     }
-    let text = line.to_str().map_err(|_| Rejection::RequestInvalid.because("invalid Host"))?;
-    Ok(fold_host(text).into())
+
+    /// Whether it is this host.
+    #[must_use]
+    pub fn is(&self, name: &str) -> bool {
+        self.name().eq_ignore_ascii_case(name)
+    }
 }
 
-/// `API.Example.:443` → `api.example`; brackets of an IPv6 literal stay.
-#[must_use]
-pub fn fold_host(text: &str) -> String {
-    let name = match text.rsplit_once(':') {
-        Some((name, port)) if !port.contains(']') => name,
-        _ => text,
-    };
-    name.strip_suffix('.').unwrap_or(name).to_ascii_lowercase()
+/// The guard checked its grammar; here only what would be ambiguous is refused again.
+fn host(head: &Parts) -> Result<Option<Host>, Refusal> {
+    let mut lines = head.headers.get_all(header::HOST).iter();
+    match (lines.next(), lines.next()) {
+        (Some(_), Some(_)) => Err(Rejection::RequestInvalid.because("more than one Host")),
+        (Some(line), None) if line.to_str().is_ok() => Ok(Some(Host(line.clone()))),
+        (Some(_), None) => Err(Rejection::RequestInvalid.because("invalid Host")),
+        (None, _) if head.version == Version::HTTP_11 => Err(Rejection::RequestInvalid.because("no Host")),
+        (None, _) => Ok(None),
+    }
 }
 
 /// Checks the raw bytes of a request target for what hyper would hide or change: fragment, control and non-ASCII bytes, length.
@@ -121,8 +134,9 @@ mod tests {
 
     #[test]
     fn host_is_judged_folded() {
-        assert_eq!(&*parse("GET", "/", &["API.Example.:443"]).unwrap().host, "api.example");
-        assert_eq!(&*parse("GET", "/", &["[2001:DB8::1]:80"]).unwrap().host, "[2001:db8::1]");
+        assert!(parse("GET", "/", &["API.Example.:443"]).unwrap().host.unwrap().is("api.example"));
+        assert!(parse("GET", "/", &["[2001:DB8::1]:80"]).unwrap().host.unwrap().is("[2001:db8::1]"));
+        assert!(!parse("GET", "/", &["api.example.evil"]).unwrap().host.unwrap().is("api.example"));
     }
 
     #[test]

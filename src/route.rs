@@ -23,7 +23,7 @@ pub struct Route {
     /// Where in the configuration it stands: `routes[2]`; empty for the implied ones.
     pub path: String,
     /// `METHODS /template`, as `sidegate routes` prints it.
-    pub template: String,
+    pub template: Arc<str>,
     /// Whether any `[[routes]]` entry matched; `false` only for the answer to what matches none.
     pub matched: bool,
     /// Whether no credential is needed.

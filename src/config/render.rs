@@ -2,6 +2,7 @@
 //! should not be is starred in what is shown.
 
 use std::fmt::Write as _;
+use std::ops::Range;
 
 use serde::Serialize;
 
@@ -43,7 +44,7 @@ pub(super) fn locate<'a>(problem: &'a Problem, tree: &'a Tree) -> Located<'a> {
         file: source.map(origin),
         line: spot.as_ref().map(|spot| spot.line),
         column: spot.as_ref().map(|spot| spot.column),
-        message: starred(&problem.message),
+        message: without_passwords(&problem.message),
         help: problem.help.as_deref(),
     }
 }
@@ -55,7 +56,7 @@ pub(super) fn write(out: &mut String, problem: &Problem, tree: &Tree) {
         Severity::Warning => "warning",
     };
     let (source, spot) = find(problem, tree);
-    let _ = writeln!(out, "{word}: {}", starred(&problem.message));
+    let _ = writeln!(out, "{word}: {}", without_passwords(&problem.message));
     let mut margin = String::from(" ");
     if let Some(source) = source {
         match spot {
@@ -93,9 +94,19 @@ fn has_lines(source: &Source) -> bool {
     matches!(source.kind, SourceKind::Profile | SourceKind::File)
 }
 
+/// Whether the problem's place comes before another's: in the order of sources and lines.
+pub(super) fn order(problem: &Problem, tree: &Tree) -> (Severity, usize, usize) {
+    let place = place(problem, tree);
+    (problem.severity, place.source, place.key.as_ref().map_or(place.value.start, |key| key.start))
+}
+
+fn place<'a>(problem: &'a Problem, tree: &'a Tree) -> &'a Place {
+    problem.place.as_ref().unwrap_or_else(|| &tree.root.nearest(&path::parse(&problem.path)).place)
+}
+
 /// Where a problem is: the source (not the built-in layer: nobody can edit that), and the spot in it.
-fn find<'a>(problem: &Problem, tree: &'a Tree) -> (Option<&'a Source>, Option<Spot<'a>>) {
-    let place = problem.place.as_ref().unwrap_or_else(|| &tree.root.nearest(&path::parse(&problem.path)).place);
+fn find<'a>(problem: &'a Problem, tree: &'a Tree) -> (Option<&'a Source>, Option<Spot<'a>>) {
+    let place = place(problem, tree);
     let Some(source) = tree.sources.get(place.source).filter(|source| source.kind != SourceKind::BuiltIn) else { return (None, None) };
     // The value of a variable is not shown: it may be a secret, and there is no line to find it by.
     (Some(source), has_lines(source).then(|| spot(source, place)).flatten())
@@ -123,26 +134,38 @@ fn spot<'a>(source: &'a Source, place: &Place) -> Option<Spot<'a>> {
     })
 }
 
-/// The text with passwords in URLs, and values of keys that sound like secrets, starred; its length stays.
-pub(super) fn starred(text: &str) -> String {
-    let mut hidden: Vec<std::ops::Range<usize>> = text
-        .match_indices("://")
-        .filter_map(|(at, scheme)| {
-            let start = at + scheme.len();
-            let rest = text.get(start..)?;
-            let url = rest.get(..rest.find(|c: char| c.is_whitespace() || matches!(c, '"' | '\'' | '`')).unwrap_or(rest.len()))?;
-            let user_info = url.get(..url.rfind('@')?)?;
-            let colon = user_info.find(':')?;
-            Some(start + colon + 1..start + user_info.len())
-        })
-        .collect();
-    if let Some((key, value)) = text.split_once('=')
+/// A line of a configuration with passwords in URLs, and values of keys that sound like secrets, starred; its length stays.
+pub(super) fn starred(line: &str) -> String {
+    let mut hidden = passwords(line);
+    if let Some((key, value)) = line.split_once('=')
         && sounds_secret(key)
     {
         let start = key.len() + 1 + value.find(|c: char| !c.is_whitespace()).unwrap_or(value.len());
-        hidden.push(start..text.len());
+        hidden.push(start..line.len());
     }
+    star(line, &hidden)
+}
+
+/// The text with passwords in URLs starred.
+#[must_use]
+pub fn without_passwords(text: &str) -> String {
+    star(text, &passwords(text))
+}
+
+fn star(text: &str, hidden: &[Range<usize>]) -> String {
     text.char_indices().map(|(at, c)| if hidden.iter().any(|range| range.contains(&at)) { '*' } else { c }).collect()
+}
+
+fn passwords(text: &str) -> Vec<Range<usize>> {
+    let password = |at: usize| {
+        let start = at + "://".len();
+        let rest = text.get(start..)?;
+        let url = rest.get(..rest.find(|c: char| c.is_whitespace() || matches!(c, '"' | '\'' | '`')).unwrap_or(rest.len()))?;
+        let user_info = url.get(..url.rfind('@')?)?;
+        let colon = user_info.find(':')?;
+        Some(start + colon + 1..start + user_info.len())
+    };
+    text.match_indices("://").filter_map(|(at, _)| password(at)).collect()
 }
 
 fn sounds_secret(key: &str) -> bool {
@@ -158,7 +181,7 @@ mod tests {
     #[test]
     fn secrets_are_starred_in_place() {
         assert_eq!(starred(r#"url = "redis://u:p4ss@host:6379/0""#), r#"url = "redis://u:****@host:6379/0""#);
-        assert_eq!(starred("`rediss://:a@b@h` is wrong"), "`rediss://:***@h` is wrong");
+        assert_eq!(without_passwords("`rediss://:a@b@h` is wrong"), "`rediss://:***@h` is wrong");
         assert_eq!(starred(r#"password = "hunter2""#), "password = *********");
         for plain in [
             r#"url = "redis://host:6379""#,

@@ -48,9 +48,10 @@ fn listen(tree: &mut Tree, problems: &mut Problems) {
         Some(index) => agree(tree, &[key("listen")], &[key("listeners"), Step::Index(index)], "address", problems),
         None => {
             if tree.is_written("listen") && shorthand.as_str() != Some("") {
-                problems
-                    .error("listen", "`listen` has no effect: there are [[listeners]], and none of them is named `public`")
-                    .help("remove it, or write it out: [[listeners]] name = \"public\" and address = …");
+                let problem =
+                    problems.error("listen", "`listen` has no effect: there are [[listeners]], and none of them is named `public`");
+                problem.help("remove it, or write it out: [[listeners]] name = \"public\" and address = …");
+                problem.place = Some(shorthand.place);
             }
             set(tree, &key("listen"), Node::text("", Place::default()));
         }
@@ -78,13 +79,14 @@ fn agree(tree: &mut Tree, short: &[Step], long_table: &[Step], field: &str, prob
     let short_kind = tree.kind(&path::print(short));
     let Some(shorthand) = string_at(tree, short) else { return };
     let wins = match string_at(tree, &long) {
-        None => !matches!(tree.root.find(&long), Some(_)),
+        None => tree.root.find(&long).is_none(),
         Some(written) => {
             let long_kind = tree.kind(&path::print(&long));
             if short_kind == long_kind && short_kind != SourceKind::BuiltIn && written.as_str() != shorthand.as_str() {
-                problems
-                    .error(path::print(short), format!("`{}` and `{}` say different things", path::print(short), path::print(&long)))
-                    .help("the first is the short form of the second: keep one of them");
+                let (short, long) = (path::print(short), path::print(&long));
+                let problem = problems.error(short.as_str(), format!("`{short}` and `{long}` say different things"));
+                problem.help("the first is the short form of the second: keep one of them");
+                problem.place = Some(shorthand.place.clone());
             }
             short_kind > long_kind
         }

@@ -17,7 +17,7 @@ pub struct KeyKinds {
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Prefix {
     /// What keys begin with; may be empty for one kind.
-    pub text: Box<str>,
+    pub text: std::sync::Arc<str>,
     /// Name of the kind.
     pub kind: Box<str>,
     /// Environment of keys with this prefix.

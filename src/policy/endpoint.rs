@@ -2,9 +2,19 @@
 
 use http::Method;
 
+use super::Case;
 use crate::facts::path::CanonicalPath;
+use crate::rejection::{Refusal, Rejection};
 use crate::route::table::Table;
 use crate::route::template::{Methods, Template};
+
+/// The key's `endpoints`.
+pub(super) fn check(case: &Case<'_>) -> Result<(), Refusal> {
+    match &case.identity.endpoints {
+        Some(endpoints) if !endpoints.allow(&case.facts.method, &case.facts.path) => Err(Rejection::EndpointDenied.into()),
+        Some(_) | None => Ok(()),
+    }
+}
 
 /// Allowed endpoints.
 #[derive(Debug, Default)]

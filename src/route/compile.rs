@@ -99,7 +99,7 @@ fn compile(
     let route = Route {
         name: entry.name.as_str().into(),
         path: path.into(),
-        template: template.as_ref()?.to_string(),
+        template: template.as_ref()?.to_string().into(),
         matched: true,
         open,
         scopes: scopes?,
