@@ -31,6 +31,7 @@ impl SqliteStore {
     /// Opens the file, making it if it is not there, and begins to watch it.
     pub(super) fn open(path: &Path) -> Result<(Self, Changes), String> {
         let words = |error: rusqlite::Error| format!("{}: {error}", path.display());
+        schema::create(path).map_err(|error| format!("{}: {error}", path.display()))?;
         let mut writer = schema::connect(path).map_err(words)?;
         schema::prepare(&mut writer).map_err(|why| format!("{}: {why}", path.display()))?;
         let readers = [schema::connect(path).map_err(words)?, schema::connect(path).map_err(words)?];
