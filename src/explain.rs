@@ -99,7 +99,14 @@ impl Trace for Recorder {
 }
 
 /// Judges a described request. `presented` says whether its credential stands in its headers or a record is taken for it.
-pub async fn explain(gate: &Gate, answers: &Answers, limits: Limits, described: &Described, presented: Presented<'_>, now: Timestamp) -> Explanation {
+pub async fn explain(
+    gate: &Gate,
+    answers: &Answers,
+    limits: Limits,
+    described: &Described,
+    presented: Presented<'_>,
+    now: Timestamp,
+) -> Explanation {
     let mut trace = Recorder::default();
     let connection = Connection { peer: Peer::from(described.from), tls: described.tls };
     let framed = parse(described, limits);
@@ -118,7 +125,9 @@ pub async fn explain(gate: &Gate, answers: &Answers, limits: Limits, described: 
             let headers = headers.iter().map(header_line).collect();
             finish(trace, "", String::new(), Some(Answer { status: 204, headers, body: String::new() }), None)
         }
-        Ok(Admitted::Forward(permit)) => match trace.judge(Step::Rewrite, forward::rewrite(gate, &permit, head, &connection, &seen), || Note::new("headers").at("identity")) {
+        Ok(Admitted::Forward(permit)) => match trace
+            .judge(Step::Rewrite, forward::rewrite(gate, &permit, head, &connection, &seen), || Note::new("headers").at("identity"))
+        {
             Err(refusal) => refused(trace, answers, &refusal, &seen),
             Ok(forward) => {
                 let request = format!("{} {}", forward.head.method, forward.head.uri);
@@ -142,7 +151,13 @@ fn finish(trace: Recorder, reason: &'static str, detail: String, answer: Option<
     let checks = CHECKS.iter().map(|(name, _)| Step::Check(name));
     for step in [Step::Route, Step::Credential, Step::Environment, Step::Authentication].into_iter().chain(checks) {
         if steps.iter().all(|explained| explained.step != step.name()) {
-            steps.push(Explained { step: step.name(), verdict: "not reached", input: String::new(), detail: String::new(), path: String::new() });
+            steps.push(Explained {
+                step: step.name(),
+                verdict: "not reached",
+                input: String::new(),
+                detail: String::new(),
+                path: String::new(),
+            });
         }
     }
     Explanation { steps, reason, detail, answer, forward }

@@ -193,6 +193,7 @@ fn folded(segments: &[&str]) -> Option<Vec<String>> {
         [front @ .., _, ""] => segments.get(..=front.len()).unwrap_or(segments),
         all => all,
     };
-    let upper = kept.iter().any(|segment| segment.chars().any(char::is_uppercase));
+    let may_be_upper = |byte: u8| byte.is_ascii_uppercase() || !byte.is_ascii();
+    let upper = kept.iter().any(|segment| segment.bytes().any(may_be_upper) && segment.chars().any(char::is_uppercase));
     (upper || kept.len() < segments.len()).then(|| kept.iter().map(|segment| segment.to_lowercase()).collect())
 }

@@ -44,7 +44,10 @@ pub fn run(_args: &Args, globals: &Globals) -> Result<(), Failure> {
     if globals.json {
         output::json(&rows);
     } else {
-        output::table(&["name", "match", "auth", "demands", "defined"], rows.into_iter().map(|row| vec![row.name, row.matches, row.auth.into(), row.demands, row.defined]));
+        output::table(
+            &["name", "match", "auth", "demands", "defined"],
+            rows.into_iter().map(|row| vec![row.name, row.matches, row.auth.into(), row.demands, row.defined]),
+        );
     }
     Ok(())
 }

@@ -81,13 +81,12 @@ impl Problems {
         T: std::str::FromStr,
         T::Err: std::fmt::Display,
     {
-        match value.parse() {
-            Ok(parsed) => Some(parsed),
-            Err(error) => {
-                self.error(path, error.to_string());
-                None
-            }
-        }
+        self.keep(path, value.parse())
+    }
+
+    /// Keeps a result for `path`; a failure is recorded in its own words.
+    pub fn keep<T>(&mut self, path: impl Into<String>, result: Result<T, impl std::fmt::Display>) -> Option<T> {
+        result.map_err(|error| self.error(path, error.to_string()).severity).ok()
     }
 }
 

@@ -1,7 +1,7 @@
 //! A trie over decoded segments. Its precedence is a security property: static before capture before `**`, left to right;
 //! at equal templates a named method before `*`; what matches only with other methods does not stop the search.
 
-use std::collections::HashMap;
+use std::collections::BTreeMap;
 
 use http::Method;
 use smallvec::SmallVec;
@@ -19,7 +19,7 @@ pub type Captures<'p> = SmallVec<[&'p str; 4]>;
 
 #[derive(Debug)]
 struct Node<T> {
-    statics: HashMap<Box<str>, Self>,
+    statics: BTreeMap<Box<str>, Self>,
     capture: Option<Box<Self>>,
     /// Templates that end here.
     here: Vec<(Methods, T)>,
@@ -29,7 +29,7 @@ struct Node<T> {
 
 impl<T> Default for Node<T> {
     fn default() -> Self {
-        Self { statics: HashMap::new(), capture: None, here: Vec::new(), rest: Vec::new() }
+        Self { statics: BTreeMap::new(), capture: None, here: Vec::new(), rest: Vec::new() }
     }
 }
 
