@@ -38,7 +38,7 @@ pub fn run(_args: &Args, globals: &Globals) -> Result<(), Failure> {
             matches: route.template.to_string(),
             auth: if route.open { "none" } else { "required" },
             demands: route.demands(),
-            defined: loaded.origin(&route.path).unwrap_or_default(),
+            defined: if route.path.is_empty() { String::new() } else { loaded.origin(&route.path).unwrap_or_default() },
         })
         .collect();
     if globals.json {
