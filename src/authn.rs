@@ -21,6 +21,7 @@ use crate::config::sections;
 use crate::identity::Identity;
 use crate::identity::template::IdentityHeaders;
 use crate::key::digest::{Digest, Peppers};
+use crate::key::record::KeyRecord;
 use crate::rejection::{Refusal, Rejection};
 use crate::store::{Changed, Status, Store};
 
@@ -94,6 +95,11 @@ impl Authenticator {
             Ok(answer) => answer?.judge(now),
             Err(_) => Err(Rejection::StoreUnavailable.because("the store is closed")),
         }
+    }
+
+    /// What a caller with the current secret of this record would be told; nothing is cached.
+    pub async fn of_record(&self, record: &KeyRecord, now: Timestamp) -> Authenticated {
+        self.shared.entry_of(record).await?.judge(now)
     }
 
     /// This key changed: nothing that was read before is used again.

@@ -1,1 +1,3 @@
 //! Listeners, per-core workers, TLS, the framing guard.
+
+pub mod framing;
