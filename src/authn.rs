@@ -84,7 +84,10 @@ impl Authenticator {
     }
 
     /// Asks the store (one look-up for all who wait for the same digest) and fills the cache.
-    /// `store_unavailable` when it cannot be asked. A caller that leaves does not end the look-up.
+    /// A caller that leaves does not end the look-up.
+    ///
+    /// # Errors
+    /// Why the caller is refused; `store_unavailable` when it cannot be asked.
     pub async fn load(&self, digest: &Digest, now: Timestamp) -> Authenticated {
         let (reply, answer) = oneshot::channel();
         self.shared.join(digest, now, reply);

@@ -82,6 +82,9 @@ enum Outcome {
     Skipped,
 }
 
+/// How a line went.
+type Written = (u64, Result<Outcome, LifecycleError>);
+
 impl Report {
     fn refuse(&mut self, line: u64, message: impl Into<String>) {
         self.errors.push(LineError { line, message: message.into() });
@@ -291,10 +294,7 @@ impl Room {
 }
 
 /// Takes down how a line went. An unreachable store ends the import; everything else is the line's.
-fn note(
-    done: Option<Result<(u64, Result<Outcome, LifecycleError>), tokio::task::JoinError>>,
-    report: &mut Report,
-) -> Result<(), LifecycleError> {
+fn note(done: Option<Result<Written, tokio::task::JoinError>>, report: &mut Report) -> Result<(), LifecycleError> {
     let Some(Ok((line, outcome))) = done else { return Ok(()) };
     match outcome {
         Ok(Outcome::Imported) => report.imported += 1,

@@ -75,12 +75,9 @@ impl Rules {
     /// What is wrong with a key's record; nothing = it may be written.
     #[must_use]
     pub fn check_key(&self, key: &KeyRecord, tenant: &TenantRecord) -> Vec<String> {
-        let mut wrong = Vec::new();
-        let mut note = |result: Result<(), String>| wrong.extend(result.err());
-        note(check_id("key id", &key.id));
-        note(check_name(&key.name));
-        key.scopes.iter().for_each(|scope| note(self.check_scope(scope)));
-        check_metadata(&key.metadata).into_iter().for_each(|why| note(Err(why)));
+        let mut wrong: Vec<String> = [check_id("key id", &key.id), check_name(&key.name)].into_iter().filter_map(Result::err).collect();
+        wrong.extend(key.scopes.iter().filter_map(|scope| self.check_scope(scope).err()));
+        wrong.extend(check_metadata(&key.metadata));
         if wrong.is_empty() {
             // The rest is what serving the key would find: networks, origins, endpoints, header values.
             wrong.extend(Identity::compile(key, tenant, &self.headers).err());
@@ -91,13 +88,11 @@ impl Rules {
     /// What is wrong with a tenant's record.
     #[must_use]
     pub fn check_tenant(&self, tenant: &TenantRecord) -> Vec<String> {
-        let mut wrong = Vec::new();
-        let mut note = |result: Result<(), String>| wrong.extend(result.err());
-        note(check_id("tenant id", &tenant.id));
-        note(check_name(&tenant.name));
-        tenant.scopes.iter().flatten().for_each(|scope| note(self.check_scope(scope)));
-        check_metadata(&tenant.metadata).into_iter().for_each(|why| note(Err(why)));
-        note(tenant.ip_allowlist.as_ref().map_or(Ok(()), |list| IpSet::parse(list).map(drop)));
+        let mut wrong: Vec<String> =
+            [check_id("tenant id", &tenant.id), check_name(&tenant.name)].into_iter().filter_map(Result::err).collect();
+        wrong.extend(tenant.scopes.iter().flatten().filter_map(|scope| self.check_scope(scope).err()));
+        wrong.extend(check_metadata(&tenant.metadata));
+        wrong.extend(tenant.ip_allowlist.as_ref().and_then(|list| IpSet::parse(list).err()));
         wrong
     }
 

@@ -4,6 +4,8 @@
 mod connection;
 mod layout;
 mod scripts;
+#[cfg(test)]
+mod tests;
 
 use async_trait::async_trait;
 use redis::aio::MultiplexedConnection;

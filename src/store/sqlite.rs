@@ -1,8 +1,10 @@
-//! The key table in one SQLite file of this machine, crash-safe (WAL, synchronous=FULL). Other processes (the command line)
+//! The key table in one file of this machine, by `SQLite`, crash-safe (WAL, synchronous=FULL). Other processes (the command line)
 //! write to it while the server runs. Connections belong to threads of this file; callers only send them work.
 
 mod changes;
 mod schema;
+#[cfg(test)]
+mod tests;
 mod threads;
 
 use std::path::Path;
@@ -63,6 +65,7 @@ impl SqliteStore {
     }
 }
 
+#[expect(clippy::needless_pass_by_value, reason = "the shape that map_err wants")]
 fn unavailable(error: rusqlite::Error) -> StoreError {
     StoreError::Unavailable(error.to_string())
 }

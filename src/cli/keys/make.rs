@@ -20,7 +20,7 @@ pub struct Create {
     /// Environment: live, test, or the label of one
     #[arg(long, default_value = "live")]
     env: String,
-    /// Kind: secret, publishable, or another of [[key_kinds]]
+    /// Kind: secret, publishable, or another configured one
     #[arg(long, default_value = "secret")]
     kind: String,
     /// Scope to grant; may end in *; repeatable [default: none]
@@ -35,7 +35,7 @@ pub struct Create {
     /// Endpoint it may call, such as "GET /v1/users/{id}"; repeatable [default: any]
     #[arg(long = "endpoint", value_name = "ENDPOINT")]
     endpoints: Vec<String>,
-    /// When it ends: 90d, a time in RFC 3339, or never [default: keys.default_expires_in]
+    /// When it ends: 90d, a time in RFC 3339, or never [default: as configured]
     #[arg(long, value_name = "WHEN")]
     expires: Option<String>,
     /// Metadata for header templates; repeatable
@@ -48,7 +48,7 @@ pub struct Create {
 pub struct Rotate {
     /// The key
     id: String,
-    /// How long the old secret still works, such as 24h [default: keys.rotate_overlap]
+    /// How long the old secret still works, such as 24h [default: as configured]
     #[arg(long, value_name = "SPAN", conflicts_with = "end_overlap")]
     overlap: Option<Span>,
     /// Replace nothing: end the overlap of the last rotation now

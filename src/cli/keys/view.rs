@@ -54,7 +54,9 @@ pub(crate) fn print(shown: &Map<String, Value>, globals: &Globals) {
 pub(crate) fn print_list(list: &[Map<String, Value>], columns: &[&str], globals: &Globals) {
     let cell = |shown: &Map<String, Value>, column: &str| shown.get(column).map(word).unwrap_or_default();
     if globals.quiet {
-        list.iter().for_each(|shown| output::line(cell(shown, "id")));
+        for shown in list {
+            output::line(cell(shown, "id"));
+        }
     } else if globals.json {
         output::json(&list);
     } else {
