@@ -1,9 +1,44 @@
 //! Builds everything from a configuration: compile (all problems at once), then start in order; stop in reverse.
 
 use std::net::SocketAddr;
+use std::sync::Arc;
 
+use crate::answer::Answers;
 use crate::clock::Clock;
-use crate::config::sections::Config;
+use crate::config::problem::Problems;
+use crate::config::sections::{Config, Listener, ListenerLimits};
+use crate::forward::upstream::Upstreams;
+use crate::gate::Gate;
+use crate::server::tls;
+use crate::telemetry::access;
+
+/// Everything that is compiled from a configuration: one immutable snapshot.
+#[derive(Debug)]
+pub struct App {
+    /// Judges requests.
+    pub gate: Gate,
+    /// What refusals say.
+    pub answers: Answers,
+    /// Where requests go.
+    pub upstreams: Upstreams,
+    /// Where they come from.
+    pub listeners: Vec<ListenerSettings>,
+    /// What is logged of them.
+    pub log: Arc<access::Settings>,
+}
+
+/// A listener, compiled but not bound.
+#[derive(Debug)]
+pub struct ListenerSettings {
+    /// Its name.
+    pub name: Arc<str>,
+    /// `host:port` or `unix:/path`.
+    pub address: String,
+    /// TLS.
+    pub tls: Option<Arc<rustls::ServerConfig>>,
+    /// Bounds.
+    pub limits: ListenerLimits,
+}
 
 /// A running sidecar, in this process. Dropping it without [`Running::stop`] stops it abruptly.
 #[derive(Debug)]

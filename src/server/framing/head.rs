@@ -1,0 +1,231 @@
+//! The head of a request, line by line, in RFC 9112's strict grammar: CRLF only, no folding, no space before a colon,
+//! and everything that decides where the message ends exactly once.
+
+use std::ops::Range;
+
+use super::{Length, Limits, authority};
+use crate::facts::{TARGET_MAX, check_target};
+use crate::rejection::{Refusal, Rejection};
+
+/// What is known of a head whose lines have arrived in part.
+#[derive(Debug, Default)]
+pub(super) struct Head {
+    /// Bytes of complete lines.
+    scanned: usize,
+    /// Bytes behind them that hold no line feed.
+    searched: usize,
+    leading_empty_line: bool,
+    request_line: Option<RequestLine>,
+    headers: usize,
+    host: Option<Range<usize>>,
+    content_length: Option<u64>,
+    chunked: bool,
+}
+
+#[derive(Debug)]
+struct RequestLine {
+    http10: bool,
+    /// Where the target's authority is, if it is in absolute form.
+    authority: Option<Range<usize>>,
+}
+
+fn invalid(why: &'static str) -> Refusal {
+    Rejection::RequestInvalid.because(why)
+}
+
+impl Head {
+    /// Looks at the bytes from the head's first on. `Some` = it is complete: its bytes, and how its body is delimited.
+    pub(super) fn advance(&mut self, window: &[u8], limits: Limits) -> Result<Option<(usize, Length)>, Refusal> {
+        loop {
+            let rest = window.get(self.scanned..).unwrap_or_default();
+            if self.request_line.is_none() && rest.first().is_some_and(|byte| !is_token_byte(*byte) && !matches!(byte, b'\r' | b'\n')) {
+                return Err(invalid("the request does not begin with a method"));
+            }
+            let found = rest.get(self.searched..).and_then(|unseen| memchr::memchr(b'\n', unseen));
+            let end = found.map_or(rest.len(), |at| self.searched + at + 1);
+            if self.scanned + end > limits.head_bytes {
+                return Err(self.too_large());
+            }
+            if found.is_none() {
+                self.searched = end;
+                return Ok(None);
+            }
+            self.searched = 0;
+            let line = rest.get(..end).unwrap_or_default();
+            let Some(line) = line.strip_suffix(b"\r\n") else { return Err(invalid("line feed without carriage return in the head")) };
+            let start = self.scanned;
+            self.scanned += end;
+            if line.is_empty() && self.request_line.is_some() {
+                return Ok(Some((self.scanned, self.finish(window)?)));
+            }
+            self.line(line, start, limits)?;
+        }
+    }
+
+    fn too_large(&self) -> Refusal {
+        if self.request_line.is_none() {
+            Rejection::TargetTooLong.because("the request line is longer than a head may be")
+        } else {
+            Rejection::HeadersTooLarge.because("more bytes than header_bytes")
+        }
+    }
+
+    fn line(&mut self, line: &[u8], start: usize, limits: Limits) -> Result<(), Refusal> {
+        if self.request_line.is_some() {
+            self.headers += 1;
+            if self.headers > limits.headers {
+                return Err(Rejection::HeadersTooLarge.because("more lines than headers"));
+            }
+            return self.field_line(line, start);
+        }
+        if line.is_empty() {
+            // RFC 9112 §2.2: one empty line before a request is forgiven.
+            if std::mem::replace(&mut self.leading_empty_line, true) {
+                return Err(invalid("more than one empty line before the request"));
+            }
+            return Ok(());
+        }
+        self.request_line = Some(request_line(line, start)?);
+        Ok(())
+    }
+
+    fn field_line(&mut self, line: &[u8], start: usize) -> Result<(), Refusal> {
+        let (name, value) = field(line).map_err(invalid)?;
+        if name.eq_ignore_ascii_case(b"host") {
+            if self.host.is_some() {
+                return Err(invalid("more than one Host"));
+            }
+            if !authority::is_valid(value) {
+                return Err(invalid("Host is not a host and port"));
+            }
+            let end = start + name.len() + 1 + line.get(name.len() + 1..).map_or(0, |after| after.trim_ascii_end().len());
+            self.host = Some(end - value.len()..end);
+        } else if name.eq_ignore_ascii_case(b"content-length") {
+            if self.content_length.is_some() {
+                return Err(invalid("more than one Content-Length"));
+            }
+            self.content_length = Some(content_length(value).ok_or_else(|| invalid("Content-Length is not 1 to 18 digits"))?);
+        } else if name.eq_ignore_ascii_case(b"transfer-encoding") {
+            if self.chunked {
+                return Err(invalid("more than one Transfer-Encoding"));
+            }
+            if !value.eq_ignore_ascii_case(b"chunked") {
+                return Err(invalid("Transfer-Encoding is not exactly `chunked`"));
+            }
+            self.chunked = true;
+        }
+        Ok(())
+    }
+
+    fn finish(&self, window: &[u8]) -> Result<Length, Refusal> {
+        let http10 = self.request_line.as_ref().is_some_and(|line| line.http10);
+        if self.chunked && self.content_length.is_some() {
+            return Err(invalid("Content-Length beside Transfer-Encoding"));
+        }
+        if self.chunked && http10 {
+            return Err(invalid("Transfer-Encoding in HTTP/1.0"));
+        }
+        if self.host.is_none() && !http10 {
+            return Err(invalid("no Host"));
+        }
+        if let Some(target) = self.request_line.as_ref().and_then(|line| line.authority.clone()) {
+            let host = self.host.clone().and_then(|range| window.get(range)).unwrap_or_default();
+            if !window.get(target).is_some_and(|target| target.eq_ignore_ascii_case(host)) {
+                return Err(invalid("the target's authority is not Host"));
+            }
+        }
+        Ok(if self.chunked { Length::Chunked } else { Length::Fixed(self.content_length.unwrap_or(0)) })
+    }
+}
+
+fn request_line(line: &[u8], start: usize) -> Result<RequestLine, Refusal> {
+    let space = memchr::memchr(b' ', line).ok_or_else(|| invalid("the request line has no target"))?;
+    let (method, rest) = line.split_at(space);
+    let rest = rest.get(1..).unwrap_or_default();
+    let last = memchr::memrchr(b' ', rest).ok_or_else(|| invalid("the request line has no version"))?;
+    let (target, version) = rest.split_at(last);
+    if !is_token(method) {
+        return Err(invalid("the method is not a token"));
+    }
+    let http10 = match version {
+        b" HTTP/1.1" => false,
+        b" HTTP/1.0" => true,
+        _ => return Err(invalid("the version is neither HTTP/1.1 nor HTTP/1.0")),
+    };
+    if target.len() > TARGET_MAX {
+        return Err(Rejection::TargetTooLong.because("more than 8 KiB"));
+    }
+    if method == b"CONNECT" {
+        return Err(Rejection::MethodDenied.because("CONNECT"));
+    }
+    check_target(target)?;
+    let authority = match target.first() {
+        Some(b'/') => None,
+        Some(b'*') if target.len() == 1 && method == b"OPTIONS" => None,
+        _ => Some(absolute_form(target).ok_or_else(|| invalid("the target is neither a path nor an http(s) URL"))?),
+    };
+    let authority = authority.map(|range| start + space + 1 + range.start..start + space + 1 + range.end);
+    Ok(RequestLine { http10, authority })
+}
+
+/// Where the authority of a target in absolute form is.
+fn absolute_form(target: &[u8]) -> Option<Range<usize>> {
+    let scheme = [b"http://".as_slice(), b"https://"]
+        .into_iter()
+        .find(|scheme| target.get(..scheme.len()).is_some_and(|start| start.eq_ignore_ascii_case(scheme)))?
+        .len();
+    let rest = target.get(scheme..)?;
+    let end = rest.iter().position(|byte| matches!(byte, b'/' | b'?')).unwrap_or(rest.len());
+    authority::is_valid(rest.get(..end)?).then_some(scheme..scheme + end)
+}
+
+/// Name and value of a header or trailer line (without its CRLF).
+pub(super) fn field(line: &[u8]) -> Result<(&[u8], &[u8]), &'static str> {
+    if matches!(line.first(), Some(b' ' | b'\t')) {
+        return Err("a folded header line");
+    }
+    let colon = memchr::memchr(b':', line).ok_or("a header line without colon")?;
+    let (name, value) = line.split_at(colon);
+    if !is_token(name) {
+        return Err("a header name that is not a token");
+    }
+    let value = value.get(1..).unwrap_or_default();
+    if !value.iter().fold(true, |valid, byte| valid & ((*byte >= 0x20 && *byte != 0x7f) || *byte == b'\t')) {
+        return Err("a control byte in a header value");
+    }
+    Ok((name, value.trim_ascii()))
+}
+
+fn content_length(value: &[u8]) -> Option<u64> {
+    if !(1..=18).contains(&value.len()) || !value.iter().all(u8::is_ascii_digit) {
+        return None;
+    }
+    std::str::from_utf8(value).ok()?.parse().ok()
+}
+
+fn is_token(name: &[u8]) -> bool {
+    !name.is_empty() && name.iter().fold(true, |valid, byte| valid & is_token_byte(*byte))
+}
+
+/// RFC 9110 §5.6.2 `tchar`.
+fn is_token_byte(byte: u8) -> bool {
+    const TOKEN: [bool; 256] = {
+        let mut table = [false; 256];
+        let mut byte = 0;
+        while byte < 128 {
+            #[expect(clippy::cast_possible_truncation, reason = "below 128")]
+            let ascii = byte as u8;
+            #[expect(clippy::indexing_slicing, reason = "a constant, checked when it is compiled")]
+            {
+                table[byte] = ascii.is_ascii_alphanumeric()
+                    || matches!(
+                        ascii,
+                        b'!' | b'#' | b'$' | b'%' | b'&' | b'\'' | b'*' | b'+' | b'-' | b'.' | b'^' | b'_' | b'`' | b'|' | b'~'
+                    );
+            }
+            byte += 1;
+        }
+        table
+    };
+    TOKEN.get(usize::from(byte)).copied().unwrap_or(false)
+}
