@@ -1,30 +1,137 @@
 //! Who is calling, from what was presented. A cached credential is answered synchronously ([`Authenticator::cached`]);
 //! an uncached one asks the store once, however many requests wait ([`Authenticator::load`]).
+//! What is cached are identities, never decisions; every deadline is judged against the time that is handed in.
 
+mod cache;
+mod key_table;
+mod load;
+mod slots;
+#[cfg(test)]
+mod tests;
+
+use std::fmt;
 use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
 
-use crate::clock::Timestamp;
+use tokio::runtime::Handle;
+use tokio::sync::oneshot;
+
+use crate::clock::{Clock, Timestamp};
+use crate::config::sections;
 use crate::identity::Identity;
-use crate::key::digest::Digest;
-use crate::rejection::Refusal;
+use crate::identity::template::IdentityHeaders;
+use crate::key::digest::{Digest, Peppers};
+use crate::rejection::{Refusal, Rejection};
+use crate::store::{Changed, Status, Store};
+
+pub use key_table::KeyTable;
+
+use load::Shared;
 
 /// What authentication says: an identity, or why not.
 pub type Authenticated = Result<Arc<Identity>, Refusal>;
 
-/// Authenticates API keys against the cache and the store.
-#[derive(Debug)]
-pub struct Authenticator {}
+/// Authenticates API keys against the cache and the store. Shared by all workers.
+pub struct Authenticator {
+    shared: Arc<Shared>,
+}
+
+/// What was counted since the start.
+#[derive(Debug, Default)]
+pub struct Counters {
+    /// `find_key_by_digest` calls.
+    pub key_lookups: AtomicU64,
+    /// `find_tenant` calls.
+    pub tenant_lookups: AtomicU64,
+    /// Requests that waited for a look-up that was already under way.
+    pub joined: AtomicU64,
+    /// Answers from the negative cache.
+    pub negative_hits: AtomicU64,
+    /// Look-ups done again, because something changed while they ran.
+    pub repeated: AtomicU64,
+    /// Records that could not be read or used.
+    pub unusable: AtomicU64,
+    /// Look-ups that the store did not answer.
+    pub unanswered: AtomicU64,
+}
+
+impl Counters {
+    fn count(counter: &AtomicU64) {
+        counter.fetch_add(1, Ordering::Relaxed);
+    }
+}
 
 impl Authenticator {
+    /// An empty cache over `store`. Look-ups run on `runtime`, the store's own, whichever worker asks.
+    #[must_use]
+    pub fn new(
+        store: Arc<dyn Store>,
+        cache: &sections::Cache,
+        peppers: Peppers,
+        headers: Arc<IdentityHeaders>,
+        clock: Clock,
+        runtime: Handle,
+    ) -> Self {
+        Self { shared: Arc::new(Shared::new(store, cache, peppers, headers, clock, runtime)) }
+    }
+
     /// The answer for a credential that is in a cache, positive or negative, and still fresh; `None` = ask the store.
     /// Expiry and rotation deadlines are judged here, at `now`.
-    pub fn cached(&self, _digest: &Digest, _now: Timestamp) -> Option<Authenticated> {
-        todo!()
+    #[must_use]
+    pub fn cached(&self, digest: &Digest, now: Timestamp) -> Option<Authenticated> {
+        self.shared.cached(digest, now).map(|answer| answer.and_then(|entry| entry.judge(now)))
     }
 
     /// Asks the store (one look-up for all who wait for the same digest) and fills the cache.
-    /// `store_unavailable` when it cannot be asked.
-    pub async fn load(&self, _digest: &Digest, _now: Timestamp) -> Authenticated {
-        todo!()
+    /// `store_unavailable` when it cannot be asked. A caller that leaves does not end the look-up.
+    pub async fn load(&self, digest: &Digest, now: Timestamp) -> Authenticated {
+        let (reply, answer) = oneshot::channel();
+        self.shared.join(digest, now, reply);
+        match answer.await {
+            Ok(answer) => answer?.judge(now),
+            Err(_) => Err(Rejection::StoreUnavailable.because("the store is closed")),
+        }
+    }
+
+    /// This key changed: nothing that was read before is used again.
+    pub fn invalidate_key(&self, id: &str) {
+        self.shared.slots.invalidate_key(id);
+    }
+
+    /// This tenant changed: the same for it and all its keys.
+    pub fn invalidate_tenant(&self, id: &str) {
+        self.shared.slots.invalidate_tenant(id);
+    }
+
+    /// Anything may have changed.
+    pub fn invalidate_everything(&self) {
+        self.shared.slots.invalidate_everything();
+    }
+
+    /// What a store tells of its changes.
+    pub fn apply(&self, changed: &Changed) {
+        match changed {
+            Changed::Key(id) => self.invalidate_key(id),
+            Changed::Tenant(id) => self.invalidate_tenant(id),
+            Changed::Everything => self.invalidate_everything(),
+        }
+    }
+
+    /// What was counted.
+    #[must_use]
+    pub fn counters(&self) -> &Counters {
+        &self.shared.counters
+    }
+
+    /// Whether the store answers, as far as is known without asking.
+    #[must_use]
+    pub fn store_status(&self) -> Status {
+        self.shared.store.status()
+    }
+}
+
+impl fmt::Debug for Authenticator {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Authenticator").finish_non_exhaustive()
     }
 }

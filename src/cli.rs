@@ -126,7 +126,7 @@ impl From<StoreError> for Failure {
     fn from(error: StoreError) -> Self {
         let exit = match &error {
             StoreError::Unavailable(_) => Exit::Unreachable,
-            StoreError::Conflict { .. } => Exit::Conflict,
+            StoreError::Conflict { .. } | StoreError::DigestTaken { .. } => Exit::Conflict,
             StoreError::Corrupt { .. } => Exit::Failed,
         };
         exit.because(error.to_string())

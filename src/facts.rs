@@ -1,45 +1,80 @@
-//! What a request is, parsed once: method, host, one canonical path, client address, request id.
+//! What a request is, parsed once: method, host, one canonical path, whose it is, its id.
+//! Nothing behind this file looks at the raw target or at forwarding headers again.
 
-use std::borrow::Cow;
+pub mod path;
+mod request_id;
 
-use http::HeaderValue;
+use http::request::Parts;
+use http::{HeaderMap, HeaderValue, Method, Version, header};
 
-use crate::net::client::ClientAddr;
 use crate::rejection::{Refusal, Rejection};
+use path::CanonicalPath;
+pub use request_id::RequestId;
+pub(crate) use request_id::X_REQUEST_ID;
 
 /// Longest request target, bytes.
 pub const TARGET_MAX: usize = 8 << 10;
 
-/// The path as it was judged.
-#[derive(Debug, Clone)]
-pub struct CanonicalPath {}
-
-/// The id of a request: on every response, in the log line, sent to the upstream.
-#[derive(Debug, Clone)]
-pub enum RequestId {
-    /// The client's, `[A-Za-z0-9._-]{8,128}`.
-    Kept(HeaderValue),
-    /// Ours, a UUIDv7.
-    Made([u8; 36]),
+/// What a request is.
+#[derive(Debug)]
+pub struct Facts {
+    /// Its method.
+    pub method: Method,
+    /// Host it is meant for; none for HTTP/1.0 without Host.
+    pub host: Option<Host>,
+    /// Its path and query.
+    pub path: CanonicalPath,
 }
 
-impl RequestId {
-    /// As text.
-    #[must_use]
-    pub fn as_str(&self) -> &str {
-        match self {
-            Self::Kept(value) => value.to_str().unwrap_or_default(),
-            Self::Made(bytes) => std::str::from_utf8(bytes).unwrap_or_default(),
+impl Facts {
+    /// Reads the head that the framing guard let through.
+    ///
+    /// # Errors
+    /// `method_denied`, `request_invalid`, `target_too_long`.
+    pub fn parse(head: &Parts) -> Result<Self, Refusal> {
+        if head.method == Method::CONNECT || matches!(head.method.as_str(), "TRACE" | "TRACK") {
+            return Err(Rejection::MethodDenied.into());
         }
+        let target = head.uri.path_and_query().cloned().ok_or_else(|| Rejection::RequestInvalid.because("no path in the target"))?;
+        if target.as_str().len() > TARGET_MAX {
+            return Err(Rejection::TargetTooLong.because("more than 8 KiB"));
+        }
+        Ok(Self { host: host(head)?, path: CanonicalPath::parse(target)?, method: head.method.clone() })
+    }
+}
+
+/// The Host line, as it was sent; compared folded: without regard to case, port and one final dot.
+#[derive(Debug, Clone)]
+pub struct Host(HeaderValue);
+
+impl Host {
+    /// Name or address, without port and final dot; brackets of an IPv6 literal stay.
+    #[must_use]
+    pub fn name(&self) -> &str {
+        let text = self.0.to_str().unwrap_or_default();
+        let name = match text.rsplit_once(':') {
+            Some((name, port)) if !port.contains(']') => name,
+            _ => text,
+        };
+        name.strip_suffix('.').unwrap_or(name)
     }
 
-    /// As a header value.
+    /// Whether it is this host.
     #[must_use]
-    pub fn to_value(&self) -> HeaderValue {
-        match self {
-            Self::Kept(value) => value.clone(),
-            Self::Made(bytes) => HeaderValue::from_bytes(bytes).unwrap_or(HeaderValue::from_static("")),
-        }
+    pub fn is(&self, name: &str) -> bool {
+        self.name().eq_ignore_ascii_case(name)
+    }
+}
+
+/// The guard checked its grammar; here only what would be ambiguous is refused again.
+fn host(head: &Parts) -> Result<Option<Host>, Refusal> {
+    let mut lines = head.headers.get_all(header::HOST).iter();
+    match (lines.next(), lines.next()) {
+        (Some(_), Some(_)) => Err(Rejection::RequestInvalid.because("more than one Host")),
+        (Some(line), None) if line.to_str().is_ok() => Ok(Some(Host(line.clone()))),
+        (Some(_), None) => Err(Rejection::RequestInvalid.because("invalid Host")),
+        (None, _) if head.version == Version::HTTP_11 => Err(Rejection::RequestInvalid.because("no Host")),
+        (None, _) => Ok(None),
     }
 }
 
@@ -59,15 +94,77 @@ pub fn check_target(raw: &[u8]) -> Result<(), Refusal> {
         _ => None,
     };
     match raw.iter().find_map(rule) {
-        Some(rule) => Err(Rejection::RequestInvalid.because(Cow::Borrowed(rule))),
+        Some(rule) => Err(Rejection::RequestInvalid.because(rule)),
         None if raw.is_empty() => Err(Rejection::RequestInvalid.because("empty target")),
         None => Ok(()),
     }
 }
 
-/// What is known of a request once it was parsed.
-#[derive(Debug)]
-pub struct Facts {
-    /// Whose it is.
-    pub client: ClientAddr,
+/// Whether a CORS preflight (Fetch §4.8): OPTIONS with Origin and Access-Control-Request-Method, and no body.
+#[must_use]
+pub fn is_preflight(method: &Method, headers: &HeaderMap) -> bool {
+    *method == Method::OPTIONS
+        && headers.contains_key(header::ORIGIN)
+        && headers.contains_key(header::ACCESS_CONTROL_REQUEST_METHOD)
+        && !headers.contains_key(header::TRANSFER_ENCODING)
+        && headers.get(header::CONTENT_LENGTH).is_none_or(|length| length.as_bytes() == b"0")
+}
+
+/// Whether the client speaks gRPC and wants its refusals in that shape.
+#[must_use]
+pub fn is_grpc(headers: &HeaderMap) -> bool {
+    headers.get(header::CONTENT_TYPE).is_some_and(|value| {
+        let kind = value.as_bytes();
+        kind.get(..16).is_some_and(|front| front.eq_ignore_ascii_case(b"application/grpc"))
+            && matches!(kind.get(16), None | Some(b'+' | b';' | b' '))
+    })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn parse(method: &str, uri: &str, hosts: &[&str]) -> Result<Facts, Refusal> {
+        let mut request = http::Request::builder().method(method).uri(uri);
+        for host in hosts {
+            request = request.header(header::HOST, *host);
+        }
+        Facts::parse(&request.body(()).unwrap().into_parts().0)
+    }
+
+    #[test]
+    fn host_is_judged_folded() {
+        assert!(parse("GET", "/", &["API.Example.:443"]).unwrap().host.unwrap().is("api.example"));
+        assert!(parse("GET", "/", &["[2001:DB8::1]:80"]).unwrap().host.unwrap().is("[2001:db8::1]"));
+        assert!(!parse("GET", "/", &["api.example.evil"]).unwrap().host.unwrap().is("api.example"));
+    }
+
+    #[test]
+    fn what_is_never_forwarded_is_refused() {
+        for method in ["TRACE", "TRACK"] {
+            assert_eq!(parse(method, "/", &["a"]).unwrap_err().rejection, Rejection::MethodDenied);
+        }
+        assert_eq!(parse("GET", "/", &[]).unwrap_err().rejection, Rejection::RequestInvalid);
+        assert_eq!(parse("GET", "/", &["a", "a"]).unwrap_err().rejection, Rejection::RequestInvalid);
+        assert_eq!(parse("GET", &format!("/{}", "x".repeat(TARGET_MAX)), &["a"]).unwrap_err().rejection, Rejection::TargetTooLong);
+    }
+
+    #[test]
+    fn raw_target_bytes_that_a_parser_would_hide_are_refused() {
+        for bad in [&b""[..], b"/a#b", b"/\xff", b"/a b", b"/\x00", b"/\x7f"] {
+            assert!(check_target(bad).is_err());
+        }
+        assert!(check_target(b"/a?b=%20").is_ok());
+    }
+
+    #[test]
+    fn grpc_is_told_by_its_media_type() {
+        for (kind, expected) in
+            [("application/grpc", true), ("Application/GRPC+proto", true), ("application/grpc-web", false), ("application/json", false)]
+        {
+            let mut headers = HeaderMap::new();
+            headers.insert(header::CONTENT_TYPE, kind.parse().unwrap());
+            assert_eq!(is_grpc(&headers), expected, "{kind}");
+        }
+    }
 }

@@ -1,20 +1,22 @@
-//! The request as the upstream gets it.
+//! The request as the upstream gets it: rewritten under a permit ([`rewrite`]), sent over a worker's own connections ([`upstream`]).
 
+pub mod headers;
 pub mod upstream;
 
 use std::time::Duration;
 
+use http::Uri;
 use http::request::Parts;
 
-use crate::gate::{Gate, Permit, Seen};
-use crate::rejection::Refusal;
+use crate::gate::{Connection, Gate, Permit, Seen};
+use crate::rejection::{Refusal, Rejection};
 
-/// A head that may be sent: rewritten under a permit.
+/// A head that may be sent.
 #[derive(Debug)]
 pub struct Forward {
     /// Origin-form target, identity and forwarding headers set, hop-by-hop headers gone, no framing header.
     pub head: Parts,
-    /// Index of the upstream in the configuration's order (see `upstream::Upstreams`).
+    /// Index of the upstream in the configuration's order.
     pub upstream: usize,
     /// Instead of the upstream's.
     pub response_timeout: Option<Duration>,
@@ -23,13 +25,14 @@ pub struct Forward {
 /// Rewrites a head under a permit.
 ///
 /// # Errors
-/// `request_invalid` where Connection names a header it must not; `identity_invalid`.
-pub fn rewrite(
-    _gate: &Gate,
-    _permit: Permit,
-    _head: Parts,
-    _connection: &crate::gate::Connection,
-    _seen: &Seen,
-) -> Result<Forward, Refusal> {
-    todo!()
+/// `request_invalid` where Connection names a header it must not, or an odd name is refused.
+pub fn rewrite(gate: &Gate, permit: &Permit, mut head: Parts, connection: &Connection, seen: &Seen) -> Result<Forward, Refusal> {
+    let rules = gate.header_rules();
+    rules.clean(&mut head.headers, gate.trusts(connection.peer))?;
+    rules.set_forwarding(&mut head.headers, connection);
+    rules.set_identity(&mut head.headers, permit.identity(), gate.environments(), seen);
+    // Absolute-form was checked against Host; upstreams get origin-form (RFC 9112 §3.2.1), the same bytes that were matched.
+    let target = head.uri.path_and_query().cloned().ok_or_else(|| Rejection::RequestInvalid.because("no path in the target"))?;
+    head.uri = Uri::from(target);
+    Ok(Forward { head, upstream: permit.upstream(), response_timeout: permit.response_timeout() })
 }

@@ -1,18 +1,35 @@
-//! The page to read first: the order in which a request is judged. The order is a security property and lives here, not in configuration.
+//! The page to read first: the order in which a request is judged. The order is a security property and lives here,
+//! not in configuration. Each step is a file of its own; this one only sequences, and makes the [`Permit`] that forwarding needs.
+
+pub mod seen;
+pub mod trace;
 
 use std::sync::Arc;
 use std::time::Duration;
 
+use http::HeaderMap;
 use http::request::Parts;
-use http::{HeaderMap, HeaderValue};
 
+use crate::authn::Authenticator;
 use crate::clock::Timestamp;
-use crate::config::sections::EnvironmentName;
-use crate::facts::RequestId;
+use crate::config::problem::Problems;
+use crate::config::sections::{BrowserRule, Config};
+use crate::cors::Cors;
+use crate::credential::{ApiKey, Credentials};
+use crate::environment::Environments;
+use crate::facts::{Facts, RequestId, is_preflight};
+use crate::forward::headers::HeaderRules;
 use crate::identity::Identity;
-use crate::net::Peer;
-use crate::net::client::ClientAddr;
-use crate::rejection::Refusal;
+use crate::identity::template::IdentityHeaders;
+use crate::net::client::{ClientAddr, Trust};
+use crate::net::{IpSet, Peer, is_private};
+use crate::policy::guess_guard::GuessGuard;
+use crate::policy::{self, CHECKS, Case, browser, network};
+use crate::rejection::{Refusal, Rejection};
+use crate::route::table::Captures;
+use crate::route::{Route, Routes};
+pub use seen::Seen;
+use trace::{Note, Step, Trace};
 
 /// What the gate knows of the connection a request came on.
 #[derive(Debug, Clone, Copy)]
@@ -21,39 +38,6 @@ pub struct Connection {
     pub peer: Peer,
     /// Whether it is TLS (`X-Forwarded-Proto`).
     pub tls: bool,
-}
-
-/// What was learnt on the way, refused or not: for the answer, the log line and `explain`.
-#[derive(Debug)]
-pub struct Seen {
-    /// Id of the request.
-    pub request_id: RequestId,
-    /// Whose request it is.
-    pub client: ClientAddr,
-    /// Name of the matched route.
-    pub route: Option<Arc<str>>,
-    /// Environment of the presented key, by its prefix.
-    pub environment: Option<EnvironmentName>,
-    /// `prefix + fingerprint` of a presented key that is not known: `sk_live_…/1a2b3c4d`.
-    pub fingerprint: Option<String>,
-    /// Who is calling, once authenticated.
-    pub identity: Option<Arc<Identity>>,
-    /// Whether any credential was presented (RFC 6750 §3.1: no `error` in the challenge when none was).
-    pub credential_sent: bool,
-    /// Scopes the route demands, for the challenge of `scope_missing`.
-    pub scopes_demanded: String,
-    /// `Origin` of the request, for CORS.
-    pub origin: Option<HeaderValue>,
-    /// Whether the client speaks gRPC.
-    pub grpc: bool,
-}
-
-impl Seen {
-    /// Before anything is known; also what a refused head, which never became a request, is answered with.
-    #[must_use]
-    pub fn new(_headers: Option<&HeaderMap>) -> Self {
-        todo!()
-    }
 }
 
 /// What the gate decided, other than a refusal.
@@ -65,30 +49,338 @@ pub enum Admitted {
     Preflight(HeaderMap),
 }
 
-/// Proof that a request passed the gate. Fields are private to the crate's gate: ungated traffic does not compile.
+/// Proof that a request passed the gate. Only the gate can make one: ungated traffic does not compile.
 #[derive(Debug)]
 pub struct Permit {
-    pub(crate) identity: Option<Arc<Identity>>,
-    pub(crate) upstream: usize,
-    pub(crate) response_timeout: Option<Duration>,
+    identity: Option<Arc<Identity>>,
+    upstream: usize,
+    response_timeout: Option<Duration>,
 }
 
-/// The gate, compiled from the configuration.
+impl Permit {
+    /// Who is calling; nobody on an open route.
+    #[must_use]
+    pub fn identity(&self) -> Option<&Identity> {
+        self.identity.as_deref()
+    }
+
+    /// Index of the upstream that serves the request.
+    #[must_use]
+    pub const fn upstream(&self) -> usize {
+        self.upstream
+    }
+
+    /// Instead of the upstream's.
+    #[must_use]
+    pub const fn response_timeout(&self) -> Option<Duration> {
+        self.response_timeout
+    }
+}
+
+/// What the configuration says of the gate, compiled.
 #[derive(Debug)]
-pub struct Gate {}
+pub struct Rules {
+    trust: Trust,
+    routes: Routes,
+    credentials: Credentials,
+    environments: Environments,
+    guard: GuessGuard,
+    cors: Option<Cors>,
+    deployment_allowlist: Option<IpSet>,
+    browser: BrowserRule,
+    headers: HeaderRules,
+}
+
+impl Rules {
+    /// Compiles what concerns the gate; `None` after an error.
+    pub fn compile(config: &Config, identity_headers: &IdentityHeaders, problems: &mut Problems) -> Option<Self> {
+        let trust = Trust::compile(config, problems);
+        let routes = Routes::compile(config, problems);
+        let credentials = Credentials::compile(config, problems);
+        let environments = Environments::compile(config, problems);
+        let guard = GuessGuard::compile(config, problems);
+        let cors = Cors::compile(config, problems);
+        // Bad networks are reported where all configured lists are checked.
+        let deployment_allowlist = config.restrictions.ip_allowlist.as_ref().map(|list| IpSet::parse(list)).transpose().ok();
+        let (trust, credentials, environments) = (trust?, credentials?, environments?);
+        let headers = HeaderRules::compile(config, &trust, &environments, &credentials, identity_headers, problems);
+        Some(Self {
+            trust,
+            routes: routes?,
+            credentials,
+            environments,
+            guard: guard?,
+            cors: cors?,
+            deployment_allowlist: deployment_allowlist?,
+            browser: config.restrictions.secret_key_in_browser,
+            headers: headers?,
+        })
+    }
+
+    /// All routes.
+    #[must_use]
+    pub const fn routes(&self) -> &Routes {
+        &self.routes
+    }
+}
+
+/// The gate: rules, and who can tell who is calling.
+#[derive(Debug)]
+pub struct Gate {
+    rules: Rules,
+    authenticator: Arc<Authenticator>,
+}
 
 impl Gate {
+    /// A gate by these rules.
+    #[must_use]
+    pub const fn new(rules: Rules, authenticator: Arc<Authenticator>) -> Self {
+        Self { rules, authenticator }
+    }
+
     /// Judges a request. Ready on the first poll for a cached credential.
     ///
     /// # Errors
     /// The refusal; what is known of the caller is in `seen`.
-    pub async fn decide(
+    pub async fn decide<T: Trace>(
         &self,
-        _head: &mut Parts,
-        _connection: &Connection,
-        _now: Timestamp,
-        _seen: &mut Seen,
+        head: &mut Parts,
+        connection: &Connection,
+        now: Timestamp,
+        seen: &mut Seen,
+        trace: &mut T,
     ) -> Result<Admitted, Refusal> {
-        todo!()
+        // Who stands there is settled before anything the client wrote is looked at.
+        seen.client = self.rules.trust.client(connection.peer, &head.headers);
+        trace.pass(Step::Client, || Note::new(format!("peer {}, client {}", connection.peer, seen.client)).at("client_ip"));
+        let facts = trace.judge(Step::Facts, Facts::parse(head), || Note::new(format!("{} {}", head.method, head.uri)))?;
+        if is_preflight(&facts.method, &head.headers) {
+            return self.preflight(head, &facts, seen, trace);
+        }
+        let (route, captures) = self.route(&facts, seen, trace)?;
+        if route.open {
+            return self.open(head, route, seen, trace);
+        }
+        let taken = self.rules.credentials.take(&mut head.headers);
+        seen.credential_sent = !matches!(&taken, Err(refusal) if refusal.rejection == Rejection::CredentialMissing);
+        let key = trace.judge(Step::Credential, taken, || Note::new("[credentials] sources").at("credentials.sources"))?;
+        seen.presented(&key);
+        // From the prefix alone: a key of another environment costs no look-up.
+        let upstream = self.environment(&key, &facts, route, trace)?;
+        let identity = self.authenticate(&key, connection, head, now, seen, trace).await?;
+        seen.identity = Some(Arc::clone(&identity));
+        self.authorize(&identity, &facts, route, &captures, head, seen, trace)?;
+        Ok(Admitted::Forward(Permit { identity: Some(identity), upstream, response_timeout: route.response_timeout }))
+    }
+
+    /// The route, and whether the path may be written as it is. A key in the query would be in every log on its way.
+    fn route<'g, 'f, T: Trace>(
+        &'g self,
+        facts: &'f Facts,
+        seen: &mut Seen,
+        trace: &mut T,
+    ) -> Result<(&'g Arc<Route>, Captures<'f>), Refusal> {
+        let (route, captures) = self.rules.routes.find(&facts.method, &facts.path);
+        seen.route = route.matched.then(|| Arc::clone(&route.name));
+        seen.template = route.matched.then(|| Arc::clone(&route.template));
+        let encoded = match facts.path.encoded().beyond(route.allow_encoded) {
+            Some(encoding) => Err(Rejection::RequestInvalid
+                .because(format!("{encoding} in the path; allow_encoded = [\"{encoding}\"] on the route would allow it"))),
+            None => Ok(()),
+        };
+        let note = || match route.matched {
+            true => Note::new(format!("route {} ({})", route.name, route.template)).at(&route.path),
+            false => Note::new("no route matches").at("routing.unmatched"),
+        };
+        trace.judge(Step::Route, encoded, note)?;
+        if facts.path.query().is_some_and(|query| self.rules.credentials.in_query(query)) {
+            return trace.judge(Step::Credential, Err(Rejection::RequestInvalid.because("an API key in the query")), || Note::new("query"));
+        }
+        Ok((route, captures))
+    }
+
+    /// Step 5: the environment that the key claims to be of.
+    fn environment<T: Trace>(&self, key: &ApiKey<'_>, facts: &Facts, route: &Route, trace: &mut T) -> Result<usize, Refusal> {
+        let environment = key.prefix.environment;
+        let verdict = self.rules.environments.check(environment, facts, route);
+        trace.judge(Step::Environment, verdict, || {
+            Note::new(format!("{} key ({}…)", environment.name(), key.prefix.text)).at(self.rules.environments.of(environment).path)
+        })
+    }
+
+    /// Steps 6 and 7: cached credentials are answered here and now; others pay a token for their look-up.
+    async fn authenticate<T: Trace>(
+        &self,
+        key: &ApiKey<'_>,
+        connection: &Connection,
+        head: &Parts,
+        now: Timestamp,
+        seen: &Seen,
+        trace: &mut T,
+    ) -> Result<Arc<Identity>, Refusal> {
+        let note = || Note::new(format!("{}…/{}", key.prefix.text, key.digest.fingerprint())).at("key_kinds");
+        if !key.plausible {
+            return trace.judge(Step::Authentication, Err(Rejection::KeyUnknown.because("checksum or length")), note);
+        }
+        let verdict = match self.authenticator.cached(&key.digest, now) {
+            Some(verdict) => verdict,
+            None => {
+                let token = if self.guard_applies(connection, head) {
+                    Some(trace.judge(Step::GuessGuard, self.rules.guard.take(self.throttled(connection, seen), now), || {
+                        Note::new("uncached credential").at("restrictions.guess_throttle")
+                    })?)
+                } else {
+                    None
+                };
+                let loaded = self.authenticator.load(&key.digest, now).await;
+                // Only a credential that opens nothing is a guess: a known key's own refusal, or our outage, costs the client nothing.
+                if let Some(token) = token.filter(|_| !matches!(&loaded, Err(refusal) if refusal.rejection == Rejection::KeyUnknown)) {
+                    self.rules.guard.give_back(&token);
+                }
+                loaded
+            }
+        };
+        let claims_hold = |identity: &Identity| identity.environment == key.prefix.environment && identity.kind == key.prefix.kind;
+        let verdict = match verdict {
+            Ok(identity) if !claims_hold(&identity) => {
+                Err(Rejection::KeyUnknown.because(format!("prefix and record of {} disagree", identity.key_id)))
+            }
+            verdict => verdict,
+        };
+        trace.judge(Step::Authentication, verdict, note)
+    }
+
+    /// Steps 8 and 9, in their order; `explain` goes on after a refusal to say what the later checks would have said.
+    #[expect(clippy::too_many_arguments, reason = "the parts of one case")]
+    fn authorize<T: Trace>(
+        &self,
+        identity: &Identity,
+        facts: &Facts,
+        route: &Route,
+        captures: &[&str],
+        head: &Parts,
+        seen: &mut Seen,
+        trace: &mut T,
+    ) -> Result<(), Refusal> {
+        let deployment_allowlist = self.rules.deployment_allowlist.as_ref();
+        let case = Case {
+            identity,
+            facts,
+            route,
+            captures,
+            client: seen.client,
+            headers: &head.headers,
+            deployment_allowlist,
+            browser: self.rules.browser,
+        };
+        seen.exposed = self.rules.browser == BrowserRule::Flag && browser::is_exposed(&case);
+        let mut verdict = Ok(());
+        for (name, check) in CHECKS {
+            let said = trace.judge(Step::Check(name), check(&case), || Note::new(identity.key_id.to_string()).at(&route.path));
+            if verdict.is_ok() {
+                verdict = said;
+            }
+            if verdict.is_err() && !T::THOROUGH {
+                break;
+            }
+        }
+        if matches!(&verdict, Err(refusal) if refusal.rejection == Rejection::ScopeMissing) {
+            seen.scopes_demanded =
+                policy::scope::demanded(if route.scopes.is_empty() { &route.any_scopes } else { &route.scopes }, captures);
+        }
+        verdict
+    }
+
+    /// A route that asks nobody: keys are still taken off, and networks still count.
+    fn open<T: Trace>(&self, head: &mut Parts, route: &Route, seen: &Seen, trace: &mut T) -> Result<Admitted, Refusal> {
+        self.rules.credentials.strip(&mut head.headers);
+        let networks = network::contains(self.rules.deployment_allowlist.as_ref(), seen.client, "deployment")
+            .and_then(|()| network::contains(route.allowlist.as_ref(), seen.client, "route"));
+        trace.judge(Step::Check("network"), networks, || Note::new("open route").at(&route.path))?;
+        let upstream = route.upstream.or(self.rules.environments.of(crate::config::sections::EnvironmentName::Live).upstream);
+        let upstream = upstream.ok_or_else(|| Rejection::UpstreamUnavailable.because("no upstream is defined"))?;
+        Ok(Admitted::Forward(Permit { identity: None, upstream, response_timeout: route.response_timeout }))
+    }
+
+    /// A preflight carries no credential. With `[cors]` it is answered here; else it passes, anonymous, where a route takes the method it asks for.
+    fn preflight<T: Trace>(&self, head: &mut Parts, facts: &Facts, seen: &mut Seen, trace: &mut T) -> Result<Admitted, Refusal> {
+        if let Some(cors) = &self.rules.cors {
+            trace.pass(Step::Route, || Note::new("CORS preflight").at("cors"));
+            return Ok(Admitted::Preflight(cors.preflight(&head.headers)));
+        }
+        let asked = head
+            .headers
+            .get(http::header::ACCESS_CONTROL_REQUEST_METHOD)
+            .and_then(|method| http::Method::from_bytes(method.as_bytes()).ok());
+        let asked = asked.ok_or_else(|| Rejection::RequestInvalid.because("Access-Control-Request-Method is no method"))?;
+        let asked = Facts { method: asked, host: facts.host.clone(), path: facts.path.clone() };
+        let (route, _) = self.route(&asked, seen, trace)?;
+        if !route.matched {
+            return trace.judge(
+                Step::Route,
+                Err(Rejection::CredentialMissing.because("preflight of a path that no route matches")),
+                || Note::new("CORS preflight"),
+            );
+        }
+        self.rules.credentials.strip_all(&mut head.headers);
+        self.open(head, route, seen, trace)
+    }
+
+    /// Behind an ingress that nobody declared all clients share one address: throttling it would lock everybody out.
+    fn guard_applies(&self, connection: &Connection, head: &Parts) -> bool {
+        let undeclared = self.rules.trust.is_empty()
+            && matches!(connection.peer, Peer::Ip(ip) if is_private(ip))
+            && head.headers.contains_key(crate::forward::headers::X_FORWARDED_FOR);
+        if undeclared && self.rules.guard.note_undeclared_ingress() {
+            tracing::warn!(peer = %connection.peer, "a private peer sends X-Forwarded-For and client_ip.trusted_proxies is empty: the guess guard is off until the ingress is declared");
+        }
+        !undeclared
+    }
+
+    /// Without a client address the peer is who asks.
+    fn throttled(&self, connection: &Connection, seen: &Seen) -> Option<std::net::IpAddr> {
+        seen.client.0.or(match connection.peer {
+            Peer::Ip(ip) => Some(ip),
+            Peer::Unix => None,
+        })
+    }
+
+    /// Whether the peer's forwarding headers are believed.
+    #[must_use]
+    pub fn trusts(&self, peer: Peer) -> bool {
+        self.rules.trust.trusts(peer)
+    }
+
+    /// What is done to the headers of admitted requests.
+    #[must_use]
+    pub const fn header_rules(&self) -> &HeaderRules {
+        &self.rules.headers
+    }
+
+    /// The environments, for `{environment}` in answers.
+    #[must_use]
+    pub const fn environments(&self) -> &Environments {
+        &self.rules.environments
+    }
+
+    /// The guess guard, for readiness.
+    #[must_use]
+    pub const fn guard(&self) -> &GuessGuard {
+        &self.rules.guard
+    }
+
+    /// What a request is before it is judged: an id, and what shapes a refusal of it.
+    #[must_use]
+    pub fn begin(headers: &HeaderMap, now: Timestamp) -> Seen {
+        Seen::new(RequestId::of(headers, now), headers)
+    }
+}
+
+impl std::fmt::Display for ClientAddr {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        match self.0 {
+            Some(ip) => ip.fmt(f),
+            None => f.write_str("unknown"),
+        }
     }
 }

@@ -3,4 +3,5 @@
 
 pub mod digest;
 pub mod format;
+pub mod kind;
 pub mod record;

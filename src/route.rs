@@ -1,1 +1,162 @@
-//! Route templates and the table of routes.
+//! Routes: what is demanded of the caller of a method and path. Compiled from `[[routes]]` and `[routing]`.
+
+pub mod compile;
+pub mod table;
+pub mod template;
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use http::Method;
+use smallvec::SmallVec;
+
+use crate::config::sections::{CredentialType, EnvironmentName};
+use crate::facts::path::{CanonicalPath, Encoded};
+use crate::net::IpSet;
+use table::{Captures, Table};
+
+/// What a route demands.
+#[derive(Debug)]
+pub struct Route {
+    /// Name in logs.
+    pub name: Arc<str>,
+    /// Where in the configuration it stands: `routes[2]`; empty for the implied ones.
+    pub path: String,
+    /// `METHODS /template`, as `sidegate routes` prints it.
+    pub template: Arc<str>,
+    /// Whether any `[[routes]]` entry matched; `false` only for the answer to what matches none.
+    pub matched: bool,
+    /// Whether no credential is needed.
+    pub open: bool,
+    /// Scopes that are all needed.
+    pub scopes: Box<[Demand]>,
+    /// Scopes of which one is needed; empty = none.
+    pub any_scopes: Box<[Demand]>,
+    /// Kinds of keys that may call; `None` = all.
+    pub kinds: Option<Box<[Box<str>]>>,
+    /// Kinds of credentials that may call.
+    pub credentials: Box<[CredentialType]>,
+    /// Networks that may call.
+    pub allowlist: Option<IpSet>,
+    /// Environments that may call.
+    pub environments: Option<Box<[EnvironmentName]>>,
+    /// Upstream instead of the environment's.
+    pub upstream: Option<usize>,
+    /// Instead of the upstream's.
+    pub response_timeout: Option<Duration>,
+    /// Encoded delimiters let through.
+    pub allow_encoded: Encoded,
+}
+
+/// A demanded scope; captures of the path may stand in it.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Demand(Box<[Piece]>);
+
+#[derive(Debug, Clone, PartialEq, Eq)]
+enum Piece {
+    Text(Box<str>),
+    Capture(usize),
+}
+
+/// A demanded scope with its captures filled in.
+pub type Scope = SmallVec<[u8; 96]>;
+
+/// Longest capture that may stand in a scope.
+const CAPTURE_MAX: usize = 64;
+
+impl Demand {
+    /// The scope for these captures; `None` if one of them is not `[A-Za-z0-9._-]{1,64}`.
+    #[must_use]
+    pub fn fill(&self, captures: &[&str]) -> Option<Scope> {
+        let mut scope = Scope::new();
+        for piece in &self.0 {
+            match piece {
+                Piece::Text(text) => scope.extend_from_slice(text.as_bytes()),
+                Piece::Capture(index) => scope.extend_from_slice(captures.get(*index).filter(|text| is_plain(text))?.as_bytes()),
+            }
+        }
+        Some(scope)
+    }
+}
+
+fn is_plain(capture: &str) -> bool {
+    (1..=CAPTURE_MAX).contains(&capture.len())
+        && capture.bytes().all(|byte| byte.is_ascii_alphanumeric() || matches!(byte, b'.' | b'_' | b'-'))
+}
+
+impl Route {
+    fn accepts(&self, captures: &[&str]) -> bool {
+        self.scopes.iter().chain(&self.any_scopes).all(|demand| demand.fill(captures).is_some())
+    }
+
+    /// Whether it demands anything that `other` does not.
+    fn is_stricter_than(&self, other: &Self) -> bool {
+        fn lacks<T: PartialEq>(own: &[T], other: &[T]) -> bool {
+            other.iter().any(|entry| !own.contains(entry))
+        }
+        /// `None` allows everything.
+        fn narrower<T: PartialEq>(own: Option<&[T]>, other: Option<&[T]>) -> bool {
+            own.is_some_and(|own| other.is_none_or(|other| lacks(own, other)))
+        }
+        if self.open {
+            return self.allowlist.is_some() && self.allowlist != other.allowlist;
+        }
+        other.open
+            || lacks(&other.scopes, &self.scopes)
+            || (!self.any_scopes.is_empty() && self.any_scopes != other.any_scopes)
+            || narrower(self.kinds.as_deref(), other.kinds.as_deref())
+            || lacks(&self.credentials, &other.credentials)
+            || (self.allowlist.is_some() && self.allowlist != other.allowlist)
+            || narrower(self.environments.as_deref(), other.environments.as_deref())
+    }
+}
+
+/// All routes.
+#[derive(Debug)]
+pub struct Routes {
+    table: Table<Arc<Route>>,
+    /// In the order of the configuration.
+    list: Vec<Arc<Route>>,
+    /// What applies where no route matches.
+    fallback: Arc<Route>,
+    /// What refuses a path as matched by no route.
+    unmatched: Arc<Route>,
+}
+
+impl Routes {
+    /// The route of a request, and its captures. What differs from a stricter route only by case or a trailing slash is unmatched:
+    /// the upstream may not tell the two paths apart.
+    #[must_use]
+    pub fn find<'p>(&self, method: &Method, path: &'p CanonicalPath) -> (&Arc<Route>, Captures<'p>) {
+        let segments = path.segments();
+        let (found, captures) = self.lookup(method, &segments);
+        if let Some(folded) = folded(&segments) {
+            let folded: SmallVec<[&str; 16]> = folded.iter().map(String::as_str).collect();
+            let (stricter, _) = self.lookup(method, &folded);
+            if !Arc::ptr_eq(stricter, found) && stricter.matched && stricter.is_stricter_than(found) {
+                return (&self.unmatched, Captures::new());
+            }
+        }
+        (found, captures)
+    }
+
+    fn lookup<'p>(&self, method: &Method, segments: &[&'p str]) -> (&Arc<Route>, Captures<'p>) {
+        self.table.find(method, segments, &|route, captures| route.accepts(captures)).unwrap_or_else(|| (&self.fallback, Captures::new()))
+    }
+
+    /// All routes, in the order of the configuration.
+    #[must_use]
+    pub fn list(&self) -> &[Arc<Route>] {
+        &self.list
+    }
+}
+
+/// The segments in lower case and without one trailing slash, if that is another path.
+fn folded(segments: &[&str]) -> Option<Vec<String>> {
+    let kept = match segments {
+        [front @ .., _, ""] => segments.get(..=front.len()).unwrap_or(segments),
+        all => all,
+    };
+    let upper = kept.iter().any(|segment| segment.chars().any(char::is_uppercase));
+    (upper || kept.len() < segments.len()).then(|| kept.iter().map(|segment| segment.to_lowercase()).collect())
+}

@@ -1,8 +1,22 @@
 //! The key table: few primitives, one contract for every store. Features are written on top of these once.
 //! A store knows records and stored digests; it never sees a secret, and what it holds is never trusted to parse.
 
-use async_trait::async_trait;
+mod codec;
+#[cfg(test)]
+mod contract;
+mod redis;
+#[cfg(test)]
+pub(crate) mod redis_server;
+mod sqlite;
+pub mod target;
 
+use std::sync::Arc;
+
+use async_trait::async_trait;
+use tokio::sync::mpsc;
+
+use crate::clock::{Clock, Timestamp};
+use crate::config::sections;
 use crate::key::digest::StoredDigest;
 use crate::key::record::KeyRecord;
 use crate::tenant::TenantRecord;
@@ -18,6 +32,12 @@ pub enum StoreError {
     Conflict {
         /// The version that is there; 0 = none.
         found: u64,
+    },
+    /// Another key has this secret already.
+    #[error("key {id} has this secret already")]
+    DigestTaken {
+        /// The key that has it.
+        id: String,
     },
     /// What is there cannot be read as a record of this release.
     #[error("unreadable record {id}: {why}")]
@@ -66,4 +86,60 @@ pub trait Store: Send + Sync {
 
     /// Whether the store answers now.
     async fn ping(&self) -> Result<(), StoreError>;
+
+    /// What is known of the store without asking it.
+    fn status(&self) -> Status {
+        Status { reachable: true, since: None, detail: String::new() }
+    }
+}
+
+/// Whether the store answers, as far as is known.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Status {
+    /// Whether it does.
+    pub reachable: bool,
+    /// Since when this is so; `None` = it was never otherwise.
+    pub since: Option<Timestamp>,
+    /// Why it does not; empty while it does.
+    pub detail: String,
+}
+
+/// What somebody changed in the store, another process included.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Changed {
+    /// The key with this id.
+    Key(String),
+    /// The tenant with this id.
+    Tenant(String),
+    /// Anything: changes were missed.
+    Everything,
+}
+
+/// Tells what changes, in order. Ends when the store is closed.
+pub type Changes = mpsc::UnboundedReceiver<Changed>;
+
+/// An open store.
+pub struct Opened {
+    /// The store.
+    pub store: Arc<dyn Store>,
+    /// What changes in it; `None` where the store does not tell (cached entries then live for `cache.ttl`).
+    pub changes: Option<Changes>,
+}
+
+/// Opens the store of a configuration, inside the runtime that is to serve it. An unreachable server is no error:
+/// the store says `Unavailable` until it is there. The first attempt to reach it is over when this returns.
+///
+/// # Errors
+/// What in the section is wrong, or why the file cannot be used.
+pub async fn open(config: &sections::Store, clock: &Clock) -> Result<Opened, String> {
+    match target::parse(config)? {
+        target::Target::Redis(target) => {
+            let store = redis::RedisStore::connect(*target, clock.clone()).await;
+            Ok(Opened { store: Arc::new(store), changes: None })
+        }
+        target::Target::Embedded(path) => {
+            let (store, changes) = sqlite::SqliteStore::open(&path)?;
+            Ok(Opened { store: Arc::new(store), changes: Some(changes) })
+        }
+    }
 }

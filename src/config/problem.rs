@@ -1,8 +1,13 @@
 //! What is wrong with a configuration, by path: `routes[2].match`. All problems are gathered; none stops the search for others.
 //! Who compiles a section reports here; `config::load` turns paths into lines and columns.
 
+use serde::Serialize;
+
+use super::tree::Place;
+
 /// How bad a problem is.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Serialize)]
+#[serde(rename_all = "lowercase")]
 pub enum Severity {
     /// Sidegate does not start with it.
     Error,
@@ -21,6 +26,8 @@ pub struct Problem {
     pub message: String,
     /// What to do about it.
     pub help: Option<String>,
+    /// Where it is written, if that is known better than by `path`.
+    pub(super) place: Option<Place>,
 }
 
 /// The gathered problems.
@@ -42,7 +49,7 @@ impl Problems {
 
     #[expect(clippy::indexing_slicing, reason = "the entry was pushed on the line before")]
     fn add(&mut self, severity: Severity, path: String, message: String) -> &mut Problem {
-        self.list.push(Problem { severity, path, message, help: None });
+        self.list.push(Problem { severity, path, message, help: None, place: None });
         let last = self.list.len() - 1;
         &mut self.list[last]
     }
@@ -57,6 +64,15 @@ impl Problems {
     #[must_use]
     pub fn list(&self) -> &[Problem] {
         &self.list
+    }
+
+    /// Takes over those problems of a later step that the earlier ones do not already explain.
+    pub(super) fn append(&mut self, later: Self, is_explained: impl Fn(&[Problem], &Problem) -> bool) {
+        for problem in later.list {
+            if !is_explained(&self.list, &problem) {
+                self.list.push(problem);
+            }
+        }
     }
 
     /// Parses `value` for `path`; a failure is recorded with the parser's own words.

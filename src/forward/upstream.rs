@@ -13,6 +13,7 @@ use std::time::Duration;
 use http::uri::Authority;
 use http::{HeaderValue, Uri};
 
+use crate::config::path::join;
 use crate::config::problem::Problems;
 use crate::config::sections::{Config, Upstream};
 
@@ -57,19 +58,11 @@ pub struct Upstreams {
 }
 
 impl Upstreams {
-    /// Compiles `[upstreams]`; the shorthand `upstream` is `main`, unless that is written out.
+    /// Compiles `[upstreams]`, which holds the shorthand's `main` too.
     pub fn compile(config: &Config, problems: &mut Problems) -> Option<Self> {
         let mut targets = Vec::new();
         for (name, upstream) in &config.upstreams {
-            let (url, path) = if name == "main" && upstream.url.is_empty() {
-                (config.upstream.as_str(), "upstream".to_owned())
-            } else {
-                (upstream.url.as_str(), format!("upstreams.{name}.url"))
-            };
-            targets.push(Target::compile(name, url, &path, upstream, problems).map(Arc::new));
-        }
-        if !config.upstreams.contains_key("main") && !config.upstream.is_empty() {
-            targets.push(Target::compile("main", &config.upstream, "upstream", &Upstream::default(), problems).map(Arc::new));
+            targets.push(Target::compile(name, upstream, problems).map(Arc::new));
         }
         Some(Self { targets: targets.into_iter().collect::<Option<_>>()? })
     }
@@ -81,11 +74,12 @@ impl Upstreams {
 }
 
 impl Target {
-    fn compile(name: &str, url: &str, path: &str, upstream: &Upstream, problems: &mut Problems) -> Option<Self> {
-        let (address, authority) = match parse_url(url) {
+    fn compile(name: &str, upstream: &Upstream, problems: &mut Problems) -> Option<Self> {
+        let path = join("upstreams", name);
+        let (address, authority) = match parse_url(&upstream.url) {
             Ok(parsed) => parsed,
             Err(why) => {
-                problems.error(path, why).help("write \"http://host:port\" or \"unix:/path/to/socket\"");
+                problems.error(join(&path, "url"), why).help("write \"http://host:port\" or \"unix:/path/to/socket\"");
                 return None;
             }
         };
@@ -96,7 +90,7 @@ impl Target {
                 Some(value) => HostHeader::Set(value),
                 None => {
                     problems
-                        .error(format!("upstreams.{name}.host_header"), format!("`{literal}` is not a host"))
+                        .error(join(&path, "host_header"), format!("`{literal}` is not a host"))
                         .help("write \"preserve\", \"upstream\" or a host, such as \"api.internal:8080\"");
                     return None;
                 }
@@ -181,25 +175,36 @@ mod tests {
         ] {
             assert_eq!(parse_url(url), Ok((address, HeaderValue::from_static(authority))), "{url}");
         }
-        for url in ["", "127.0.0.1:3000", "https://a", "h2c://a", "http://", "http://a/b", "http://a?b", "http://u@a", "unix:app.sock", "http://a:99999"] {
+        for url in [
+            "",
+            "127.0.0.1:3000",
+            "https://a",
+            "h2c://a",
+            "http://",
+            "http://a/b",
+            "http://a?b",
+            "http://u@a",
+            "unix:app.sock",
+            "http://a:99999",
+        ] {
             assert!(parse_url(url).is_err(), "{url}");
         }
     }
 
     #[test]
-    fn the_shorthand_is_main_and_indexes_follow_the_configuration() {
-        let (upstreams, _) = compile("upstream = \"http://a\"\n[upstreams.sandbox]\nurl = \"http://b\"");
+    fn indexes_follow_the_configuration() {
+        let (upstreams, _) = compile("[upstreams.sandbox]\nurl = \"http://b\"\n[upstreams.main]\nurl = \"unix:/a\"");
         assert_eq!(upstreams.unwrap().names().collect::<Vec<_>>(), ["sandbox", "main"]);
-        let (upstreams, _) = compile("[upstreams.main]\nurl = \"unix:/a\"\n[upstreams.sandbox]\nurl = \"http://b\"");
-        assert_eq!(upstreams.unwrap().names().collect::<Vec<_>>(), ["main", "sandbox"]);
-        let (upstreams, _) = compile("upstream = \"\"");
-        assert_eq!(upstreams.unwrap().names().count(), 0);
     }
 
     #[test]
     fn every_bad_upstream_is_reported_at_its_key() {
-        let (upstreams, problems) = compile("[upstreams.main]\nurl = \"ftp://a\"\n[upstreams.b]\nurl = \"http://b\"\nhost_header = \"a b\"");
+        let (upstreams, problems) =
+            compile("[upstreams.main]\nurl = \"ftp://a\"\n[upstreams.b]\nurl = \"http://b\"\nhost_header = \"a b\"");
         assert!(upstreams.is_none());
-        assert_eq!(problems.list().iter().map(|problem| problem.path.as_str()).collect::<Vec<_>>(), ["upstreams.main.url", "upstreams.b.host_header"]);
+        assert_eq!(
+            problems.list().iter().map(|problem| problem.path.as_str()).collect::<Vec<_>>(),
+            ["upstreams.main.url", "upstreams.b.host_header"]
+        );
     }
 }

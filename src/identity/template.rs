@@ -1,4 +1,4 @@
-//! `[identity.headers]`: what the upstream is told. Values are checked, never escaped: what does not fit is not sent.
+//! `[identity.headers]`: what the upstream is told. Values are checked, never escaped: what does not fit refuses the caller.
 
 use http::{HeaderName, HeaderValue};
 
@@ -8,21 +8,321 @@ use crate::key::record::KeyRecord;
 use crate::policy::scope::Grants;
 use crate::tenant::TenantRecord;
 
+/// Longest injected value, bytes.
+pub const VALUE_MAX: usize = 256;
+/// Longest list of scopes, bytes.
+pub const SCOPES_MAX: usize = 8 << 10;
+
 /// The compiled templates.
 #[derive(Debug)]
-pub struct IdentityHeaders {}
+pub struct IdentityHeaders {
+    templates: Box<[(HeaderName, Box<[Piece]>)]>,
+}
+
+#[derive(Debug, Clone, PartialEq, Eq)]
+enum Piece {
+    Text(Box<str>),
+    Field(Field),
+}
+
+#[derive(Debug, Clone, PartialEq, Eq)]
+enum Field {
+    TenantId,
+    TenantName,
+    TenantMetadata(Box<str>),
+    KeyId,
+    KeyName,
+    KeyKind,
+    KeyMetadata(Box<str>),
+    Subject,
+    Scopes,
+    Environment,
+    Credential,
+}
+
+/// Names that a template may use, for messages.
+const FIELDS: &str = "{tenant.id} {tenant.name} {tenant.metadata.NAME} {key.id} {key.name} {key.kind} {key.metadata.NAME} {subject} {scopes} {environment} {credential}";
 
 impl IdentityHeaders {
     /// Compiles `[identity.headers]`.
-    pub fn compile(_config: &Config, _problems: &mut Problems) -> Option<Self> {
-        todo!()
+    pub fn compile(config: &Config, problems: &mut Problems) -> Option<Self> {
+        let mut sound = true;
+        let mut templates = Vec::new();
+        for (name, template) in &config.identity.headers {
+            let path = format!("identity.headers.{name}");
+            let header: Option<HeaderName> = problems.parse(&path, name);
+            let pieces = parse(template).map_err(|why| drop(problems.error(&path, why))).ok();
+            match (header, pieces) {
+                (Some(header), Some(pieces)) if is_plain_name(&header) => templates.push((header, pieces)),
+                (Some(_), Some(_)) => {
+                    problems.error(&path, format!("`{name}` cannot carry identity: letters, digits and -, and no header of HTTP itself"));
+                    sound = false;
+                }
+                _ => sound = false,
+            }
+        }
+        sound.then(|| Self { templates: templates.into() })
+    }
+
+    /// The header names, which no client may send.
+    pub fn names(&self) -> impl Iterator<Item = &HeaderName> {
+        self.templates.iter().map(|(name, _)| name)
     }
 
     /// The headers for a key; an empty value sends no header.
     ///
     /// # Errors
-    /// Which value does not fit (product rule: 1–256 bytes of visible ASCII without `, ; " \`).
-    pub fn for_key(&self, _key: &KeyRecord, _tenant: &TenantRecord, _grants: &Grants) -> Result<Box<[(HeaderName, HeaderValue)]>, String> {
-        todo!()
+    /// Which value does not fit: 1–256 bytes of visible ASCII without `, ; " \`; names and metadata may have inner spaces.
+    pub fn for_key(&self, key: &KeyRecord, tenant: &TenantRecord, grants: &Grants) -> Result<Box<[(HeaderName, HeaderValue)]>, String> {
+        let value = |field: &Field| match field {
+            Field::TenantId => tenant.id.clone(),
+            Field::TenantName => tenant.name.clone(),
+            Field::TenantMetadata(name) => tenant.metadata.get(&**name).cloned().unwrap_or_default(),
+            Field::KeyId => key.id.clone(),
+            Field::KeyName => key.name.clone(),
+            Field::KeyKind => key.kind.clone(),
+            Field::KeyMetadata(name) => key.metadata.get(&**name).cloned().unwrap_or_default(),
+            Field::Subject => String::new(),
+            Field::Scopes => grants.to_string(),
+            Field::Environment => key.environment.name().into(),
+            Field::Credential => "api_key".into(),
+        };
+        self.render(&value)
+    }
+
+    /// The headers on an open route: nobody is known.
+    ///
+    /// # Errors
+    /// Never in practice: the only value is `none`.
+    pub fn for_nobody(&self) -> Result<Box<[(HeaderName, HeaderValue)]>, String> {
+        self.render(&|field| if *field == Field::Credential { "none".into() } else { String::new() })
+    }
+
+    fn render(&self, value: &dyn Fn(&Field) -> String) -> Result<Box<[(HeaderName, HeaderValue)]>, String> {
+        let mut headers = Vec::with_capacity(self.templates.len());
+        for (name, pieces) in &self.templates {
+            let mut text = String::new();
+            // A template whose fields are all empty says nothing, whatever its literal text.
+            let mut says_something = pieces.iter().all(|piece| matches!(piece, Piece::Text(_)));
+            let mut max = VALUE_MAX;
+            for piece in pieces {
+                match piece {
+                    Piece::Text(literal) => text.push_str(literal),
+                    Piece::Field(field) => {
+                        let value = value(field);
+                        says_something |= !value.is_empty();
+                        check(field, &value).map_err(|why| format!("{name}: {why}"))?;
+                        if *field == Field::Scopes {
+                            max = SCOPES_MAX;
+                        }
+                        text.push_str(&value);
+                    }
+                }
+            }
+            if !says_something || text.is_empty() {
+                continue;
+            }
+            if text.len() > max {
+                return Err(format!("{name}: more than {max} bytes"));
+            }
+            let value = HeaderValue::from_str(&text).map_err(|_| format!("{name}: not a header value"))?;
+            headers.push((name.clone(), value));
+        }
+        Ok(headers.into())
+    }
+}
+
+/// Checks a value as it would be injected.
+fn check(field: &Field, value: &str) -> Result<(), String> {
+    let spaces = matches!(field, Field::TenantName | Field::TenantMetadata(_) | Field::KeyName | Field::KeyMetadata(_) | Field::Scopes);
+    if is_injectable(value, spaces) || value.is_empty() {
+        Ok(())
+    } else {
+        Err(format!("`{}` cannot stand in a header", value.escape_debug()))
+    }
+}
+
+/// Visible ASCII without `, ; " \`, and inner spaces where they are allowed.
+#[must_use]
+pub fn is_injectable(value: &str, inner_spaces: bool) -> bool {
+    let visible = |byte: u8| (byte.is_ascii_graphic() && !matches!(byte, b',' | b';' | b'"' | b'\\')) || (inner_spaces && byte == b' ');
+    !value.is_empty() && value.bytes().all(visible) && !value.starts_with(' ') && !value.ends_with(' ')
+}
+
+fn parse(template: &str) -> Result<Box<[Piece]>, String> {
+    let mut pieces = Vec::new();
+    let mut rest = template;
+    while let Some((front, behind)) = rest.split_once('{') {
+        let (name, behind) = behind.split_once('}').ok_or("a brace is not closed")?;
+        if !front.is_empty() {
+            pieces.push(Piece::Text(front.into()));
+        }
+        pieces.push(Piece::Field(field(name).ok_or_else(|| format!("`{{{name}}}` is not known; there are {FIELDS}"))?));
+        rest = behind;
+    }
+    if !rest.is_empty() {
+        pieces.push(Piece::Text(rest.into()));
+    }
+    if pieces.iter().any(
+        |piece| matches!(piece, Piece::Text(text) if !is_injectable(text.trim_matches(' '), true) && !text.trim_matches(' ').is_empty()),
+    ) {
+        return Err("literal text must be visible ASCII without , ; \" \\".into());
+    }
+    Ok(pieces.into())
+}
+
+fn field(name: &str) -> Option<Field> {
+    Some(match name {
+        "tenant.id" => Field::TenantId,
+        "tenant.name" => Field::TenantName,
+        "key.id" => Field::KeyId,
+        "key.name" => Field::KeyName,
+        "key.kind" => Field::KeyKind,
+        "subject" => Field::Subject,
+        "scopes" => Field::Scopes,
+        "environment" => Field::Environment,
+        "credential" => Field::Credential,
+        _ => match name.rsplit_once('.') {
+            Some(("tenant.metadata", name)) if !name.is_empty() => Field::TenantMetadata(name.into()),
+            Some(("key.metadata", name)) if !name.is_empty() => Field::KeyMetadata(name.into()),
+            _ => return None,
+        },
+    })
+}
+
+/// A name that every upstream reads alike, and that is nobody else's.
+fn is_plain_name(name: &HeaderName) -> bool {
+    let reserved = [
+        "authorization",
+        "connection",
+        "content-length",
+        "content-type",
+        "cookie",
+        "expect",
+        "forwarded",
+        "host",
+        "keep-alive",
+        "te",
+        "trailer",
+        "transfer-encoding",
+        "upgrade",
+        "x-forwarded-for",
+        "x-forwarded-host",
+        "x-forwarded-proto",
+        "x-request-id",
+    ];
+    name.as_str().bytes().all(|byte| byte.is_ascii_alphanumeric() || byte == b'-') && !reserved.contains(&name.as_str())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::clock::Timestamp;
+    use crate::config::sections::EnvironmentName;
+    use crate::key::record::KeyStatus;
+    use crate::tenant::TenantStatus;
+
+    fn records() -> (KeyRecord, TenantRecord) {
+        let at = Timestamp(0);
+        let key = KeyRecord {
+            format: 1,
+            id: "key_1".into(),
+            tenant: "acme".into(),
+            name: "ci".into(),
+            prefix: "sk_live_".into(),
+            last4: "abcd".into(),
+            kind: "secret".into(),
+            environment: EnvironmentName::Live,
+            scopes: vec!["read:a".into(), "write:*".into()],
+            ip_allowlist: None,
+            referrers: None,
+            endpoints: None,
+            rate_limit: None,
+            status: KeyStatus::Active,
+            expires_at: None,
+            created_at: at,
+            created_by: String::new(),
+            rotated_at: None,
+            digest: String::new(),
+            previous: None,
+            last_used: None,
+            last_used_from: None,
+            exposed: false,
+            metadata: [("project".to_owned(), "blue bird".to_owned())].into(),
+            version: 1,
+            unknown: std::collections::BTreeMap::new(),
+        };
+        let tenant = TenantRecord {
+            format: 1,
+            id: "acme".into(),
+            name: "Acme".into(),
+            status: TenantStatus::Active,
+            ip_allowlist: None,
+            scopes: None,
+            rate_limit: None,
+            metadata: std::collections::BTreeMap::new(),
+            created_at: at,
+            version: 1,
+            unknown: std::collections::BTreeMap::new(),
+        };
+        (key, tenant)
+    }
+
+    fn render(toml: &str, key: &KeyRecord, tenant: &TenantRecord) -> Result<Vec<String>, String> {
+        let config: Config = toml::from_str(toml).unwrap();
+        let mut problems = Problems::default();
+        let headers = IdentityHeaders::compile(&config, &mut problems).ok_or_else(|| format!("{:?}", problems.list()))?;
+        let rendered = headers.for_key(key, tenant, &Grants::parse(&key.scopes).unwrap())?;
+        Ok(rendered.iter().map(|(name, value)| format!("{name}: {}", value.to_str().unwrap())).collect())
+    }
+
+    #[test]
+    fn defaults_tell_who_is_calling_and_nothing_empty() {
+        let (key, tenant) = records();
+        assert_eq!(
+            render("", &key, &tenant).unwrap(),
+            [
+                "x-tenant-id: acme",
+                "x-auth-key-id: key_1",
+                "x-auth-scopes: read:a write:*",
+                "x-auth-environment: live",
+                "x-auth-credential: api_key"
+            ]
+        );
+    }
+
+    #[test]
+    fn metadata_may_have_inner_spaces_and_what_is_absent_sends_no_header() {
+        let (key, tenant) = records();
+        let toml = "[identity.headers]\nX-Project = \"p-{key.metadata.project}\"\nX-None = \"p-{key.metadata.absent}\"\n";
+        assert_eq!(render(toml, &key, &tenant).unwrap(), ["x-project: p-blue bird"]);
+    }
+
+    #[test]
+    fn what_does_not_fit_refuses_the_caller() {
+        let (mut key, mut tenant) = records();
+        for bad in ["a\r\nX-Evil: 1", "a,b", "a;b", "a\"b", "a\\b", "é", " a", "a ", "a\u{7f}", "a\0"] {
+            key.metadata.insert("project".into(), bad.into());
+            assert!(render("[identity.headers]\nX-Project = \"{key.metadata.project}\"", &key, &tenant).is_err(), "{bad:?}");
+        }
+        tenant.id = "a b".into();
+        assert!(render("", &key, &tenant).is_err());
+        tenant.id = "x".repeat(257);
+        assert!(render("", &key, &tenant).is_err());
+    }
+
+    #[test]
+    fn templates_and_names_are_checked() {
+        let (key, tenant) = records();
+        for bad in [
+            "X-A = \"{tenant.uuid}\"",
+            "X-A = \"{tenant.id\"",
+            "\"X_A\" = \"{tenant.id}\"",
+            "Host = \"{tenant.id}\"",
+            "X-A = \"a,{tenant.id}\"",
+            "\"X A\" = \"x\"",
+        ] {
+            assert!(render(&format!("[identity.headers]\n{bad}"), &key, &tenant).is_err(), "{bad}");
+        }
     }
 }

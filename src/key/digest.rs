@@ -2,6 +2,7 @@
 //! A digest is not a secret that opens anything, but it is never logged whole: [`Digest::fingerprint`] is.
 
 use std::fmt;
+use std::path::Path;
 
 use aws_lc_rs::digest::{SHA256, digest};
 use aws_lc_rs::hmac;
@@ -96,6 +97,19 @@ impl Peppers {
                 })
                 .collect(),
         )
+    }
+
+    /// The peppers of `[store] pepper_file`, none where it is not set.
+    ///
+    /// # Errors
+    /// Why the file cannot be used; an empty one would silently store plain digests.
+    pub fn from_file(path: &Path) -> Result<Self, String> {
+        if path.as_os_str().is_empty() {
+            return Ok(Self::default());
+        }
+        let bytes = std::fs::read(path).map_err(|error| format!("{}: {error}", path.display()))?;
+        let peppers = Self::from_lines(&SecretSlice::from(bytes));
+        if peppers.is_empty() { Err(format!("{} holds no pepper", path.display())) } else { Ok(peppers) }
     }
 
     /// Whether there is none.

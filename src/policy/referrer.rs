@@ -1,5 +1,22 @@
 //! Origins a key may be used from: `https://shop.example`, `https://*.shop.example`, optional port.
 
+use http::header;
+
+use super::Case;
+use crate::rejection::{Refusal, Rejection};
+
+/// The key's `referrers`: Origin, else Referer; a request that names neither, or names it twice, is refused.
+pub(super) fn check(case: &Case<'_>) -> Result<(), Refusal> {
+    let Some(allowed) = &case.identity.referrers else { return Ok(()) };
+    let name = if case.headers.contains_key(header::ORIGIN) { header::ORIGIN } else { header::REFERER };
+    let mut lines = case.headers.get_all(name).iter();
+    match (lines.next().map(|line| line.to_str()), lines.next()) {
+        (Some(Ok(origin)), None) if allowed.allow(origin) => Ok(()),
+        (Some(_), _) => Err(Rejection::ReferrerDenied.because("the key is for other origins")),
+        (None, _) => Err(Rejection::ReferrerDenied.because("neither Origin nor Referer")),
+    }
+}
+
 /// Allowed origins.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Referrers(Box<[Pattern]>);

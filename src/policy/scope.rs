@@ -4,6 +4,10 @@ use std::fmt;
 
 use smallvec::SmallVec;
 
+use super::Case;
+use crate::rejection::{Refusal, Rejection};
+use crate::route::{Demand, Scope};
+
 /// Granted scopes.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct Grants(Box<[Grant]>);
@@ -114,6 +118,31 @@ impl fmt::Display for Grants {
         }
         Ok(())
     }
+}
+
+/// The route's `scopes` are all granted, and one of its `any_scopes`.
+pub(super) fn check(case: &Case<'_>) -> Result<(), Refusal> {
+    let grants = &case.identity.grants;
+    let granted = |demand: &Demand| demand.fill(case.captures).is_some_and(|scope| grants.allow(text(&scope)));
+    if let Some(missing) = case.route.scopes.iter().find(|demand| !granted(demand)) {
+        let scope = missing.fill(case.captures).unwrap_or_default();
+        return Err(Rejection::ScopeMissing.because(format!("needs {}", text(&scope))));
+    }
+    if case.route.any_scopes.is_empty() || case.route.any_scopes.iter().any(granted) {
+        return Ok(());
+    }
+    Err(Rejection::ScopeMissing.because(format!("needs one of {}", demanded(&case.route.any_scopes, case.captures))))
+}
+
+/// Demanded scopes, separated by spaces, as a challenge names them (RFC 6750 §3).
+#[must_use]
+pub fn demanded(demands: &[Demand], captures: &[&str]) -> String {
+    let scopes: Vec<Scope> = demands.iter().filter_map(|demand| demand.fill(captures)).collect();
+    scopes.iter().map(text).collect::<Vec<_>>().join(" ")
+}
+
+fn text(scope: &Scope) -> &str {
+    std::str::from_utf8(scope).unwrap_or_default()
 }
 
 #[cfg(test)]

@@ -160,7 +160,10 @@ impl Listening {
             Self::Tcp(listener) => {
                 let Ok(listener) = listener.into_std() else { return waiting };
                 while let Ok((stream, peer)) = listener.accept() {
-                    let stream = stream.set_nonblocking(true).and_then(|()| stream.set_nodelay(true)).and_then(|()| tokio::net::TcpStream::from_std(stream));
+                    let stream = stream
+                        .set_nonblocking(true)
+                        .and_then(|()| stream.set_nodelay(true))
+                        .and_then(|()| tokio::net::TcpStream::from_std(stream));
                     waiting.extend(stream.ok().map(|stream| (Socket::Tcp(stream), peer.ip().into())));
                 }
             }

@@ -21,24 +21,23 @@ use tokio::time::timeout;
 use super::body::{Download, Upload};
 use super::life::Life;
 use super::record::{Record, Scribe};
-use crate::app::App;
-use crate::clock::instant;
+use crate::app::Snapshot;
+use crate::clock::{Timestamp, instant};
+use crate::facts::X_REQUEST_ID;
 use crate::forward::upstream::pool::Pools;
 use crate::forward::{self, Forward};
-use crate::gate::{Admitted, Connection, Seen};
+use crate::gate::{Admitted, Connection, Gate, Seen};
 use crate::rejection::{Refusal, Rejection};
 
 /// Content of a refused request that is read so that the connection can be kept, bytes and time.
 const DISCARD_BYTES: u64 = 64 << 10;
 const DISCARD_TIME: Duration = Duration::from_secs(1);
 
-const REQUEST_ID: HeaderName = HeaderName::from_static("x-request-id");
-
 /// What every exchange of a connection shares.
 #[derive(Debug)]
 pub struct Session {
     /// The snapshot that judges it.
-    pub app: Arc<App>,
+    pub app: Arc<Snapshot>,
     /// The worker's upstream connections.
     pub pools: Rc<Pools<Upload>>,
     /// Who logs.
@@ -56,7 +55,7 @@ pub async fn answer(session: Rc<Session>, request: Request<Incoming>) -> Respons
     let (head, body) = request.into_parts();
     let mut record = Record::of(&head, &session.scribe, &session.life);
     let unread = Unread::of(&head, &body, session.body_limit);
-    match judge(&session, head, unread, &mut record.seen).await {
+    match judge(&session, head, unread, record.began, &mut record.seen).await {
         Ok(Judged::Forward(forward)) => send(&session, forward, body, record).await,
         Ok(Judged::Preflight(headers)) => {
             let close = unread.discard(body).await == Left::Unread;
@@ -74,18 +73,15 @@ enum Judged {
     Preflight(HeaderMap),
 }
 
-async fn judge(session: &Session, mut head: Parts, unread: Unread, seen: &mut Seen) -> Result<Judged, Refusal> {
+async fn judge(session: &Session, mut head: Parts, unread: Unread, now: Timestamp, seen: &mut Seen) -> Result<Judged, Refusal> {
     unread.check_expectation()?;
-    let now = session.scribe.clock.now();
-    let permit = match session.app.gate.decide(&mut head, &session.connection, now, seen).await? {
+    let permit = match session.app.gate.decide(&mut head, &session.connection, now, seen, &mut ()).await? {
         Admitted::Preflight(headers) => return Ok(Judged::Preflight(headers)),
         Admitted::Forward(permit) => permit,
     };
     // Only now: who may not ask at all is not told what would be too much.
     unread.check_length()?;
-    // From here on the expectation is ours to meet: hyper does it when the body is first read.
-    head.headers.remove(header::EXPECT);
-    forward::rewrite(&session.app.gate, permit, head, &session.connection, seen).map(Judged::Forward)
+    forward::rewrite(&session.app.gate, &permit, head, &session.connection, seen).map(Judged::Forward)
 }
 
 async fn send(session: &Session, forward: Forward, body: Incoming, mut record: Record) -> Response<Download> {
@@ -104,6 +100,7 @@ async fn send(session: &Session, forward: Forward, body: Incoming, mut record: R
             if body.size_hint().exact().is_none() {
                 head.headers.remove(header::CONTENT_LENGTH);
             }
+            session.app.answers.expose(&record.seen, &mut head.headers);
             finish(session, &mut head.headers, &record.seen, false);
             Response::from_parts(head, Download::relayed(body, lease, &session.life, record))
         }
@@ -133,7 +130,7 @@ fn preflight(session: &Session, headers: HeaderMap, mut record: Record, close: b
 
 /// What every answer has, whoever made it.
 fn finish(session: &Session, headers: &mut HeaderMap, seen: &Seen, close: bool) {
-    headers.insert(REQUEST_ID, seen.request_id.to_value());
+    headers.insert(X_REQUEST_ID, seen.request_id.to_value());
     if close || session.life.draining() {
         headers.insert(header::CONNECTION, HeaderValue::from_static("close"));
     }
@@ -250,7 +247,7 @@ impl<F: Future<Output = Response<Download>>> Future for Contained<F> {
 
 /// The exchange's own record is logged when its future is dropped.
 fn refuse_without_record(session: &Session, rejection: Rejection) -> Response<Download> {
-    let seen = Seen::new(None);
+    let seen = Gate::begin(&HeaderMap::new(), session.scribe.clock.now());
     let (mut head, content) = session.app.answers.refuse(&rejection.into(), &seen).into_parts();
     finish(session, &mut head.headers, &seen, true);
     Response::from_parts(head, Download::own(content, &session.life, None))

@@ -47,16 +47,7 @@ pub struct Ended<S> {
 impl<S> Guard<S> {
     /// A guard before the first byte.
     pub fn new(stream: S, limits: Limits, life: Rc<Life>) -> Self {
-        Self {
-            stream,
-            framing: Framing::new(limits),
-            life,
-            held: BytesMut::new(),
-            sound: 0,
-            judged: 0,
-            client_gone: false,
-            refusal: None,
-        }
+        Self { stream, framing: Framing::new(limits), life, held: BytesMut::new(), sound: 0, judged: 0, client_gone: false, refusal: None }
     }
 
     /// Takes it apart.

@@ -79,7 +79,8 @@ impl Timeouts {
     #[must_use]
     pub fn new(limits: &ListenerLimits, period: Duration) -> Self {
         // One more than the quotient: what began just before a sweep has waited for none when that sweep counts.
-        let sweeps = |time: Duration| u32::try_from(time.as_millis().div_ceil(period.as_millis().max(1))).unwrap_or(u32::MAX).saturating_add(1);
+        let sweeps =
+            |time: Duration| u32::try_from(time.as_millis().div_ceil(period.as_millis().max(1))).unwrap_or(u32::MAX).saturating_add(1);
         Self {
             first_byte: sweeps(FIRST_BYTE),
             first_byte_draining: sweeps(FIRST_BYTE_DRAINING),

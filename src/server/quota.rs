@@ -34,7 +34,14 @@ mod tests {
 
     #[test]
     fn a_quota_is_rounded_up() {
-        for (text, cpus) in [("max 100000\n", None), ("-1 100000", None), ("50000 100000", Some(1)), ("150000 100000\n", Some(2)), ("1 0", None), ("", None)] {
+        for (text, cpus) in [
+            ("max 100000\n", None),
+            ("-1 100000", None),
+            ("50000 100000", Some(1)),
+            ("150000 100000\n", Some(2)),
+            ("1 0", None),
+            ("", None),
+        ] {
             assert_eq!(cpu_max(text), cpus, "{text:?}");
         }
         assert_eq!(workers(3), 3);

@@ -9,8 +9,8 @@ use http::request::Parts;
 use http::{HeaderMap, HeaderValue, Method, StatusCode, Uri, header};
 
 use super::life::Life;
-use crate::clock::{Clock, instant};
-use crate::gate::Seen;
+use crate::clock::{Clock, Timestamp, instant};
+use crate::gate::{Gate, Seen};
 use crate::rejection::{Refusal, Rejection};
 use crate::telemetry::access::{AccessLog, Line};
 
@@ -31,6 +31,8 @@ pub struct Record {
     scribe: Scribe,
     life: Rc<Life>,
     started: Instant,
+    /// The time that the request is judged at.
+    pub began: Timestamp,
     head: Option<(Method, Uri)>,
     host: Option<HeaderValue>,
     user_agent: Option<HeaderValue>,
@@ -46,24 +48,26 @@ pub struct Record {
 impl Record {
     /// A request whose head was parsed.
     pub(super) fn of(head: &Parts, scribe: &Scribe, life: &Rc<Life>) -> Self {
-        Self::new(Some(head), Some(&head.headers), scribe, life)
+        Self::new(Some(head), &head.headers, scribe, life)
     }
 
     /// A head that was refused before it became a request.
     pub(super) fn unparsed(scribe: &Scribe, life: &Rc<Life>) -> Self {
-        Self::new(None, None, scribe, life)
+        Self::new(None, &HeaderMap::new(), scribe, life)
     }
 
-    fn new(head: Option<&Parts>, headers: Option<&HeaderMap>, scribe: &Scribe, life: &Rc<Life>) -> Self {
-        let header = |name| headers.and_then(|headers| headers.get(name)).cloned();
+    fn new(head: Option<&Parts>, headers: &HeaderMap, scribe: &Scribe, life: &Rc<Life>) -> Self {
+        let began = scribe.clock.now();
+        let header = |name| headers.get(name).cloned();
         Self {
             scribe: scribe.clone(),
             life: Rc::clone(life),
             started: instant(),
+            began,
             head: head.map(|head| (head.method.clone(), head.uri.clone())),
             host: header(header::HOST),
             user_agent: header(header::USER_AGENT),
-            seen: Seen::new(headers),
+            seen: Gate::begin(headers, began),
             status: None,
             refusal: None,
             error: None,
@@ -128,6 +132,7 @@ impl Drop for Record {
             self.broken_off();
         }
         let identity = self.seen.identity.as_deref();
+        let fingerprint = if identity.is_none() { self.seen.fingerprint() } else { None };
         let environment = identity.map(|identity| identity.environment).or(self.seen.environment);
         self.scribe.log.write(Line {
             timestamp: self.scribe.clock.now(),
@@ -146,7 +151,7 @@ impl Drop for Record {
             key: identity.map(|identity| &*identity.key_id),
             environment: environment.map(crate::config::sections::EnvironmentName::name),
             credential: if self.seen.credential_sent { "api_key" } else { "none" },
-            fingerprint: self.seen.fingerprint.as_deref(),
+            fingerprint: fingerprint.as_deref(),
             duration_ms: millis_since(self.started),
             upstream_ms: self.upstream_ms,
             request_bytes: self.life.uploaded().get(),

@@ -24,7 +24,7 @@ use super::framing::Limits;
 use super::life::{Life, Pulse, Timeouts};
 use super::record::Scribe;
 use super::socket::Socket;
-use crate::app::App;
+use crate::app::Snapshot;
 use crate::clock::Clock;
 use crate::config::sections::ListenerLimits;
 use crate::forward::upstream::pool::Pools;
@@ -66,7 +66,7 @@ pub struct Listener {
 /// What all workers share.
 pub struct Shared {
     /// The snapshot that new connections take.
-    pub app: ArcSwap<App>,
+    pub app: ArcSwap<Snapshot>,
     /// The listeners.
     pub listeners: Vec<Arc<Listener>>,
     /// The access log.
@@ -153,10 +153,8 @@ impl Worker {
     }
 
     async fn accept(self: Rc<Self>, listener: Arc<Listener>, listening: Listening, mut stage: watch::Receiver<Stage>) {
-        let limits = Limits {
-            head_bytes: usize::try_from(listener.limits.header_bytes.0).unwrap_or(usize::MAX),
-            headers: listener.limits.headers,
-        };
+        let limits =
+            Limits { head_bytes: usize::try_from(listener.limits.header_bytes.0).unwrap_or(usize::MAX), headers: listener.limits.headers };
         let timeouts = Rc::new(Timeouts::new(&listener.limits, self.period));
         loop {
             let accepted = tokio::select! {
@@ -168,7 +166,10 @@ impl Worker {
                 Ok((socket, peer)) => self.admit(socket, peer, &listener, limits, &timeouts),
                 Err(error) => {
                     // Out of descriptors: the connection stays in the queue, so that trying again at once would spin.
-                    if !matches!(error.kind(), io::ErrorKind::ConnectionAborted | io::ErrorKind::ConnectionReset | io::ErrorKind::NotConnected) {
+                    if !matches!(
+                        error.kind(),
+                        io::ErrorKind::ConnectionAborted | io::ErrorKind::ConnectionReset | io::ErrorKind::NotConnected
+                    ) {
                         tracing::warn!(listener = %listener.name, %error, "cannot accept connections");
                         sleep(ACCEPT_PAUSE).await;
                     }

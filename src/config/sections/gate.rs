@@ -1,5 +1,7 @@
 //! Sections about the decision: credentials, key kinds, environments, routes, restrictions, identity, errors.
 
+use std::path::PathBuf;
+
 use indexmap::IndexMap;
 use serde::{Deserialize, Serialize};
 
@@ -522,14 +524,14 @@ pub struct SignedIdentity {
     /// Header that carries it; empty = off.
     pub header: String,
     /// PEM signing key.
-    pub key_file: String,
+    pub key_file: PathBuf,
     /// Life of each token.
     pub ttl: Span,
 }
 
 impl Default for SignedIdentity {
     fn default() -> Self {
-        Self { header: String::new(), key_file: String::new(), ttl: Span::secs(60) }
+        Self { header: String::new(), key_file: PathBuf::new(), ttl: Span::secs(60) }
     }
 }
 

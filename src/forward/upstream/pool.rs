@@ -166,11 +166,11 @@ impl<B: Payload> Pool<B> {
 
     async fn connect(&self) -> Result<Connection<B>, Refusal> {
         let reserved = self.target.reserve().ok_or_else(|| Rejection::Overloaded.because("all upstream connections are in use"))?;
-        let socket = connect(&self.target.address, self.target.connect_timeout).await.map_err(|error| self.unavailable(error.to_string()))?;
+        let socket =
+            connect(&self.target.address, self.target.connect_timeout).await.map_err(|error| self.unavailable(error.to_string()))?;
         let heard = Rc::new(Cell::new(false));
         let stream = Listening { socket, heard: Rc::clone(&heard) };
-        let (sender, connection) =
-            http1::handshake(TokioIo::new(stream)).await.map_err(|error| self.unavailable(error.to_string()))?;
+        let (sender, connection) = http1::handshake(TokioIo::new(stream)).await.map_err(|error| self.unavailable(error.to_string()))?;
         tokio::task::spawn_local(async move {
             if let Err(error) = connection.await {
                 tracing::debug!(upstream = %reserved.0.name, %error, "upstream connection ended");

@@ -1,0 +1,172 @@
+//! What is remembered of credentials: entries of keys and, apart from them so that guesses evict nobody, refusals of unknown ones.
+//! moka is only a bounded map here: whether something may still be used is decided by our clock and by generations.
+
+use std::hash::{BuildHasher, Hasher, RandomState};
+use std::sync::Arc;
+use std::sync::atomic::Ordering;
+
+use moka::sync::Cache;
+
+use super::Authenticated;
+use super::slots::{Slot, TenantSlot};
+use crate::clock::Timestamp;
+use crate::config::sections;
+use crate::identity::Identity;
+use crate::key::digest::Digest;
+use crate::rejection::{Refusal, Rejection};
+
+/// Refusals remembered.
+const NEGATIVE_MAX: u64 = 100_000;
+
+/// How far a request's time may lie before the look-up that answers it. More means that the clock was set back.
+const CLOCK_SLACK_MS: i64 = 1_000;
+
+/// A key's records, compiled.
+pub(super) struct Entry {
+    pub(super) key: Arc<Slot>,
+    pub(super) key_generation: u64,
+    pub(super) tenant: Arc<TenantSlot>,
+    pub(super) tenant_generation: u64,
+    /// When the look-up began.
+    pub(super) loaded_at: Timestamp,
+    /// End of this secret, if it is the one that was replaced.
+    pub(super) secret_until: Option<Timestamp>,
+    pub(super) expires_at: Option<Timestamp>,
+    pub(super) verdict: Verdict,
+}
+
+/// What the records say, deadlines aside.
+pub(super) enum Verdict {
+    Revoked,
+    TenantAbsent,
+    TenantSuspended,
+    Inactive,
+    Unusable(Box<str>),
+    Admitted(Arc<Identity>),
+}
+
+impl Entry {
+    /// The answer at this time. The order is the contract's: what is for ever comes before what can be undone.
+    pub(super) fn judge(&self, now: Timestamp) -> Authenticated {
+        if self.secret_until.is_some_and(|until| now >= until) {
+            return Err(Rejection::KeyUnknown.because("replaced by a rotation whose overlap is over"));
+        }
+        match &self.verdict {
+            Verdict::Revoked => Err(Rejection::KeyRevoked.into()),
+            Verdict::TenantAbsent => Err(Rejection::KeyUnknown.because("the key's tenant has no record")),
+            Verdict::TenantSuspended => Err(Rejection::TenantSuspended.into()),
+            Verdict::Inactive => Err(Rejection::KeyInactive.into()),
+            Verdict::Unusable(_) | Verdict::Admitted(_) if self.expires_at.is_some_and(|end| now >= end) => {
+                Err(Rejection::KeyExpired.into())
+            }
+            Verdict::Unusable(why) => Err(Rejection::IdentityInvalid.because(why.to_string())),
+            Verdict::Admitted(identity) => Ok(Arc::clone(identity)),
+        }
+    }
+}
+
+/// An authoritative "no".
+struct Denied {
+    loaded_at: Timestamp,
+    /// Any change since may have made it a "yes".
+    epoch: u64,
+    refusal: Refusal,
+}
+
+/// The two caches.
+pub(super) struct Caches {
+    entries: Cache<Digest, Arc<Entry>, DigestHash>,
+    denied: Cache<Digest, Arc<Denied>, DigestHash>,
+    ttl_ms: i64,
+    negative_ttl_ms: i64,
+}
+
+impl Caches {
+    pub(super) fn new(config: &sections::Cache) -> Self {
+        Self {
+            entries: Cache::builder().max_capacity(config.max_entries).build_with_hasher(DigestHash::new()),
+            denied: Cache::builder().max_capacity(NEGATIVE_MAX).build_with_hasher(DigestHash::new()),
+            ttl_ms: config.ttl.as_millis(),
+            negative_ttl_ms: config.negative_ttl.as_millis(),
+        }
+    }
+
+    /// Whether something read at `loaded_at` may be used at `now` without asking again.
+    pub(super) fn is_fresh(&self, loaded_at: Timestamp, now: Timestamp) -> bool {
+        within(loaded_at, now, self.ttl_ms)
+    }
+
+    pub(super) fn entry(&self, digest: &Digest, now: Timestamp) -> Option<Arc<Entry>> {
+        self.entries.get(digest).filter(|entry| {
+            entry.key.generation() == entry.key_generation
+                && entry.tenant.slot.generation() == entry.tenant_generation
+                && self.is_fresh(entry.loaded_at, now)
+                && self.is_fresh(Timestamp(entry.tenant.loaded_at.load(Ordering::Acquire)), now)
+        })
+    }
+
+    pub(super) fn refusal(&self, digest: &Digest, now: Timestamp, epoch: u64) -> Option<Refusal> {
+        let denied = self.denied.get(digest)?;
+        (denied.epoch == epoch && within(denied.loaded_at, now, self.negative_ttl_ms)).then(|| denied.refusal.clone())
+    }
+
+    pub(super) fn keep(&self, digest: Digest, entry: Arc<Entry>) {
+        self.entries.insert(digest, entry);
+        self.denied.invalidate(&digest);
+    }
+
+    pub(super) fn deny(&self, digest: Digest, loaded_at: Timestamp, epoch: u64, refusal: Refusal) {
+        self.denied.insert(digest, Arc::new(Denied { loaded_at, epoch, refusal }));
+        self.entries.invalidate(&digest);
+    }
+}
+
+fn within(loaded_at: Timestamp, now: Timestamp, ttl_ms: i64) -> bool {
+    let age = now.0.saturating_sub(loaded_at.0);
+    age < ttl_ms && age >= -CLOCK_SLACK_MS
+}
+
+/// Hashes digests by one multiplication. They are random already; the seed keeps who chooses keys from choosing buckets.
+#[derive(Clone)]
+pub(super) struct DigestHash {
+    seeds: [u64; 2],
+}
+
+impl DigestHash {
+    pub(super) fn new() -> Self {
+        let random = RandomState::new();
+        Self { seeds: [random.hash_one(0), random.hash_one(1)] }
+    }
+}
+
+impl BuildHasher for DigestHash {
+    type Hasher = DigestHasher;
+    fn build_hasher(&self) -> DigestHasher {
+        DigestHasher { seeds: self.seeds, state: 0 }
+    }
+}
+
+pub(super) struct DigestHasher {
+    seeds: [u64; 2],
+    state: u64,
+}
+
+impl Hasher for DigestHasher {
+    fn finish(&self) -> u64 {
+        self.state
+    }
+
+    fn write(&mut self, bytes: &[u8]) {
+        let (words, _) = bytes.as_chunks::<8>();
+        if let [first, second, ..] = words {
+            let [one, two] = self.seeds;
+            let product = u128::from(u64::from_le_bytes(*first) ^ one) * u128::from(u64::from_le_bytes(*second) ^ two);
+            #[expect(clippy::cast_possible_truncation, reason = "the two halves are folded")]
+            let folded = (product as u64) ^ ((product >> 64) as u64);
+            self.state ^= folded;
+        }
+    }
+
+    /// The length in front of the bytes is always the same.
+    fn write_usize(&mut self, _: usize) {}
+}

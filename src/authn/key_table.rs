@@ -1,0 +1,101 @@
+//! The key table of a serving process: the store, the authenticator over it and what keeps its cache true,
+//! on a runtime and a thread of their own, so that workers never wait for the store's I/O.
+
+use std::convert::Infallible;
+use std::sync::Arc;
+use std::sync::mpsc;
+use std::thread::{self, JoinHandle};
+
+use tokio::runtime::{Builder, Handle};
+use tokio::sync::oneshot;
+
+use super::Authenticator;
+use crate::clock::Clock;
+use crate::config::sections::Config;
+use crate::identity::template::IdentityHeaders;
+use crate::key::digest::Peppers;
+use crate::store::{self, Changes, Opened, Store};
+
+/// An open key table. Dropping it closes the store; look-ups are `store_unavailable` from then on.
+pub struct KeyTable {
+    authenticator: Arc<Authenticator>,
+    store: Arc<dyn Store>,
+    runtime: Handle,
+    stop: Option<oneshot::Sender<()>>,
+    thread: Option<JoinHandle<()>>,
+}
+
+impl KeyTable {
+    /// Opens the store of the configuration. A server that cannot be reached is no error: see [`Authenticator::store_status`].
+    ///
+    /// # Errors
+    /// What in `[store]` cannot be used.
+    pub fn start(config: &Config, headers: Arc<IdentityHeaders>, clock: &Clock) -> Result<Self, String> {
+        let peppers = Peppers::from_file(&config.store.pepper_file)?;
+        let runtime = Builder::new_current_thread().enable_all().build().map_err(|error| error.to_string())?;
+        let handle = runtime.handle().clone();
+        let (section, cache, clock) = (config.store.clone(), config.cache.clone(), clock.clone());
+        let (opened, ready) = mpsc::channel();
+        let (stop, stopped) = oneshot::channel::<()>();
+        let serve = async move {
+            let Opened { store, changes } = match store::open(&section, &clock).await {
+                Ok(open) => open,
+                Err(why) => return drop(opened.send(Err(why))),
+            };
+            let authenticator = Authenticator::new(Arc::clone(&store), &cache, peppers, headers, clock, Handle::current());
+            let authenticator = Arc::new(authenticator);
+            let _ = opened.send(Ok((Arc::clone(&authenticator), store)));
+            tokio::select! {
+                never = follow(changes, &authenticator) => match never {},
+                _ = stopped => {}
+            }
+        };
+        let thread =
+            thread::Builder::new().name("store".into()).spawn(move || runtime.block_on(serve)).map_err(|error| error.to_string())?;
+        let (authenticator, store) = ready.recv().map_err(|error| error.to_string())??;
+        Ok(Self { authenticator, store, runtime: handle, stop: Some(stop), thread: Some(thread) })
+    }
+
+    /// What the gate asks.
+    #[must_use]
+    pub fn authenticator(&self) -> &Arc<Authenticator> {
+        &self.authenticator
+    }
+
+    /// The store itself, for management; its calls run on [`Self::runtime`].
+    #[must_use]
+    pub fn store(&self) -> &Arc<dyn Store> {
+        &self.store
+    }
+
+    /// The store's runtime.
+    #[must_use]
+    pub fn runtime(&self) -> &Handle {
+        &self.runtime
+    }
+}
+
+impl Drop for KeyTable {
+    fn drop(&mut self) {
+        drop(self.stop.take());
+        if let Some(thread) = self.thread.take() {
+            let _ = thread.join();
+        }
+    }
+}
+
+impl std::fmt::Debug for KeyTable {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("KeyTable").finish_non_exhaustive()
+    }
+}
+
+/// Applies what the store tells of its changes. A store that tells nothing (more) is served from all the same, by `cache.ttl`.
+async fn follow(changes: Option<Changes>, authenticator: &Authenticator) -> Infallible {
+    if let Some(mut changes) = changes {
+        while let Some(changed) = changes.recv().await {
+            authenticator.apply(&changed);
+        }
+    }
+    std::future::pending().await
+}

@@ -1,0 +1,125 @@
+//! What this release parses and does not do yet, in one table. Silence would be a lie: whoever configures one of these is
+//! told at `check` and at start. Where going on without it would open what was meant to be closed, or cannot work, it is an error.
+
+use super::path::join;
+use super::problem::{Problems, Severity};
+use super::sections::{Config, IdempotencyMode, Protocol, Role, UnknownKeys};
+use super::tree::Tree;
+
+struct Feature {
+    name: &'static str,
+    severity: Severity,
+    /// What happens without it.
+    meanwhile: &'static str,
+    /// The paths that configure it; none = it is off.
+    configured: fn(&Config, &Tree) -> Vec<String>,
+}
+
+const fn error(name: &'static str, meanwhile: &'static str, configured: fn(&Config, &Tree) -> Vec<String>) -> Feature {
+    Feature { name, severity: Severity::Error, meanwhile, configured }
+}
+
+const fn warning(name: &'static str, meanwhile: &'static str, configured: fn(&Config, &Tree) -> Vec<String>) -> Feature {
+    Feature { name, severity: Severity::Warning, meanwhile, configured }
+}
+
+const FEATURES: &[Feature] = &[
+    error("a listener for HTTP/2 alone", "add \"http1\" to its protocols", |config, _| {
+        listeners(config, "protocols", |listener| !listener.protocols.is_empty() && !listener.protocols.contains(&Protocol::Http1))
+    }),
+    error("the PROXY protocol", "the balancer's address would count as the client's", |config, _| {
+        listeners(config, "proxy_protocol", |listener| listener.proxy_protocol)
+    }),
+    error("role = \"authz-http\"", "the gateway that asks would get no decision", |config, _| {
+        listeners(config, "role", |listener| listener.role == Role::AuthzHttp)
+    }),
+    error("an upstream over TLS or HTTP/2", "use http://host:port or unix:/path", |config, _| {
+        let schemes = ["https://", "h2c://"];
+        let named = config.upstreams.iter().filter(|(_, upstream)| has_scheme(&upstream.url, &schemes));
+        named.map(|(name, _)| join(&join("upstreams", name), "url")).collect()
+    }),
+    error("a store over TLS, Sentinel or Cluster", "use redis://, redis+unix:// or embedded:", |config, _| {
+        one("store.url", has_scheme(&config.store.url, &["rediss", "redis-sentinel", "redis-cluster"]))
+    }),
+    warning("[store.tls]", "the connection to the store is not encrypted", |config, _| {
+        let tls = &config.store.tls;
+        one("store.tls", [&tls.ca_file, &tls.cert_file, &tls.key_file].iter().any(|file| !file.as_os_str().is_empty()))
+    }),
+    warning("write_replicas", "a change counts as done when the master has it", |config, _| {
+        one("store.write_replicas", config.store.write_replicas > 0)
+    }),
+    warning("the cache snapshot", "every start begins with an empty cache", |config, _| {
+        one("cache.snapshot_file", !config.cache.snapshot_file.as_os_str().is_empty())
+    }),
+    warning("stale_for", "while the store is unreachable, keys are served until their ttl ends", |config, tree| {
+        one("cache.stale_for", tree.is_written("cache.stale_for") && config.cache.stale_for > config.cache.ttl)
+    }),
+    warning("[[issuers]]", "JWTs are refused", |config, _| (0..config.issuers.len()).map(|index| format!("issuers[{index}]")).collect()),
+    warning("[introspection]", "opaque tokens are refused", |config, _| one("introspection.url", !config.introspection.url.is_empty())),
+    warning("[oauth_metadata]", "no metadata document is served", |config, _| {
+        one("oauth_metadata.resource", !config.oauth_metadata.resource.is_empty())
+    }),
+    warning("[sessions]", "no sessions are issued, and their tokens are refused", |config, _| {
+        one("sessions.signing_key_files", !config.sessions.signing_key_files.is_empty())
+    }),
+    warning("identity.signed", "the upstream gets plain identity headers only", |config, _| {
+        one("identity.signed", !config.identity.signed.header.is_empty())
+    }),
+    warning("[idempotency]", "requests are forwarded without it, and a retry runs twice", |config, _| {
+        one("idempotency.mode", config.idempotency.mode != IdempotencyMode::Off)
+    }),
+    warning("[rate_limits]", "nothing is limited by it", |config, _| {
+        config.rate_limits.keys().map(|name| join("rate_limits", name)).collect()
+    }),
+    warning("[quotas]", "nothing is limited by it", |config, _| config.quotas.keys().map(|name| join("quotas", name)).collect()),
+    warning("the management API", "nothing listens there", |config, _| one("admin.listen", !config.admin.listen.is_empty())),
+    warning("[self_service]", "requests to its path go to the upstream like any other", |config, _| {
+        one("self_service.path", !config.self_service.path.is_empty())
+    }),
+    warning("migration.unknown_keys = \"pass\"", "unknown keys are refused", |config, _| {
+        one("migration.unknown_keys", config.migration.unknown_keys == UnknownKeys::Pass)
+    }),
+    warning("restrictions.observe", "the checks it names refuse", |config, _| {
+        one("restrictions.observe", !config.restrictions.observe.is_empty())
+    }),
+    warning("the control socket", "it is not made", |config, tree| {
+        one("ops.socket", tree.is_written("ops.socket") && !config.ops.socket.is_empty())
+    }),
+    warning("[ops.probes]", "they answer 404", |config, _| one("ops.probes", !config.ops.probes.is_empty())),
+    warning("[tracing]", "no traces are sent", |config, _| one("tracing.otlp_endpoint", !config.tracing.otlp_endpoint.is_empty())),
+    warning("body_min_rate", "slow bodies are not ended", |config, tree| {
+        let mut paths = listeners(config, "limits.body_min_rate", |listener| listener.limits.body_min_rate.0 > 0);
+        paths.retain(|path| tree.is_written(path));
+        paths
+    }),
+    warning("connections_per_ip", "connections are limited in sum only", |config, _| {
+        listeners(config, "limits.connections_per_ip", |listener| listener.limits.connections_per_ip > 0)
+    }),
+];
+
+/// Names every feature that is configured and not built.
+pub(super) fn check(config: &Config, tree: &Tree, problems: &mut Problems) {
+    for feature in FEATURES {
+        for path in (feature.configured)(config, tree) {
+            let message = format!("{} is not part of this release yet: {}", feature.name, feature.meanwhile);
+            match feature.severity {
+                Severity::Error => problems.error(path, message),
+                Severity::Warning => problems.warn(path, message),
+            };
+        }
+    }
+}
+
+fn one(path: &str, configured: bool) -> Vec<String> {
+    configured.then(|| path.to_owned()).into_iter().collect()
+}
+
+fn listeners(config: &Config, key: &str, configured: fn(&super::sections::Listener) -> bool) -> Vec<String> {
+    let matching = config.listeners.iter().enumerate().filter(|(_, listener)| configured(listener));
+    matching.map(|(index, _)| format!("listeners[{index}].{key}")).collect()
+}
+
+fn has_scheme(url: &str, schemes: &[&str]) -> bool {
+    let url = url.to_ascii_lowercase();
+    schemes.iter().any(|scheme| url.starts_with(scheme))
+}

@@ -1,0 +1,358 @@
+//! What of the client's headers the upstream sees, and what is set in their place. One pass decides by name;
+//! Connection's tokens are judged first and ours are set last, so that no client can remove them.
+
+use std::collections::HashMap;
+
+use http::{HeaderMap, HeaderName, HeaderValue, header};
+use smallvec::SmallVec;
+
+use crate::config::problem::Problems;
+use crate::config::sections::{Config, OddNames};
+use crate::credential::Credentials;
+use crate::environment::Environments;
+use crate::facts::X_REQUEST_ID;
+use crate::gate::{Connection, Seen};
+use crate::identity::Identity;
+use crate::identity::template::IdentityHeaders;
+use crate::net::Peer;
+use crate::net::client::Trust;
+use crate::rejection::{Refusal, Rejection};
+
+/// De-facto forwarding header.
+pub const X_FORWARDED_FOR: HeaderName = HeaderName::from_static("x-forwarded-for");
+const X_FORWARDED_PROTO: HeaderName = HeaderName::from_static("x-forwarded-proto");
+const X_FORWARDED_HOST: HeaderName = HeaderName::from_static("x-forwarded-host");
+
+/// Names that concern one connection only (RFC 9110 §7.6.1), or that this proxy answers for itself.
+const HOP_BY_HOP: [&str; 12] = [
+    "connection",
+    "keep-alive",
+    "proxy-connection",
+    "proxy-authenticate",
+    "proxy-authorization",
+    "te",
+    "trailer",
+    "transfer-encoding",
+    "content-length",
+    "upgrade",
+    "http2-settings",
+    "expect",
+];
+/// Headers by which some upstreams let a request be another one.
+const OVERRIDES: [&str; 5] = ["x-http-method-override", "x-http-method", "x-method-override", "x-original-url", "x-rewrite-url"];
+/// Beyond `OVERRIDES`: whole families.
+const OVERRIDE_PREFIXES: [&str; 2] = ["x-original-", "x-rewrite-"];
+
+/// What becomes of a name.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Fate {
+    /// Identity, ours alone.
+    Reserved,
+    /// Of this hop.
+    HopByHop,
+    /// Carries credentials; the gate took what is ours.
+    Credential,
+    /// Says where the request came from: believed of trusted peers only.
+    Forwarding,
+    /// Would make the request another one.
+    Override,
+}
+
+/// The compiled rules.
+#[derive(Debug)]
+pub struct HeaderRules {
+    fates: HashMap<Box<str>, Fate>,
+    reserved_prefixes: Box<[Box<str>]>,
+    odd_names: OddNames,
+    nobody: Box<[(HeaderName, HeaderValue)]>,
+}
+
+impl HeaderRules {
+    /// Compiles `[identity]` and everything else that reserves a name.
+    pub fn compile(
+        config: &Config,
+        trust: &Trust,
+        environments: &Environments,
+        credentials: &Credentials,
+        identity: &IdentityHeaders,
+        problems: &mut Problems,
+    ) -> Option<Self> {
+        let mut fates: HashMap<Box<str>, Fate> = HashMap::new();
+        let forwarding = [
+            "forwarded",
+            "x-real-ip",
+            "x-forwarded-for",
+            "x-forwarded-host",
+            "x-forwarded-proto",
+            "x-forwarded-port",
+            "x-forwarded-prefix",
+            trust.header().as_str(),
+        ];
+        fates.extend(forwarding.map(|name| (name.into(), Fate::Forwarding)));
+        fates.extend(OVERRIDES.map(|name| (name.into(), Fate::Override)));
+        fates.extend(credentials.headers().map(|name| (name.as_str().into(), Fate::Credential)));
+        fates.insert(header::AUTHORIZATION.as_str().into(), Fate::Credential);
+        fates.extend(HOP_BY_HOP.map(|name| (name.into(), Fate::HopByHop)));
+        fates.extend(identity.names().chain(environments.added_headers()).map(|name| (folded(name.as_str()), Fate::Reserved)));
+        if !config.identity.signed.header.is_empty() {
+            fates.insert(folded(&config.identity.signed.header), Fate::Reserved);
+        }
+        let nobody = identity.for_nobody().map_err(|why| drop(problems.error("identity.headers", why))).ok()?;
+        Some(Self {
+            fates,
+            reserved_prefixes: config.identity.reserved_prefixes.iter().map(|prefix| folded(prefix)).collect(),
+            odd_names: config.identity.odd_names,
+            nobody,
+        })
+    }
+
+    /// Removes what the upstream must not see; forwarding headers only of a peer that is not trusted.
+    pub(super) fn clean(&self, headers: &mut HeaderMap, trusted: bool) -> Result<(), Refusal> {
+        let mut doomed = self.named_in_connection(headers)?;
+        let wants_trailers =
+            headers.get_all(header::TE).iter().any(|value| tokens(value).any(|token| token.eq_ignore_ascii_case("trailers")));
+        for name in headers.keys() {
+            let remove = match self.fate(name.as_str()) {
+                Some(Fate::Reserved | Fate::HopByHop | Fate::Override) => true,
+                Some(Fate::Forwarding) => !trusted,
+                Some(Fate::Credential) => is_odd(name.as_str()),
+                None if is_odd(name.as_str()) => match self.odd_names {
+                    OddNames::Drop => true,
+                    OddNames::Keep => false,
+                    OddNames::Reject => return Err(Rejection::RequestInvalid.because(format!("odd header name {name}"))),
+                },
+                None => false,
+            };
+            if remove {
+                doomed.push(name.clone());
+            }
+        }
+        for name in doomed {
+            headers.remove(name);
+        }
+        if wants_trailers {
+            headers.insert(header::TE, HeaderValue::from_static("trailers"));
+        }
+        Ok(())
+    }
+
+    /// Headers that Connection names go with it; it must not name what is not the client's to remove.
+    fn named_in_connection(&self, headers: &HeaderMap) -> Result<SmallVec<[HeaderName; 8]>, Refusal> {
+        let mut named = SmallVec::new();
+        for value in headers.get_all(header::CONNECTION) {
+            if value.to_str().is_err() {
+                return Err(Rejection::RequestInvalid.because("invalid Connection"));
+            }
+            for token in tokens(value) {
+                let framing =
+                    ["content-length", "transfer-encoding", "host", "x-request-id"].iter().any(|name| token.eq_ignore_ascii_case(name));
+                let ours = matches!(self.fate(&token.to_ascii_lowercase()), Some(Fate::Reserved | Fate::Credential | Fate::Forwarding));
+                if framing || ours {
+                    return Err(Rejection::RequestInvalid.because(format!("Connection names {}", token.escape_debug())));
+                }
+                if let Ok(name) = HeaderName::from_bytes(token.as_bytes()) {
+                    named.push(name);
+                }
+            }
+        }
+        Ok(named)
+    }
+
+    /// What becomes of a name, in any spelling that an upstream could take for it.
+    fn fate(&self, name: &str) -> Option<Fate> {
+        let odd = is_odd(name);
+        let spelling = if odd { std::borrow::Cow::Owned(String::from(folded(name))) } else { std::borrow::Cow::Borrowed(name) };
+        if let Some(fate) = self.fates.get(&*spelling) {
+            return Some(*fate);
+        }
+        if self.reserved_prefixes.iter().any(|prefix| spelling.starts_with(&**prefix)) {
+            return Some(Fate::Reserved);
+        }
+        if spelling.starts_with("x-forwarded-") {
+            return Some(Fate::Forwarding);
+        }
+        OVERRIDE_PREFIXES.iter().any(|prefix| spelling.starts_with(prefix)).then_some(Fate::Override)
+    }
+
+    /// Says where the request came from: the peer is appended, scheme and host are set where no trusted proxy did.
+    pub(super) fn set_forwarding(&self, headers: &mut HeaderMap, connection: &Connection) {
+        if let Peer::Ip(ip) = connection.peer {
+            let mut list = String::new();
+            for value in headers.get_all(X_FORWARDED_FOR) {
+                // What a trusted proxy sent is kept as it is, garbage included: it was judged, and the upstream may look at it too.
+                list.push_str(&String::from_utf8_lossy(value.as_bytes()));
+                list.push_str(", ");
+            }
+            if let Ok(value) = HeaderValue::try_from(format!("{list}{ip}")) {
+                headers.insert(X_FORWARDED_FOR, value);
+            }
+        }
+        if !headers.contains_key(X_FORWARDED_PROTO) {
+            headers.insert(X_FORWARDED_PROTO, HeaderValue::from_static(if connection.tls { "https" } else { "http" }));
+        }
+        if let Some(host) = headers.get(header::HOST).filter(|_| !headers.contains_key(X_FORWARDED_HOST)).cloned() {
+            headers.insert(X_FORWARDED_HOST, host);
+        }
+    }
+
+    /// Says who is calling.
+    pub(super) fn set_identity(&self, headers: &mut HeaderMap, identity: Option<&Identity>, environments: &Environments, seen: &Seen) {
+        let (own, added) = match identity {
+            Some(identity) => (&identity.headers, &*environments.of(identity.environment).add_headers),
+            None => (&self.nobody, &[][..]),
+        };
+        for (name, value) in own.iter().chain(added) {
+            headers.insert(name.clone(), value.clone());
+        }
+        headers.insert(X_REQUEST_ID, seen.request_id.to_value());
+    }
+}
+
+/// Whether a name has a character other than letter, digit and `-`: some upstreams map those to `_` or `-` and see another name.
+fn is_odd(name: &str) -> bool {
+    !name.bytes().all(|byte| byte.is_ascii_alphanumeric() || byte == b'-')
+}
+
+/// The name as such an upstream sees it.
+fn folded(name: &str) -> Box<str> {
+    name.bytes()
+        .map(|byte| if byte.is_ascii_alphanumeric() { char::from(byte.to_ascii_lowercase()) } else { '-' })
+        .collect::<String>()
+        .into()
+}
+
+fn tokens(value: &HeaderValue) -> impl Iterator<Item = &str> {
+    value.to_str().unwrap_or_default().split(',').map(str::trim).filter(|token| !token.is_empty())
+}
+
+#[cfg(test)]
+mod tests {
+    use proptest::prelude::*;
+
+    use super::*;
+
+    const PEER: Connection = Connection { peer: Peer::Ip(std::net::IpAddr::V4(std::net::Ipv4Addr::new(203, 0, 113, 9))), tls: true };
+
+    fn rules(toml: &str) -> HeaderRules {
+        let config: Config = toml::from_str(toml).unwrap();
+        let mut problems = Problems::default();
+        let problems = &mut problems;
+        let trust = Trust::compile(&config, problems).unwrap();
+        let environments = Environments::compile(&config, problems).unwrap();
+        let credentials = Credentials::compile(&config, problems).unwrap();
+        let identity = IdentityHeaders::compile(&config, problems).unwrap();
+        HeaderRules::compile(&config, &trust, &environments, &credentials, &identity, problems).unwrap()
+    }
+
+    fn cleaned(toml: &str, lines: &[(&str, &str)]) -> Result<Vec<String>, Rejection> {
+        let mut headers = HeaderMap::new();
+        for (name, value) in lines {
+            headers.append(HeaderName::from_bytes(name.as_bytes()).unwrap(), value.parse().unwrap());
+        }
+        rules(toml).clean(&mut headers, false).map_err(|refusal| refusal.rejection)?;
+        Ok(headers.iter().map(|(name, value)| format!("{name}: {}", value.to_str().unwrap())).collect())
+    }
+
+    #[test]
+    fn identity_headers_are_removed_in_every_spelling() {
+        for name in
+            ["X-Tenant-Id", "x_tenant_id", "X.Tenant.Id", "X!Tenant-Id", "x~tenant`id", "X^TENANT|ID", "x-auth-scopes", "X_AUTH-KEY_ID"]
+        {
+            for odd_names in ["drop", "keep"] {
+                assert_eq!(
+                    cleaned(&format!("[identity]\nodd_names = \"{odd_names}\""), &[(name, "evil"), ("accept", "*/*")]).unwrap(),
+                    ["accept: */*"],
+                    "{name}"
+                );
+            }
+        }
+        assert_eq!(
+            cleaned("[identity]\nreserved_prefixes = [\"X-Auth-\"]", &[("x-auth-anything", "1"), ("x_auth_else", "1")]).unwrap(),
+            [""; 0]
+        );
+    }
+
+    #[test]
+    fn connection_removes_what_it_names_but_never_what_is_ours() {
+        assert_eq!(cleaned("", &[("connection", "close, X-Hop"), ("x-hop", "1"), ("x-kept", "1")]).unwrap(), ["x-kept: 1"]);
+        for token in [
+            "x-tenant-id",
+            "X_Tenant_Id",
+            "authorization",
+            "x-api-key",
+            "content-length",
+            "Transfer-Encoding",
+            "host",
+            "x-forwarded-for",
+            "X-Request-Id",
+        ] {
+            assert_eq!(cleaned("", &[("connection", token)]), Err(Rejection::RequestInvalid), "{token}");
+        }
+    }
+
+    #[test]
+    fn odd_names_are_dropped_refused_or_kept() {
+        let lines = [("x_custom", "1"), ("x-custom", "2")];
+        assert_eq!(cleaned("", &lines).unwrap(), ["x-custom: 2"]);
+        assert_eq!(cleaned("[identity]\nodd_names = \"reject\"", &lines), Err(Rejection::RequestInvalid));
+        assert_eq!(cleaned("[identity]\nodd_names = \"keep\"", &lines).unwrap().len(), 2);
+    }
+
+    #[test]
+    fn overrides_upgrades_and_hop_by_hop_headers_are_dropped() {
+        let lines = [
+            ("x-http-method-override", "DELETE"),
+            ("x-original-url", "/admin"),
+            ("x-rewrite-anything", "1"),
+            ("x_original_url", "/admin"),
+            ("upgrade", "h2c"),
+            ("http2-settings", "x"),
+            ("te", "trailers, gzip"),
+            ("keep-alive", "1"),
+            ("content-length", "5"),
+            ("transfer-encoding", "chunked"),
+            ("expect", "100-continue"),
+        ];
+        assert_eq!(cleaned("[identity]\nodd_names = \"keep\"", &lines).unwrap(), ["te: trailers"]);
+    }
+
+    #[test]
+    fn forwarding_headers_of_strangers_are_replaced_and_of_trusted_proxies_kept() {
+        let lines = [
+            ("x-forwarded-for", "1.1.1.1"),
+            ("x-forwarded-proto", "gopher"),
+            ("forwarded", "for=1.1.1.1"),
+            ("x-real-ip", "1.1.1.1"),
+            ("x-forwarded-user", "root"),
+        ];
+        let set = |trusted: bool| {
+            let mut headers = HeaderMap::new();
+            for (name, value) in lines {
+                headers.insert(name, HeaderValue::from_static(value));
+            }
+            headers.insert(header::HOST, HeaderValue::from_static("a.example"));
+            let rules = rules("");
+            rules.clean(&mut headers, trusted).unwrap();
+            rules.set_forwarding(&mut headers, &PEER);
+            headers
+        };
+        let stranger = set(false);
+        assert_eq!(stranger["x-forwarded-for"], "203.0.113.9");
+        assert_eq!(stranger["x-forwarded-proto"], "https");
+        assert_eq!(stranger["x-forwarded-host"], "a.example");
+        assert!(["forwarded", "x-real-ip", "x-forwarded-user"].iter().all(|name| !stranger.contains_key(*name)));
+        let trusted = set(true);
+        assert_eq!(trusted["x-forwarded-for"], "1.1.1.1, 203.0.113.9");
+        assert_eq!(trusted["x-forwarded-proto"], "gopher");
+        assert!(["forwarded", "x-real-ip", "x-forwarded-user"].iter().all(|name| trusted.contains_key(*name)));
+    }
+
+    proptest! {
+        #[test]
+        fn no_spelling_of_a_reserved_name_is_left(separators in proptest::collection::vec("[-!#$%&'*+.^_`|~]", 2), upper in any::<bool>()) {
+            let name = format!("x{}tenant{}id", separators[0], separators[1]);
+            let name = if upper { name.to_uppercase() } else { name };
+            prop_assert_eq!(cleaned("[identity]\nodd_names = \"keep\"", &[(&name, "evil")]).unwrap().len(), 0);
+        }
+    }
+}

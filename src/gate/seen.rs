@@ -1,0 +1,73 @@
+//! What was learnt of a request on its way, refused or not: for the answer, the log line and `explain`. Never a credential.
+
+use std::sync::Arc;
+
+use http::{HeaderMap, HeaderValue, header};
+
+use crate::config::sections::EnvironmentName;
+use crate::credential::ApiKey;
+use crate::facts::{RequestId, is_grpc};
+use crate::identity::Identity;
+use crate::key::digest::Digest;
+use crate::net::client::ClientAddr;
+
+/// What was learnt.
+#[derive(Debug)]
+pub struct Seen {
+    /// Id of the request.
+    pub request_id: RequestId,
+    /// Whose request it is.
+    pub client: ClientAddr,
+    /// Name of the matched route.
+    pub route: Option<Arc<str>>,
+    /// `METHODS /template` of the matched route.
+    pub template: Option<Arc<str>>,
+    /// Environment of the presented key, by its prefix.
+    pub environment: Option<EnvironmentName>,
+    /// Prefix and digest of the presented key; the log names unknown keys by prefix and fingerprint.
+    pub key: Option<(Arc<str>, Digest)>,
+    /// Who is calling, once authenticated.
+    pub identity: Option<Arc<Identity>>,
+    /// Whether any credential was presented (RFC 6750 §3.1: no `error` in the challenge when none was).
+    pub credential_sent: bool,
+    /// Scopes the route demands, for the challenge of `scope_missing`.
+    pub scopes_demanded: String,
+    /// Whether a secret key was shown by a browser.
+    pub exposed: bool,
+    /// `Origin` of the request, for CORS.
+    pub origin: Option<HeaderValue>,
+    /// Whether the client speaks gRPC.
+    pub grpc: bool,
+}
+
+impl Seen {
+    /// Before anything is known but the headers; an empty map for a head that never became a request.
+    #[must_use]
+    pub fn new(request_id: RequestId, headers: &HeaderMap) -> Self {
+        Self {
+            request_id,
+            client: ClientAddr(None),
+            route: None,
+            template: None,
+            environment: None,
+            key: None,
+            identity: None,
+            credential_sent: false,
+            scopes_demanded: String::new(),
+            exposed: false,
+            origin: headers.get(header::ORIGIN).cloned(),
+            grpc: is_grpc(headers),
+        }
+    }
+
+    pub(super) fn presented(&mut self, key: &ApiKey<'_>) {
+        self.environment = Some(key.prefix.environment);
+        self.key = Some((Arc::clone(&key.prefix.text), key.digest));
+    }
+
+    /// `sk_live_…/1a2b3c4d`: what stands for the presented key in logs.
+    #[must_use]
+    pub fn fingerprint(&self) -> Option<String> {
+        self.key.as_ref().map(|(prefix, digest)| format!("{prefix}…/{}", digest.fingerprint()))
+    }
+}

@@ -1,0 +1,94 @@
+//! What `explain` sees of the gate: every step with its input and verdict. For the proxy it is `()` and compiles to nothing.
+
+use crate::rejection::Refusal;
+
+/// A step of the way of a request.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Step {
+    /// Whose address it has.
+    Client,
+    /// What is asked.
+    Facts,
+    /// What that demands.
+    Route,
+    /// What is presented.
+    Credential,
+    /// Environment by prefix.
+    Environment,
+    /// Look-ups of uncached credentials.
+    GuessGuard,
+    /// Who it is.
+    Authentication,
+    /// One of [`crate::policy::CHECKS`].
+    Check(&'static str),
+}
+
+impl Step {
+    /// Its name.
+    #[must_use]
+    pub const fn name(self) -> &'static str {
+        match self {
+            Self::Client => "client address",
+            Self::Facts => "request",
+            Self::Route => "route",
+            Self::Credential => "credential",
+            Self::Environment => "environment",
+            Self::GuessGuard => "guess guard",
+            Self::Authentication => "authentication",
+            Self::Check(name) => name,
+        }
+    }
+}
+
+/// What a step looked at. Never a credential.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Note {
+    /// Its input, in words.
+    pub input: String,
+    /// Where in the configuration it is decided.
+    pub path: String,
+}
+
+impl Note {
+    /// With an input.
+    #[must_use]
+    pub fn new(input: impl Into<String>) -> Self {
+        Self { input: input.into(), path: String::new() }
+    }
+
+    /// Decided at this path.
+    #[must_use]
+    pub fn at(mut self, path: &str) -> Self {
+        path.clone_into(&mut self.path);
+        self
+    }
+}
+
+/// Sees the steps.
+pub trait Trace {
+    /// Whether checks go on after the first refusal.
+    const THOROUGH: bool;
+
+    /// A step with its verdict.
+    fn step(&mut self, step: Step, note: impl FnOnce() -> Note, refusal: Option<&Refusal>);
+
+    /// A step that refuses nothing.
+    fn pass(&mut self, step: Step, note: impl FnOnce() -> Note) {
+        self.step(step, note, None);
+    }
+
+    /// A step that may refuse; hands its result on.
+    ///
+    /// # Errors
+    /// The step's own.
+    fn judge<R>(&mut self, step: Step, result: Result<R, Refusal>, note: impl FnOnce() -> Note) -> Result<R, Refusal> {
+        self.step(step, note, result.as_ref().err());
+        result
+    }
+}
+
+impl Trace for () {
+    const THOROUGH: bool = false;
+
+    fn step(&mut self, _step: Step, _note: impl FnOnce() -> Note, _refusal: Option<&Refusal>) {}
+}

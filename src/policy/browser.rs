@@ -1,0 +1,45 @@
+//! A secret key that a browser sends is a leaked key. Sec-Fetch-Mode alone proves nothing: Node's fetch sends it.
+
+use http::{HeaderMap, header};
+
+use super::Case;
+use crate::config::sections::BrowserRule;
+use crate::rejection::{Refusal, Rejection};
+
+/// The kind of keys that browsers are meant to hold.
+const PUBLISHABLE: &str = "publishable";
+
+/// `secret_key_in_browser = "reject"`.
+pub(super) fn check(case: &Case<'_>) -> Result<(), Refusal> {
+    if case.browser == BrowserRule::Reject && is_exposed(case) { Err(Rejection::BrowserDenied.into()) } else { Ok(()) }
+}
+
+/// Whether this request shows a secret key in a browser. A key with referrers is meant to be there.
+#[must_use]
+pub fn is_exposed(case: &Case<'_>) -> bool {
+    &*case.identity.kind != PUBLISHABLE && case.identity.referrers.is_none() && is_browser(case.headers)
+}
+
+fn is_browser(headers: &HeaderMap) -> bool {
+    let mozilla = || headers.get(header::USER_AGENT).is_some_and(|agent| agent.as_bytes().starts_with(b"Mozilla/"));
+    headers.contains_key("sec-fetch-site") || headers.contains_key("sec-fetch-dest") || (headers.contains_key(header::ORIGIN) && mozilla())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn browsers_are_told_from_servers() {
+        let is = |lines: &[(&'static str, &str)]| {
+            let mut headers = HeaderMap::new();
+            for (name, value) in lines {
+                headers.insert(*name, value.parse().unwrap());
+            }
+            is_browser(&headers)
+        };
+        assert!(is(&[("sec-fetch-site", "cross-site")]) && is(&[("sec-fetch-dest", "empty")]));
+        assert!(is(&[("origin", "https://a.example"), ("user-agent", "Mozilla/5.0")]));
+        assert!(!is(&[("sec-fetch-mode", "cors")]) && !is(&[("origin", "https://a.example")]) && !is(&[("user-agent", "Mozilla/5.0")]));
+    }
+}

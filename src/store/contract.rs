@@ -1,0 +1,248 @@
+//! What every store must do: one suite, run against each. What differs (how a record can be spoiled) is beside it.
+
+use std::collections::BTreeMap;
+use std::sync::Arc;
+
+use super::*;
+use crate::key::digest::Digest;
+use crate::key::record::{KeyStatus, PreviousSecret};
+use crate::store::redis_server::RedisServer;
+use crate::tenant::TenantStatus;
+
+/// A tenant as a fresh one is.
+pub(crate) fn tenant(id: &str) -> TenantRecord {
+    TenantRecord {
+        format: 1,
+        id: id.into(),
+        name: id.to_uppercase(),
+        status: TenantStatus::Active,
+        ip_allowlist: None,
+        scopes: None,
+        rate_limit: None,
+        metadata: BTreeMap::new(),
+        created_at: Timestamp(1_700_000_000_000),
+        version: 1,
+        unknown: BTreeMap::new(),
+    }
+}
+
+/// The stored digest of a secret, without pepper.
+pub(crate) fn digest_of(secret: &str) -> StoredDigest {
+    StoredDigest(Digest::of(secret.as_bytes()).0)
+}
+
+/// A key as a fresh one is.
+pub(crate) fn key(id: &str, tenant: &str, secret: &str) -> KeyRecord {
+    KeyRecord {
+        format: 1,
+        id: id.into(),
+        tenant: tenant.into(),
+        name: "ci".into(),
+        prefix: "sk_live_".into(),
+        last4: "abcd".into(),
+        kind: "secret".into(),
+        environment: sections::EnvironmentName::Live,
+        scopes: vec!["read:a".into()],
+        ip_allowlist: None,
+        referrers: None,
+        endpoints: None,
+        rate_limit: None,
+        status: KeyStatus::Active,
+        expires_at: None,
+        created_at: Timestamp(1_700_000_000_000),
+        created_by: "test".into(),
+        rotated_at: None,
+        digest: digest_of(secret).to_hex(),
+        previous: None,
+        last_used: None,
+        last_used_from: None,
+        exposed: false,
+        metadata: BTreeMap::new(),
+        version: 1,
+        unknown: BTreeMap::new(),
+    }
+}
+
+type Shared = Arc<dyn Store>;
+
+async fn a_written_key_is_found_by_id_and_by_digest(store: Shared) {
+    let mut record = key("key_1", "acme", "s1");
+    record.ip_allowlist = Some(vec![]);
+    record.expires_at = Some(Timestamp(1_800_000_000_123));
+    record.metadata.insert("plan".into(), "gold".into());
+    store.put_key(&record).await.unwrap();
+    assert_eq!(store.find_key("key_1").await.unwrap().as_ref(), Some(&record));
+    assert_eq!(store.find_key_by_digest(&digest_of("s1")).await.unwrap(), Some(record));
+}
+
+async fn where_nothing_is_nothing_is_found(store: Shared) {
+    assert_eq!(store.find_key("key_1").await.unwrap(), None);
+    assert_eq!(store.find_key("").await.unwrap(), None);
+    assert_eq!(store.find_key_by_digest(&digest_of("s1")).await.unwrap(), None);
+    assert_eq!(store.find_tenant("acme").await.unwrap(), None);
+    assert!(store.list_keys(None, None, 10).await.unwrap().items.is_empty());
+    assert!(store.list_keys(Some("acme"), Some("zzz"), 10).await.unwrap().next.is_none());
+    store.ping().await.unwrap();
+}
+
+async fn only_digests_that_the_record_names_open_it(store: Shared) {
+    let mut record = key("key_1", "acme", "old");
+    store.put_key(&record).await.unwrap();
+    record.previous = Some(PreviousSecret { digest: record.digest.clone(), until: Timestamp(1_900_000_000_000) });
+    record.digest = digest_of("new").to_hex();
+    record.version = 2;
+    store.put_key(&record).await.unwrap();
+    assert!(store.find_key_by_digest(&digest_of("old")).await.unwrap().is_some());
+    assert!(store.find_key_by_digest(&digest_of("new")).await.unwrap().is_some());
+    record.previous = None;
+    record.version = 3;
+    store.put_key(&record).await.unwrap();
+    assert_eq!(store.find_key_by_digest(&digest_of("old")).await.unwrap(), None);
+    assert!(store.find_key_by_digest(&digest_of("new")).await.unwrap().is_some());
+    // A freed digest may be another key's.
+    store.put_key(&key("key_2", "acme", "old")).await.unwrap();
+    assert_eq!(store.find_key_by_digest(&digest_of("old")).await.unwrap().unwrap().id, "key_2");
+}
+
+async fn a_taken_id_and_a_stale_version_conflict(store: Shared) {
+    let record = key("key_1", "acme", "s1");
+    store.put_key(&record).await.unwrap();
+    assert!(matches!(store.put_key(&key("key_1", "acme", "s2")).await, Err(StoreError::Conflict { found: 1 })));
+    assert_eq!(store.find_key("key_1").await.unwrap(), Some(record.clone()));
+    assert_eq!(store.find_key_by_digest(&digest_of("s2")).await.unwrap(), None);
+    let ahead = KeyRecord { version: 3, ..record.clone() };
+    assert!(matches!(store.put_key(&ahead).await, Err(StoreError::Conflict { found: 1 })));
+    let missing = KeyRecord { id: "key_2".into(), digest: digest_of("s3").to_hex(), version: 2, ..record };
+    assert!(matches!(store.put_key(&missing).await, Err(StoreError::Conflict { found: 0 })));
+}
+
+async fn of_many_writers_of_one_version_one_wins(store: Shared) {
+    store.put_key(&key("key_1", "acme", "s1")).await.unwrap();
+    let writers: Vec<_> = (0..20)
+        .map(|writer| {
+            let store = Arc::clone(&store);
+            let record = KeyRecord { name: format!("writer {writer}"), version: 2, ..key("key_1", "acme", "s1") };
+            tokio::spawn(async move { store.put_key(&record).await.map(|()| record.name) })
+        })
+        .collect();
+    let mut winners = Vec::new();
+    for writer in writers {
+        match writer.await.unwrap() {
+            Ok(name) => winners.push(name),
+            Err(error) => assert!(matches!(error, StoreError::Conflict { found: 2 }), "{error}"),
+        }
+    }
+    assert_eq!(winners.len(), 1);
+    assert_eq!(store.find_key("key_1").await.unwrap().unwrap().name, winners[0]);
+}
+
+async fn the_secret_of_another_key_is_refused(store: Shared) {
+    store.put_key(&key("key_1", "acme", "s1")).await.unwrap();
+    let error = store.put_key(&key("key_2", "acme", "s1")).await.unwrap_err();
+    assert!(matches!(error, StoreError::DigestTaken { ref id } if id == "key_1"), "{error}");
+    assert_eq!(store.find_key_by_digest(&digest_of("s1")).await.unwrap().unwrap().id, "key_1");
+}
+
+async fn lists_are_in_order_of_creation_page_by_page(store: Shared) {
+    let mut expected = Vec::new();
+    for number in 0..23_u32 {
+        let id = format!("key_{:03}", (number * 7) % 23);
+        let tenant = if number % 2 == 0 { "acme" } else { "globex" };
+        let created_at = Timestamp(1_700_000_000_000 + i64::from(number / 3) * 1000);
+        store.put_key(&KeyRecord { created_at, ..key(&id, tenant, &id) }).await.unwrap();
+        expected.push((created_at, id, tenant));
+    }
+    expected.sort();
+    for of_tenant in [None, Some("acme"), Some("globex"), Some("nobody")] {
+        let (mut found, mut cursor) = (Vec::new(), None);
+        loop {
+            let page = store.list_keys(of_tenant, cursor.as_deref(), 5).await.unwrap();
+            assert!(page.items.len() <= 5);
+            found.extend(page.items.into_iter().map(|record| record.id));
+            cursor = page.next;
+            if cursor.is_none() {
+                break;
+            }
+        }
+        let of_it = expected.iter().filter(|(_, _, tenant)| of_tenant.is_none_or(|of| of == *tenant));
+        assert_eq!(found, of_it.map(|(_, id, _)| id.clone()).collect::<Vec<_>>());
+    }
+}
+
+async fn an_update_keeps_its_place_in_the_list(store: Shared) {
+    for id in ["key_a", "key_b"] {
+        store.put_key(&key(id, "acme", id)).await.unwrap();
+    }
+    store.put_key(&KeyRecord { version: 2, status: KeyStatus::Revoked, ..key("key_a", "acme", "key_a") }).await.unwrap();
+    let page = store.list_keys(Some("acme"), None, 10).await.unwrap();
+    let found: Vec<_> = page.items.iter().map(|record| (record.id.as_str(), record.version)).collect();
+    assert_eq!(found, [("key_a", 2), ("key_b", 1)]);
+}
+
+async fn fields_of_a_newer_release_survive(store: Shared) {
+    let mut record = key("key_1", "acme", "s1");
+    record.unknown.insert("colour".into(), serde_json::json!({ "of": ["the", "future", 1.5, null] }));
+    store.put_key(&record).await.unwrap();
+    let mut found = store.find_key("key_1").await.unwrap().unwrap();
+    assert_eq!(found, record);
+    found.version = 2;
+    found.status = KeyStatus::Inactive;
+    store.put_key(&found).await.unwrap();
+    assert_eq!(store.find_key("key_1").await.unwrap().unwrap().unknown, record.unknown);
+}
+
+async fn tenants_are_written_found_and_listed(store: Shared) {
+    for id in ["globex", "acme"] {
+        store.put_tenant(&tenant(id)).await.unwrap();
+    }
+    assert!(matches!(store.put_tenant(&tenant("acme")).await, Err(StoreError::Conflict { found: 1 })));
+    let suspended = TenantRecord { version: 2, status: TenantStatus::Suspended, ..tenant("acme") };
+    store.put_tenant(&suspended).await.unwrap();
+    assert_eq!(store.find_tenant("acme").await.unwrap(), Some(suspended));
+    let first = store.list_tenants(None, 1).await.unwrap();
+    let second = store.list_tenants(first.next.as_deref(), 5).await.unwrap();
+    let ids: Vec<_> = first.items.iter().chain(&second.items).map(|record| record.id.as_str()).collect();
+    assert_eq!(ids, ["acme", "globex"]);
+    assert_eq!(second.next, None);
+}
+
+async fn a_record_too_large_to_read_back_is_not_written(store: Shared) {
+    let mut record = key("key_1", "acme", "s1");
+    record.metadata.insert("all".into(), "x".repeat(300_000));
+    assert!(matches!(store.put_key(&record).await, Err(StoreError::Corrupt { .. })));
+    assert_eq!(store.find_key("key_1").await.unwrap(), None);
+}
+
+macro_rules! against_every_store {
+    ($($case:ident)+) => {
+        mod embedded {
+            $(#[tokio::test]
+            async fn $case() {
+                let dir = tempfile::tempdir().unwrap();
+                let config = super::sections::Store { url: format!("embedded:{}/keys", dir.path().display()), ..Default::default() };
+                super::$case(super::open(&config, &Default::default()).await.unwrap().store).await;
+            })+
+        }
+        mod redis {
+            $(#[tokio::test]
+            async fn $case() {
+                let server = super::RedisServer::start();
+                super::$case(super::open(&server.config(), &Default::default()).await.unwrap().store).await;
+            })+
+        }
+    };
+}
+
+against_every_store! {
+    a_written_key_is_found_by_id_and_by_digest
+    where_nothing_is_nothing_is_found
+    only_digests_that_the_record_names_open_it
+    a_taken_id_and_a_stale_version_conflict
+    of_many_writers_of_one_version_one_wins
+    the_secret_of_another_key_is_refused
+    lists_are_in_order_of_creation_page_by_page
+    an_update_keeps_its_place_in_the_list
+    fields_of_a_newer_release_survive
+    tenants_are_written_found_and_listed
+    a_record_too_large_to_read_back_is_not_written
+}

@@ -1,0 +1,200 @@
+//! The key table in Redis: one authoritative record per key id, everything else an index that is written before it.
+//! No operation needs two slots to be atomic: a crash between two writes leaves an index entry that no record confirms.
+
+mod connection;
+mod layout;
+mod scripts;
+
+use async_trait::async_trait;
+use redis::aio::MultiplexedConnection;
+use redis::{Pipeline, RedisResult, Value, cmd, pipe};
+
+use super::codec::{RECORD_MAX, Record, corrupt, digests, id_in_place, parse, render, version_before};
+use super::target::RedisTarget;
+use super::{Page, Status, Store, StoreError};
+use crate::clock::Clock;
+use crate::key::digest::StoredDigest;
+use crate::key::record::KeyRecord;
+use crate::tenant::TenantRecord;
+use connection::Link;
+use layout::Layout;
+use scripts::Scripts;
+
+/// Longest key id in an index entry.
+const ID_MAX: usize = 64;
+
+/// The store.
+pub(super) struct RedisStore {
+    link: Link,
+    layout: Layout,
+    scripts: Scripts,
+}
+
+impl RedisStore {
+    pub(super) async fn connect(target: RedisTarget, clock: Clock) -> Self {
+        let layout = Layout::new(&target.key_prefix);
+        Self { link: Link::new(target, clock).await, layout, scripts: Scripts::new() }
+    }
+
+    /// At most `max` bytes of a string; one more tells that there are more. Nothing there reads as empty.
+    async fn read(&self, name: &str, id: &str, max: usize) -> Result<Vec<u8>, StoreError> {
+        let read = async |mut link: MultiplexedConnection| cmd("GETRANGE").arg(name).arg(0).arg(max).query_async(&mut link).await;
+        self.link.run(read).await.map_err(|error| error.about(id))
+    }
+
+    async fn find<R: Record>(&self, name: &str, id: &str) -> Result<Option<R>, StoreError> {
+        let bytes = self.read(name, id, RECORD_MAX).await?;
+        if bytes.is_empty() { Ok(None) } else { parse(id, &bytes).map(Some) }
+    }
+
+    /// Writes the indexes, then the record. Answers the record that was there before.
+    async fn put<R: Record>(&self, name: &str, record: &R, indexes: &[String]) -> Result<Option<R>, StoreError> {
+        let (id, text, before) = (record.id(), render(record)?, version_before(record)?);
+        if before == 0 {
+            let place = record.place();
+            let mut writes = pipe();
+            for index in indexes {
+                writes.cmd("ZADD").arg(index).arg(0).arg(&place).ignore();
+            }
+            self.run_pipe(&writes, id).await?;
+        }
+        let put = async |mut link: MultiplexedConnection| {
+            let script = &self.scripts.put_record;
+            script.key(name).arg(before).arg(&text).arg(RECORD_MAX).invoke_async::<(i64, Value)>(&mut link).await
+        };
+        match self.link.run(put).await.map_err(|error| error.about(id))? {
+            (1, Value::BulkString(old)) => Ok(parse(id, &old).ok()),
+            (1, _) => Ok(None),
+            (0, Value::Int(found)) => Err(StoreError::Conflict { found: u64::try_from(found).unwrap_or(0) }),
+            _ => Err(corrupt(id, "what is stored there is no record")),
+        }
+    }
+
+    async fn run_pipe(&self, writes: &Pipeline, id: &str) -> Result<(), StoreError> {
+        let run = async |mut link: MultiplexedConnection| writes.query_async::<()>(&mut link).await;
+        self.link.run(run).await.map_err(|error| error.about(id))
+    }
+
+    /// Points the digest at the key, unless it is the secret of another one.
+    async fn index_digest(&self, digest: StoredDigest, id: &str) -> Result<(), StoreError> {
+        let name = self.layout.digest(digest);
+        let claim = async |mut link: MultiplexedConnection| -> RedisResult<Option<String>> {
+            cmd("SET").arg(&name).arg(id).arg("NX").query_async(&mut link).await
+        };
+        if self.link.run(claim).await.map_err(|error| error.about(id))?.is_some() {
+            return Ok(());
+        }
+        match self.find_key_by_digest(&digest).await {
+            Ok(Some(owner)) if owner.id == id => return Ok(()),
+            Ok(Some(owner)) => return Err(StoreError::DigestTaken { id: owner.id }),
+            // A leftover that no record confirms.
+            Ok(None) | Err(StoreError::Corrupt { .. }) => {}
+            Err(error) => return Err(error),
+        }
+        self.run_pipe(pipe().cmd("SET").arg(&name).arg(id).ignore(), id).await
+    }
+
+    /// Index entries of digests that the record no longer names. They prove nothing, so it does not matter if this fails.
+    async fn drop_digests(&self, old: &KeyRecord, new: &KeyRecord) {
+        for digest in digests(old).filter(|digest| digests(new).all(|named| named != *digest)) {
+            let name = self.layout.digest(digest);
+            let script = &self.scripts.drop_index;
+            let _ = self
+                .link
+                .run(async |mut link: MultiplexedConnection| script.key(&name).arg(&new.id).invoke_async::<i64>(&mut link).await)
+                .await;
+        }
+    }
+
+    /// A page of the records whose places an index holds. Entries that their record does not confirm are left out.
+    async fn list<R: Record>(
+        &self,
+        index: &str,
+        cursor: Option<&str>,
+        limit: usize,
+        name: impl Fn(&str) -> String,
+    ) -> Result<Page<R>, StoreError> {
+        let from = cursor.map_or_else(|| "-".to_owned(), |cursor| format!("({cursor}"));
+        let range = async |mut link: MultiplexedConnection| -> RedisResult<Vec<String>> {
+            cmd("ZRANGEBYLEX").arg(index).arg(&from).arg("+").arg("LIMIT").arg(0).arg(limit).query_async(&mut link).await
+        };
+        let places = self.link.run(range).await.map_err(|error| error.about(index))?;
+        let next = places.last().filter(|_| places.len() == limit).cloned();
+        let entries: Vec<(&str, &str)> = places.iter().filter_map(|place| Some((place.as_str(), id_in_place(place)?))).collect();
+        let mut reads = pipe();
+        for (_, id) in &entries {
+            reads.cmd("GETRANGE").arg(name(id)).arg(0).arg(RECORD_MAX);
+        }
+        // Errors of single records stay with them: one that is not a string must not hide the others.
+        reads.ignore_errors();
+        let fetch = async |mut link: MultiplexedConnection| -> RedisResult<Vec<RedisResult<Vec<u8>>>> {
+            if entries.is_empty() { Ok(Vec::new()) } else { reads.query_async(&mut link).await }
+        };
+        let texts = self.link.run(fetch).await.map_err(|error| error.about(index))?;
+        let mut items = Vec::with_capacity(texts.len());
+        for ((place, id), text) in entries.into_iter().zip(texts) {
+            match text.map_err(|error| corrupt(id, error.category())).and_then(|text| parse::<R>(id, &text)) {
+                Ok(record) if record.place() == place => items.push(record),
+                Ok(_) => {}
+                Err(error) => tracing::warn!(%error, "left out of the list"),
+            }
+        }
+        Ok(Page { items, next })
+    }
+}
+
+#[async_trait]
+impl Store for RedisStore {
+    async fn find_key_by_digest(&self, digest: &StoredDigest) -> Result<Option<KeyRecord>, StoreError> {
+        let id = self.read(&self.layout.digest(*digest), "of the digest index", ID_MAX).await?;
+        if id.is_empty() {
+            return Ok(None);
+        }
+        let id = str::from_utf8(&id).ok().filter(|id| id.len() <= ID_MAX);
+        let id = id.ok_or_else(|| corrupt("of the digest index", "it holds no key id"))?;
+        let record = self.find_key(id).await?;
+        Ok(record.filter(|record| digests(record).any(|named| named == *digest)))
+    }
+
+    async fn find_key(&self, id: &str) -> Result<Option<KeyRecord>, StoreError> {
+        self.find(&self.layout.key(id), id).await
+    }
+
+    async fn put_key(&self, record: &KeyRecord) -> Result<(), StoreError> {
+        for digest in digests(record) {
+            self.index_digest(digest, &record.id).await?;
+        }
+        let indexes = [self.layout.keys(), self.layout.keys_of(&record.tenant)];
+        if let Some(old) = self.put(&self.layout.key(&record.id), record, &indexes).await? {
+            self.drop_digests(&old, record).await;
+        }
+        Ok(())
+    }
+
+    async fn list_keys(&self, tenant: Option<&str>, cursor: Option<&str>, limit: usize) -> Result<Page<KeyRecord>, StoreError> {
+        let index = tenant.map_or_else(|| self.layout.keys(), |tenant| self.layout.keys_of(tenant));
+        let mut page: Page<KeyRecord> = self.list(&index, cursor, limit, |id| self.layout.key(id)).await?;
+        page.items.retain(|record| tenant.is_none_or(|tenant| record.tenant == tenant));
+        Ok(page)
+    }
+
+    async fn find_tenant(&self, id: &str) -> Result<Option<TenantRecord>, StoreError> {
+        self.find(&self.layout.tenant(id), id).await
+    }
+
+    async fn put_tenant(&self, record: &TenantRecord) -> Result<(), StoreError> {
+        self.put(&self.layout.tenant(&record.id), record, &[self.layout.tenants()]).await.map(drop)
+    }
+
+    async fn list_tenants(&self, cursor: Option<&str>, limit: usize) -> Result<Page<TenantRecord>, StoreError> {
+        self.list(&self.layout.tenants(), cursor, limit, |id| self.layout.tenant(id)).await
+    }
+
+    async fn ping(&self) -> Result<(), StoreError> {
+        self.run_pipe(pipe().cmd("PING").ignore(), "").await
+    }
+
+    fn status(&self) -> Status {
+        self.link.status()
+    }
+}

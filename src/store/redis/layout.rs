@@ -1,0 +1,47 @@
+//! Every Redis key name, here and nowhere else. Cluster-safe: what must change together shares a hash tag (`{id}`);
+//! everything else is only an index, proves nothing, and may be left over by a crash.
+//!
+//! | name | type | holds |
+//! | --- | --- | --- |
+//! | `key:{ID}` | string | the record of a key, JSON: the commit point |
+//! | `tenant:{ID}` | string | the record of a tenant, JSON |
+//! | `digest:HEX` | string | id of the key whose record may name this stored digest |
+//! | `keys`, `keys-of:{TENANT}`, `tenants` | sorted set, all scores 0 | places (`codec::Record::place`), for lists |
+
+use crate::key::digest::StoredDigest;
+
+/// Makes key names.
+#[derive(Debug)]
+pub(super) struct Layout {
+    prefix: String,
+}
+
+impl Layout {
+    pub(super) fn new(prefix: &str) -> Self {
+        Self { prefix: prefix.to_owned() }
+    }
+
+    pub(super) fn key(&self, id: &str) -> String {
+        format!("{}key:{{{id}}}", self.prefix)
+    }
+
+    pub(super) fn tenant(&self, id: &str) -> String {
+        format!("{}tenant:{{{id}}}", self.prefix)
+    }
+
+    pub(super) fn digest(&self, digest: StoredDigest) -> String {
+        format!("{}digest:{}", self.prefix, digest.to_hex())
+    }
+
+    pub(super) fn keys(&self) -> String {
+        format!("{}keys", self.prefix)
+    }
+
+    pub(super) fn keys_of(&self, tenant: &str) -> String {
+        format!("{}keys-of:{{{tenant}}}", self.prefix)
+    }
+
+    pub(super) fn tenants(&self) -> String {
+        format!("{}tenants", self.prefix)
+    }
+}

@@ -1,0 +1,195 @@
+//! The key table in one SQLite file of this machine, crash-safe (WAL, synchronous=FULL). Other processes (the command line)
+//! write to it while the server runs. Connections belong to threads of this file; callers only send them work.
+
+mod changes;
+mod schema;
+mod threads;
+
+use std::path::Path;
+
+use async_trait::async_trait;
+use rusqlite::types::ValueRef;
+use rusqlite::{Connection, OptionalExtension as _, Row, Transaction, TransactionBehavior, params};
+
+use super::codec::{RECORD_MAX, Record, corrupt, digests, parse, render, version_before};
+use super::{Changes, Page, Store, StoreError};
+use crate::key::digest::StoredDigest;
+use crate::key::record::KeyRecord;
+use crate::tenant::TenantRecord;
+use changes::Watcher;
+use schema::Table;
+use threads::Threads;
+
+/// The store.
+pub(super) struct SqliteStore {
+    threads: Threads,
+    /// Ends with the store.
+    _watcher: Watcher,
+}
+
+impl SqliteStore {
+    /// Opens the file, making it if it is not there, and begins to watch it.
+    pub(super) fn open(path: &Path) -> Result<(Self, Changes), String> {
+        let words = |error: rusqlite::Error| format!("{}: {error}", path.display());
+        let mut writer = schema::connect(path).map_err(words)?;
+        schema::prepare(&mut writer).map_err(|why| format!("{}: {why}", path.display()))?;
+        let readers = [schema::connect(path).map_err(words)?, schema::connect(path).map_err(words)?];
+        let (watcher, changes) =
+            Watcher::start(schema::connect(path).map_err(words)?).map_err(|why| format!("{}: {why}", path.display()))?;
+        let threads = Threads::start(writer, readers).map_err(|error| error.to_string())?;
+        Ok((Self { threads, _watcher: watcher }, changes))
+    }
+
+    async fn find<R: Record + Send + 'static>(&self, table: Table, id: &str) -> Result<Option<R>, StoreError> {
+        let id = id.to_owned();
+        self.threads
+            .read(move |connection| {
+                let row = connection.prepare_cached(table.select_one()).map_err(unavailable)?.query_row([&id], record_bytes).optional();
+                row.map_err(unavailable)?.map(|bytes| parse(&id, &bytes?)).transpose()
+            })
+            .await
+    }
+
+    async fn list<R: Record + Send + 'static>(
+        &self,
+        table: Table,
+        tenant: Option<&str>,
+        cursor: Option<&str>,
+        limit: usize,
+    ) -> Result<Page<R>, StoreError> {
+        let (tenant, cursor) = (tenant.map(ToOwned::to_owned), cursor.unwrap_or_default().to_owned());
+        self.threads.read(move |connection| list(connection, table, tenant.as_deref(), &cursor, limit)).await
+    }
+}
+
+fn unavailable(error: rusqlite::Error) -> StoreError {
+    StoreError::Unavailable(error.to_string())
+}
+
+/// The bytes of a record in columns `id, record`, or why they cannot be one. Total: the file may hold anything.
+fn record_bytes(row: &Row<'_>) -> rusqlite::Result<Result<Vec<u8>, StoreError>> {
+    let id: String = row.get(0)?;
+    Ok(match row.get_ref(1)? {
+        ValueRef::Text(bytes) | ValueRef::Blob(bytes) if bytes.len() <= RECORD_MAX => Ok(bytes.to_vec()),
+        ValueRef::Text(_) | ValueRef::Blob(_) => Err(corrupt(&id, format!("larger than {RECORD_MAX} bytes"))),
+        ValueRef::Null | ValueRef::Integer(_) | ValueRef::Real(_) => Err(corrupt(&id, "not text")),
+    })
+}
+
+fn list<R: Record>(connection: &Connection, table: Table, tenant: Option<&str>, cursor: &str, limit: usize) -> Result<Page<R>, StoreError> {
+    let mut query = connection.prepare_cached(table.select_page(tenant.is_some())).map_err(unavailable)?;
+    let count = i64::try_from(limit).unwrap_or(i64::MAX);
+    let mut rows = match tenant {
+        Some(tenant) => query.query(params![cursor, count, tenant]),
+        None => query.query(params![cursor, count]),
+    }
+    .map_err(unavailable)?;
+    let (mut items, mut seen, mut last) = (Vec::new(), 0, None);
+    while let Some(row) = rows.next().map_err(unavailable)? {
+        seen += 1;
+        last = Some(row.get(2).map_err(unavailable)?);
+        let id: String = row.get(0).map_err(unavailable)?;
+        match record_bytes(row).map_err(unavailable)?.and_then(|bytes| parse::<R>(&id, &bytes)) {
+            Ok(record) => items.push(record),
+            Err(error) => tracing::warn!(%error, "left out of the list"),
+        }
+    }
+    Ok(Page { items, next: last.filter(|_| seen == limit) })
+}
+
+/// Writes the record, if its version follows, and says so in the list of changes; all in the caller's transaction.
+fn put<R: Record>(transaction: &Transaction<'_>, table: Table, tenant: &str, record: &R) -> Result<(), StoreError> {
+    let (text, before) = (render(record)?, version_before(record)?);
+    let found: Option<i64> = transaction
+        .prepare_cached(table.select_version())
+        .and_then(|mut query| query.query_row([record.id()], |row| row.get(0)).optional())
+        .map_err(unavailable)?;
+    let found = found.and_then(|version| u64::try_from(version).ok()).unwrap_or(0);
+    if found != before {
+        return Err(StoreError::Conflict { found });
+    }
+    let version = i64::try_from(record.version()).map_err(|_| corrupt(record.id(), "version too great"))?;
+    transaction
+        .prepare_cached(table.upsert())
+        .and_then(|mut write| write.execute(params![record.id(), tenant, record.place(), version, text]))
+        .map_err(unavailable)?;
+    changes::append(transaction, table, record.id()).map_err(unavailable)
+}
+
+/// Points the record's digests at it, unless one is the secret of another key, and frees those it no longer names.
+fn index_digests(transaction: &Transaction<'_>, record: &KeyRecord) -> Result<(), StoreError> {
+    transaction.execute("DELETE FROM digests WHERE key_id = ?1", [&record.id]).map_err(unavailable)?;
+    for digest in digests(record) {
+        let written = transaction
+            .execute("INSERT INTO digests (digest, key_id) VALUES (?1, ?2) ON CONFLICT DO NOTHING", params![digest.0, record.id])
+            .map_err(unavailable)?;
+        if written == 0 {
+            let id = transaction.query_row("SELECT key_id FROM digests WHERE digest = ?1", [digest.0], |row| row.get(0));
+            return Err(StoreError::DigestTaken { id: id.map_err(unavailable)? });
+        }
+    }
+    Ok(())
+}
+
+fn in_transaction(connection: &mut Connection, work: impl FnOnce(&Transaction<'_>) -> Result<(), StoreError>) -> Result<(), StoreError> {
+    let transaction = connection.transaction_with_behavior(TransactionBehavior::Immediate).map_err(unavailable)?;
+    work(&transaction)?;
+    transaction.commit().map_err(unavailable)
+}
+
+#[async_trait]
+impl Store for SqliteStore {
+    async fn find_key_by_digest(&self, digest: &StoredDigest) -> Result<Option<KeyRecord>, StoreError> {
+        let digest = *digest;
+        let record: Option<KeyRecord> = self
+            .threads
+            .read(move |connection| {
+                let mut query = connection
+                    .prepare_cached(
+                        "SELECT keys.id, keys.record FROM digests JOIN keys ON keys.id = digests.key_id WHERE digests.digest = ?1",
+                    )
+                    .map_err(unavailable)?;
+                let found = query.query_row([digest.0], |row| Ok((row.get::<_, String>(0)?, record_bytes(row)?))).optional();
+                found.map_err(unavailable)?.map(|(id, bytes)| parse(&id, &bytes?)).transpose()
+            })
+            .await?;
+        Ok(record.filter(|record| digests(record).any(|named| named == digest)))
+    }
+
+    async fn find_key(&self, id: &str) -> Result<Option<KeyRecord>, StoreError> {
+        self.find(Table::Keys, id).await
+    }
+
+    async fn put_key(&self, record: &KeyRecord) -> Result<(), StoreError> {
+        let record = record.clone();
+        self.threads
+            .write(move |connection| {
+                in_transaction(connection, |transaction| {
+                    put(transaction, Table::Keys, &record.tenant, &record)?;
+                    index_digests(transaction, &record)
+                })
+            })
+            .await
+    }
+
+    async fn list_keys(&self, tenant: Option<&str>, cursor: Option<&str>, limit: usize) -> Result<Page<KeyRecord>, StoreError> {
+        self.list(Table::Keys, tenant, cursor, limit).await
+    }
+
+    async fn find_tenant(&self, id: &str) -> Result<Option<TenantRecord>, StoreError> {
+        self.find(Table::Tenants, id).await
+    }
+
+    async fn put_tenant(&self, record: &TenantRecord) -> Result<(), StoreError> {
+        let record = record.clone();
+        self.threads.write(move |connection| in_transaction(connection, |transaction| put(transaction, Table::Tenants, "", &record))).await
+    }
+
+    async fn list_tenants(&self, cursor: Option<&str>, limit: usize) -> Result<Page<TenantRecord>, StoreError> {
+        self.list(Table::Tenants, None, cursor, limit).await
+    }
+
+    async fn ping(&self) -> Result<(), StoreError> {
+        self.threads.read(|connection| connection.query_row("SELECT 1", [], |_| Ok(())).map_err(unavailable)).await
+    }
+}

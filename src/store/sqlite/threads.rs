@@ -1,0 +1,67 @@
+//! The threads that own the connections: one writes, two read. Work comes by channel and its answer goes back by channel,
+//! so that no runtime's thread ever waits for the disk.
+
+use std::sync::mpsc::{Receiver, Sender, channel};
+use std::sync::{Arc, Mutex, PoisonError};
+use std::thread;
+
+use rusqlite::Connection;
+use tokio::sync::oneshot;
+
+use crate::store::StoreError;
+
+type Job = Box<dyn FnOnce(&mut Connection) + Send>;
+
+/// Where work is sent. The threads end when this is dropped and the last piece is done.
+pub(super) struct Threads {
+    writes: Sender<Job>,
+    reads: Sender<Job>,
+}
+
+impl Threads {
+    pub(super) fn start(writer: Connection, readers: [Connection; 2]) -> std::io::Result<Self> {
+        let (writes, jobs) = channel();
+        spawn("store-write", writer, Arc::new(Mutex::new(jobs)))?;
+        let (reads, jobs) = channel();
+        let jobs = Arc::new(Mutex::new(jobs));
+        for reader in readers {
+            spawn("store-read", reader, Arc::clone(&jobs))?;
+        }
+        Ok(Self { writes, reads })
+    }
+
+    pub(super) async fn write<T: Send + 'static>(
+        &self,
+        work: impl FnOnce(&mut Connection) -> Result<T, StoreError> + Send + 'static,
+    ) -> Result<T, StoreError> {
+        ask(&self.writes, work).await
+    }
+
+    pub(super) async fn read<T: Send + 'static>(
+        &self,
+        work: impl FnOnce(&mut Connection) -> Result<T, StoreError> + Send + 'static,
+    ) -> Result<T, StoreError> {
+        ask(&self.reads, work).await
+    }
+}
+
+async fn ask<T: Send + 'static>(
+    jobs: &Sender<Job>,
+    work: impl FnOnce(&mut Connection) -> Result<T, StoreError> + Send + 'static,
+) -> Result<T, StoreError> {
+    let gone = || StoreError::Unavailable("the store's thread has ended".into());
+    let (reply, answer) = oneshot::channel();
+    let job: Job = Box::new(move |connection| drop(reply.send(work(connection))));
+    jobs.send(job).map_err(|_| gone())?;
+    answer.await.map_err(|_| gone())?
+}
+
+fn spawn(name: &str, mut connection: Connection, jobs: Arc<Mutex<Receiver<Job>>>) -> std::io::Result<()> {
+    let next = move || jobs.lock().unwrap_or_else(PoisonError::into_inner).recv();
+    thread::Builder::new().name(name.into()).spawn(move || {
+        while let Ok(job) = next() {
+            job(&mut connection);
+        }
+    })?;
+    Ok(())
+}
