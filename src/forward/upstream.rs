@@ -147,9 +147,9 @@ fn parse_url(url: &str) -> Result<(Address, HeaderValue), String> {
         return Err("the url holds a user name".to_owned());
     }
     let host = authority.host().trim_start_matches('[').trim_end_matches(']').to_owned();
-    let port = match authority.port() {
+    let port = match authority.as_str().strip_prefix(authority.host()).and_then(|rest| rest.strip_prefix(':')) {
         None => 80,
-        Some(port) => port.as_str().parse().map_err(|_| format!("`{url}` has no valid port"))?,
+        Some(port) => port.parse().map_err(|_| format!("`{url}` has no valid port"))?,
     };
     let value = HeaderValue::from_str(authority.as_str()).map_err(|_| format!("`{url}` is not a URL"))?;
     Ok((Address::Tcp(host, port), value))
