@@ -1,42 +1,120 @@
 //! Builds everything from a configuration: compile (all problems at once), then start in order; stop in reverse.
+//! No global state: several sidecars may run in one process, as tests do.
 
-use std::net::SocketAddr;
+pub mod ops;
+mod running;
 
+use std::io::{self, Write};
+use std::sync::Arc;
+
+use crate::answer::Answers;
+use crate::authn::KeyTable;
 use crate::clock::Clock;
 use crate::config::problem::Problems;
-use crate::config::sections::Config;
+use crate::config::sections::{Config, ListenerLimits};
+use crate::explain::Explainer;
+use crate::forward::upstream::Upstreams;
+use crate::gate::{Gate, Rules};
+use crate::identity::template::IdentityHeaders;
+use crate::server::framing::Limits;
+use crate::server::tls;
+use crate::store;
+use crate::telemetry::access;
+pub use running::{Running, Stopper};
 
-/// What is compiled from a configuration.
+/// What is compiled from a configuration: all that can be known without opening a socket or the store.
 #[derive(Debug)]
-pub struct App;
-
-/// Compiles everything, reporting all problems.
-#[must_use]
-pub fn compile(_: &Config, _: &mut Problems) -> Option<App> {
-    Some(App)
+pub struct App {
+    rules: Rules,
+    answers: Answers,
+    upstreams: Upstreams,
+    listeners: Vec<ListenerSettings>,
+    identity_headers: Arc<IdentityHeaders>,
+    log: Arc<access::Settings>,
 }
 
-/// A running sidecar, in this process. Dropping it without [`Running::stop`] stops it abruptly.
+/// A listener, compiled but not bound.
 #[derive(Debug)]
-pub struct Running {}
+struct ListenerSettings {
+    name: Arc<str>,
+    address: String,
+    tls: Option<Arc<rustls::ServerConfig>>,
+    limits: ListenerLimits,
+}
 
-/// Starts a sidecar: store, workers, listeners, ops. Returns when every listener accepts.
+/// What judges and answers requests: one immutable snapshot, swapped as a whole.
+#[derive(Debug)]
+pub struct Snapshot {
+    /// Judges.
+    pub gate: Gate,
+    /// Words of refusals.
+    pub answers: Answers,
+    /// Where admitted requests go.
+    pub upstreams: Upstreams,
+}
+
+/// Compiles everything that a start needs; `None` after an error.
+pub fn compile(config: &Config, problems: &mut Problems) -> Option<App> {
+    let identity_headers = IdentityHeaders::compile(config, problems);
+    let rules = Rules::compile(config, identity_headers.as_ref(), problems);
+    let answers = Answers::compile(config, problems);
+    let upstreams = Upstreams::compile(config, problems);
+    let listeners: Vec<_> =
+        config.listeners.iter().enumerate().map(|(index, listener)| ListenerSettings::compile(index, listener, problems)).collect();
+    store::target::check(&config.store, problems);
+    Some(App {
+        rules: rules?,
+        answers: answers?,
+        upstreams: upstreams?,
+        listeners: listeners.into_iter().collect::<Option<_>>()?,
+        identity_headers: Arc::new(identity_headers?),
+        log: Arc::new(access::Settings::compile(config)),
+    })
+}
+
+impl App {
+    /// For `explain`: the gate over the same store, without a socket.
+    ///
+    /// # Errors
+    /// A store that cannot be opened.
+    pub fn explainer(self, config: &Config, clock: Clock) -> Result<Explainer, String> {
+        let key_table = KeyTable::start(config, self.identity_headers, &clock)?;
+        let limits =
+            self.listeners.first().map_or_else(|| Limits::from(&ListenerLimits::default()), |listener| Limits::from(&listener.limits));
+        let gate = Gate::new(self.rules, Arc::clone(key_table.authenticator()));
+        Ok(Explainer::new(gate, self.answers, key_table, limits, clock))
+    }
+}
+
+impl ListenerSettings {
+    fn compile(index: usize, listener: &crate::config::sections::Listener, problems: &mut Problems) -> Option<Self> {
+        let tls = match &listener.tls {
+            None => None,
+            Some(tls) => Some(tls::compile(tls, &format!("listeners[{index}]"), problems)?),
+        };
+        Some(Self { name: listener.name.as_str().into(), address: listener.address.clone(), tls, limits: listener.limits.clone() })
+    }
+}
+
+/// Starts a sidecar that logs requests on stdout. Returns when every listener accepts.
 ///
 /// # Errors
-/// Problems of the configuration, or an address that cannot be bound.
-pub fn start(_config: &Config, _clock: Clock) -> anyhow::Result<Running> {
-    todo!()
+/// Problems of the configuration, a store that cannot be opened, or an address that cannot be bound.
+pub fn start(config: &Config, clock: Clock) -> anyhow::Result<Running> {
+    start_with(config, clock, Box::new(io::stdout()))
 }
 
-impl Running {
-    /// Address of the listener with this name (`public`, or the ops listener as `ops`); `None` for Unix sockets.
-    #[must_use]
-    pub fn address(&self, _listener: &str) -> Option<SocketAddr> {
-        todo!()
-    }
-
-    /// Drains (in-flight requests finish, at most `shutdown.drain_timeout`) and stops every thread.
-    pub fn stop(self) {
-        todo!()
+/// The same, with the access log written to `access_log`.
+///
+/// # Errors
+/// As [`start`].
+pub fn start_with(config: &Config, clock: Clock, access_log: Box<dyn Write + Send>) -> anyhow::Result<Running> {
+    let mut problems = Problems::default();
+    match compile(config, &mut problems) {
+        Some(app) if !problems.has_errors() => Running::start(app, config, clock, access_log),
+        _ => {
+            let list: Vec<String> = problems.list().iter().map(|problem| format!("{}: {}", problem.path, problem.message)).collect();
+            anyhow::bail!("the configuration is wrong: {}", list.join("; "))
+        }
     }
 }

@@ -8,14 +8,17 @@ use http::request::Parts;
 use serde::Serialize;
 
 use crate::answer::Answers;
-use crate::clock::Timestamp;
+use crate::authn::KeyTable;
+use crate::clock::{Clock, Timestamp};
 use crate::forward;
 use crate::gate::trace::{Note, Step, Trace};
 use crate::gate::{Admitted, Connection, Gate, Presented, Seen};
+use crate::key::record::KeyRecord;
 use crate::net::Peer;
 use crate::policy::CHECKS;
 use crate::rejection::{Refusal, Rejection};
 use crate::server::framing::{Framing, Limits};
+use crate::store::StoreError;
 
 /// A request as somebody describes it.
 #[derive(Debug, Clone)]
@@ -98,8 +101,39 @@ impl Trace for Recorder {
     }
 }
 
-/// Judges a described request. `presented` says whether its credential stands in its headers or a record is taken for it.
-pub async fn explain(
+/// A gate over an open store, without a socket.
+#[derive(Debug)]
+pub struct Explainer {
+    gate: Gate,
+    answers: Answers,
+    key_table: KeyTable,
+    limits: Limits,
+    clock: Clock,
+}
+
+impl Explainer {
+    /// By the same parts that a running sidecar has.
+    #[must_use]
+    pub(crate) const fn new(gate: Gate, answers: Answers, key_table: KeyTable, limits: Limits, clock: Clock) -> Self {
+        Self { gate, answers, key_table, limits, clock }
+    }
+
+    /// The record that `Presented::Record` may stand for.
+    ///
+    /// # Errors
+    /// The store's.
+    pub fn find_key(&self, id: &str) -> Result<Option<KeyRecord>, StoreError> {
+        self.key_table.runtime().block_on(self.key_table.store().find_key(id))
+    }
+
+    /// Judges a described request. `presented` says whether its credential stands in its headers or a record is taken for it.
+    #[must_use]
+    pub fn explain(&self, described: &Described, presented: Presented<'_>) -> Explanation {
+        self.key_table.runtime().block_on(explain(&self.gate, &self.answers, self.limits, described, presented, self.clock.now()))
+    }
+}
+
+async fn explain(
     gate: &Gate,
     answers: &Answers,
     limits: Limits,

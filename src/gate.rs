@@ -103,7 +103,7 @@ pub struct Rules {
 
 impl Rules {
     /// Compiles what concerns the gate; `None` after an error.
-    pub fn compile(config: &Config, identity_headers: &IdentityHeaders, problems: &mut Problems) -> Option<Self> {
+    pub fn compile(config: &Config, identity_headers: Option<&IdentityHeaders>, problems: &mut Problems) -> Option<Self> {
         let trust = Trust::compile(config, problems);
         let routes = Routes::compile(config, problems);
         let credentials = Credentials::compile(config, problems);
@@ -113,7 +113,7 @@ impl Rules {
         // Bad networks are reported where all configured lists are checked.
         let deployment_allowlist = config.restrictions.ip_allowlist.as_ref().map(|list| IpSet::parse(list)).transpose().ok();
         let (trust, credentials, environments) = (trust?, credentials?, environments?);
-        let headers = HeaderRules::compile(config, &trust, &environments, &credentials, identity_headers, problems);
+        let headers = HeaderRules::compile(config, &trust, &environments, &credentials, identity_headers?, problems);
         Some(Self {
             trust,
             routes: routes?,

@@ -1,3 +1,14 @@
-//! Listeners, per-core workers, TLS, the framing guard.
+//! Listeners, per-core workers, TLS, the framing guard: bytes in, bytes out. What a request may do is judged elsewhere.
 
+pub mod bind;
+pub mod body;
+pub mod connection;
+pub mod exchange;
 pub mod framing;
+pub mod guard;
+pub mod life;
+pub mod quota;
+pub mod record;
+pub mod socket;
+pub mod tls;
+pub mod worker;

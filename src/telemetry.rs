@@ -1,1 +1,4 @@
 //! Access log and process log.
+
+pub mod access;
+pub mod process;

@@ -1,15 +1,136 @@
-//! `sidegate serve`.
+//! `sidegate serve`: runs until a signal, then drains. A second signal ends it at once.
 
-use super::{Failure, Globals};
+use std::thread;
+use std::time::Duration;
+
+use anyhow::Context as _;
+use tokio::signal::unix::{Signal, SignalKind, signal};
+
+use super::{Failure, Globals, output};
+use crate::app::Running;
+use crate::clock::Clock;
+use crate::config::{self, Sources};
+use crate::telemetry::process;
 
 /// Its flags.
 #[derive(Debug, clap::Args)]
-pub struct Args {}
+pub struct Args {
+    /// Address to listen on, instead of the configuration's: `host:port` or `unix:/path`; port 0 = any
+    #[arg(long, value_name = "ADDRESS")]
+    listen: Option<String>,
+    /// Upstream, instead of the configuration's: `http://host:port`, `unix:/path`, or `NAME=URL`
+    #[arg(long, value_name = "[NAME=]URL")]
+    upstream: Vec<String>,
+    /// Profile, instead of the configuration's
+    #[arg(long, value_name = "NAME")]
+    profile: Option<String>,
+}
+
+impl Args {
+    fn flags(&self) -> Vec<(String, String)> {
+        let mut flags = Vec::new();
+        flags.extend(self.listen.iter().map(|address| ("listen".to_owned(), address.clone())));
+        flags.extend(self.profile.iter().map(|name| ("profile".to_owned(), name.clone())));
+        for upstream in &self.upstream {
+            let is_name =
+                |text: &str| !text.is_empty() && text.bytes().all(|byte| byte.is_ascii_alphanumeric() || matches!(byte, b'_' | b'-'));
+            flags.push(match upstream.split_once('=') {
+                Some((name, url)) if is_name(name) => (format!("upstreams.{name}.url"), url.to_owned()),
+                Some(_) | None => ("upstream".to_owned(), upstream.clone()),
+            });
+        }
+        flags
+    }
+}
 
 /// Runs it.
 ///
 /// # Errors
-/// With the exit code that the contract names.
-pub fn run(_args: &Args, _globals: &Globals) -> Result<(), Failure> {
-    todo!()
+/// `Exit::Configuration` for a wrong configuration; `Exit::Failed` if it cannot start.
+pub fn run(args: &Args, globals: &Globals) -> Result<(), Failure> {
+    let mut sources = Sources::from_globals(globals);
+    sources.flags.extend(args.flags());
+    let mut loaded = config::load(&sources);
+    let app = loaded.compile_or_report()?;
+    process::install(&loaded.config.log);
+    let signals = tokio::runtime::Builder::new_current_thread().enable_all().build().context("cannot wait for signals")?;
+    // Before the first request may come: a signal during the start must not kill.
+    let mut stop = signals.block_on(async { StopSignals::new() }).context("cannot wait for signals")?;
+    let running = Running::start(app, &loaded.config, Clock::System, Box::new(std::io::stdout()))?;
+    for (_, address) in running.listeners() {
+        output::note(format_args!("listening on {address}"));
+    }
+    signals.block_on(stop.next());
+    tracing::info!("stopping: requests in flight are finished, new connections are refused");
+    drain(running, &signals, &mut stop, loaded.config.shutdown.drain_delay.0, loaded.config.shutdown.drain_timeout.0);
+    Ok(())
+}
+
+fn drain(running: Running, signals: &tokio::runtime::Runtime, stop: &mut StopSignals, delay: Duration, timeout: Duration) {
+    running.set_unready();
+    let hurried = signals.block_on(async {
+        tokio::select! {
+            () = tokio::time::sleep(delay.min(timeout)) => false,
+            () = stop.next() => true,
+        }
+    });
+    if hurried {
+        return running.stop_within(Duration::ZERO);
+    }
+    let stopper = running.stopper();
+    let (ended, end) = tokio::sync::oneshot::channel();
+    let stopping = thread::spawn(move || {
+        running.stop_within(timeout.saturating_sub(delay));
+        let _ = ended.send(());
+    });
+    signals.block_on(async {
+        tokio::select! {
+            _ = end => {}
+            () = stop.next() => stopper.stop_now(),
+        }
+    });
+    let _ = stopping.join();
+}
+
+struct StopSignals {
+    terminate: Signal,
+    interrupt: Signal,
+}
+
+impl StopSignals {
+    fn new() -> std::io::Result<Self> {
+        Ok(Self { terminate: signal(SignalKind::terminate())?, interrupt: signal(SignalKind::interrupt())? })
+    }
+
+    async fn next(&mut self) {
+        tokio::select! {
+            _ = self.terminate.recv() => {}
+            _ = self.interrupt.recv() => {}
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn flags_name_the_values_they_stand_for() {
+        let args = Args {
+            listen: Some("127.0.0.1:0".into()),
+            upstream: vec!["http://a:1".into(), "sandbox=http://b:2".into(), "unix:/run/x=y.sock".into()],
+            profile: Some("gately".into()),
+        };
+        let flags: Vec<_> = args.flags().into_iter().map(|(path, value)| format!("{path}={value}")).collect();
+        assert_eq!(
+            flags,
+            [
+                "listen=127.0.0.1:0",
+                "profile=gately",
+                "upstream=http://a:1",
+                "upstreams.sandbox.url=http://b:2",
+                "upstream=unix:/run/x=y.sock"
+            ]
+        );
+    }
 }

@@ -44,7 +44,7 @@ impl Bench {
         config.store.url = format!("embedded:{}", dir.path().join("data").display());
         let mut problems = Problems::default();
         let headers = Arc::new(IdentityHeaders::compile(&config, &mut problems).unwrap());
-        let rules = Rules::compile(&config, &headers, &mut problems).unwrap_or_else(|| panic!("{:?}", problems.list()));
+        let rules = Rules::compile(&config, Some(&headers), &mut problems).unwrap_or_else(|| panic!("{:?}", problems.list()));
         // Written before the table is open, so that no news of it empties the cache later.
         let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
         let secret = runtime.block_on(seed(&config));

@@ -1,0 +1,131 @@
+//! The ops listener: `/livez`, `/readyz`, `/readyz?verbose`. GET only, plain text, nothing of a request or a key.
+//! Losing the store later does not make a sidecar unready: it still serves the keys it knows.
+
+use std::convert::Infallible;
+use std::fmt::Write as _;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::time::Duration;
+
+use bytes::Bytes;
+use http::{HeaderValue, Method, Request, Response, StatusCode, header};
+use http_body_util::Full;
+use hyper::server::conn::http1;
+use hyper::service::service_fn;
+use hyper_util::rt::{TokioIo, TokioTimer};
+use tokio::sync::Semaphore;
+use tokio::time::sleep;
+
+use crate::authn::Authenticator;
+use crate::server::bind::Bound;
+use crate::server::worker::Shared;
+
+/// Probes and scrapers, at once.
+const CONNECTIONS: usize = 64;
+const HEADER_TIMEOUT: Duration = Duration::from_secs(5);
+const ACCEPT_PAUSE: Duration = Duration::from_millis(100);
+
+/// What the ops listener tells of.
+pub struct Ops {
+    shared: Arc<Shared>,
+    authenticator: Arc<Authenticator>,
+    serving: AtomicBool,
+    draining: AtomicBool,
+}
+
+impl std::fmt::Debug for Ops {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Ops").field("serving", &self.serving).field("draining", &self.draining).finish_non_exhaustive()
+    }
+}
+
+impl Ops {
+    pub(super) fn new(shared: Arc<Shared>, authenticator: Arc<Authenticator>) -> Self {
+        Self { shared, authenticator, serving: AtomicBool::new(false), draining: AtomicBool::new(false) }
+    }
+
+    /// The workers accept.
+    pub(super) fn serving(&self) {
+        self.serving.store(true, Ordering::Release);
+    }
+
+    /// The sidecar is on its way out.
+    pub(super) fn draining(&self) {
+        self.draining.store(true, Ordering::Release);
+    }
+
+    /// Answers on `bound` until the runtime ends.
+    pub(super) async fn serve(self: Arc<Self>, bound: Bound) {
+        let listening = match bound.listen() {
+            Ok(listening) => listening,
+            Err(error) => return tracing::error!(%error, "the ops listener cannot be served"),
+        };
+        let room = Arc::new(Semaphore::new(CONNECTIONS));
+        loop {
+            let Ok(place) = Arc::clone(&room).acquire_owned().await else { return };
+            let Ok((socket, _)) = listening.accept().await else {
+                sleep(ACCEPT_PAUSE).await;
+                continue;
+            };
+            let ops = Arc::clone(&self);
+            tokio::spawn(async move {
+                let service = service_fn(|request| std::future::ready(Ok::<_, Infallible>(ops.answer(&request))));
+                let mut builder = http1::Builder::new();
+                builder.timer(TokioTimer::new()).header_read_timeout(HEADER_TIMEOUT);
+                let _ = builder.serve_connection(TokioIo::new(socket), service).await;
+                drop(place);
+            });
+        }
+    }
+
+    fn answer<B>(&self, request: &Request<B>) -> Response<Full<Bytes>> {
+        let known = matches!(request.uri().path(), "/livez" | "/readyz");
+        if !known {
+            return text(StatusCode::NOT_FOUND, "not found\n".to_owned());
+        }
+        if !matches!(*request.method(), Method::GET | Method::HEAD) {
+            let mut answer = text(StatusCode::METHOD_NOT_ALLOWED, "GET only\n".to_owned());
+            answer.headers_mut().insert(header::ALLOW, HeaderValue::from_static("GET, HEAD"));
+            return answer;
+        }
+        if request.uri().path() == "/livez" {
+            return text(StatusCode::OK, "ok\n".to_owned());
+        }
+        let (ready, report) = self.readiness();
+        let status = if ready { StatusCode::OK } else { StatusCode::SERVICE_UNAVAILABLE };
+        let verbose =
+            request.uri().query().is_some_and(|query| query.split('&').any(|word| word == "verbose" || word.starts_with("verbose=")));
+        let verdict = if ready { "ready\n" } else { "not ready\n" };
+        text(status, if verbose { report + verdict } else { verdict.to_owned() })
+    }
+
+    /// Whether requests should be sent here, and every check with its outcome, one a line.
+    fn readiness(&self) -> (bool, String) {
+        let mut report = String::new();
+        let serving = self.serving.load(Ordering::Acquire);
+        let draining = self.draining.load(Ordering::Acquire);
+        report.push_str(match (serving, draining) {
+            (_, true) => "[-]workers draining\n",
+            (true, false) => "[+]workers ok\n",
+            (false, false) => "[-]workers starting\n",
+        });
+        let store = self.authenticator.store_status();
+        match (store.reachable, store.since) {
+            (true, _) => report.push_str("[+]store ok\n"),
+            (false, Some(since)) => drop(writeln!(report, "[-]store unreachable since {since}: {}", store.detail)),
+            (false, None) => drop(writeln!(report, "[-]store never reached: {}", store.detail)),
+        }
+        if self.shared.app.load().gate.guard().saw_undeclared_ingress() {
+            report.push_str("[!]guess guard off: private peers send forwarding headers, and client_ip.trusted_proxies is empty\n");
+        }
+        (serving && !draining && (store.reachable || store.since.is_some()), report)
+    }
+}
+
+fn text(status: StatusCode, content: String) -> Response<Full<Bytes>> {
+    let mut answer = Response::new(Full::new(Bytes::from(content)));
+    *answer.status_mut() = status;
+    answer.headers_mut().insert(header::CONTENT_TYPE, HeaderValue::from_static("text/plain; charset=utf-8"));
+    answer.headers_mut().insert(header::CACHE_CONTROL, HeaderValue::from_static("no-store"));
+    answer
+}

@@ -1,0 +1,187 @@
+//! Bodies on their way through: the client's ([`Upload`]) and the answer ([`Download`]). Both stream frame by frame and keep nothing.
+//! A body that breaks off on one side breaks off on the other: nothing incomplete ever looks complete.
+
+use std::pin::Pin;
+use std::rc::Rc;
+use std::task::{Context, Poll, ready};
+
+use bytes::Bytes;
+use http_body::{Body, Frame, SizeHint};
+use hyper::body::Incoming;
+
+use super::life::Life;
+use super::record::Record;
+use crate::forward::upstream::pool::Lease;
+use crate::rejection::Rejection;
+
+/// Why a body broke off.
+#[derive(Debug, thiserror::Error)]
+pub enum BrokenOff {
+    /// The request's: the fault is in the connection's [`Life`].
+    #[error("the request's body broke off")]
+    Upload,
+    /// The answer's.
+    #[error("the upstream's answer broke off")]
+    Download,
+    /// `request_timeout`.
+    #[error("the exchange took too long")]
+    Expired,
+}
+
+/// The client's body on its way to the upstream. Trailers are left out (RFC 9110 §6.5.1 allows that): nobody judged them.
+#[derive(Debug, Default)]
+pub struct Upload(Option<Receiving>);
+
+#[derive(Debug)]
+struct Receiving {
+    body: Incoming,
+    life: Rc<Life>,
+    limit: u64,
+}
+
+impl Upload {
+    /// A body of at most `limit` bytes.
+    #[must_use]
+    pub fn new(body: Incoming, life: Rc<Life>, limit: u64) -> Self {
+        Self(Some(Receiving { body, life, limit }))
+    }
+}
+
+impl Body for Upload {
+    type Data = Bytes;
+    type Error = BrokenOff;
+
+    fn poll_frame(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Option<Result<Frame<Bytes>, BrokenOff>>> {
+        let Some(Receiving { body, life, limit }) = &mut self.0 else { return Poll::Ready(None) };
+        loop {
+            let frame = match ready!(Pin::new(&mut *body).poll_frame(cx)) {
+                None => return Poll::Ready(None),
+                Some(Ok(frame)) => frame,
+                Some(Err(_)) => {
+                    life.set_fault(Rejection::RequestInvalid.because("the client broke off its body"));
+                    return Poll::Ready(Some(Err(BrokenOff::Upload)));
+                }
+            };
+            let Ok(data) = frame.into_data() else { continue };
+            let uploaded = life.uploaded().get().saturating_add(data.len() as u64);
+            if uploaded > *limit {
+                life.set_fault(Rejection::BodyTooLarge.because("more than body_bytes"));
+                return Poll::Ready(Some(Err(BrokenOff::Upload)));
+            }
+            life.uploaded().set(uploaded);
+            return Poll::Ready(Some(Ok(Frame::data(data))));
+        }
+    }
+
+    fn is_end_stream(&self) -> bool {
+        self.0.as_ref().is_none_or(|receiving| receiving.body.is_end_stream())
+    }
+
+    fn size_hint(&self) -> SizeHint {
+        self.0.as_ref().map_or_else(|| SizeHint::with_exact(0), |receiving| receiving.body.size_hint())
+    }
+}
+
+/// An answer on its way to the client. When it is dropped the exchange is over: the line is logged, the connections are free.
+#[derive(Debug)]
+pub struct Download {
+    content: Content,
+    life: Rc<Life>,
+    record: Option<Record>,
+}
+
+#[derive(Debug)]
+enum Content {
+    Own(Bytes),
+    Upstream { body: Incoming, lease: Option<Lease<Upload>>, ended: bool },
+}
+
+impl Download {
+    /// An answer of ours.
+    pub(super) fn own(content: Bytes, life: &Rc<Life>, record: Option<Record>) -> Self {
+        Self { content: Content::Own(content), life: Rc::clone(life), record }
+    }
+
+    /// The upstream's.
+    pub(super) fn relayed(body: Incoming, lease: Lease<Upload>, life: &Rc<Life>, record: Record) -> Self {
+        Self { content: Content::Upstream { body, lease: Some(lease), ended: false }, life: Rc::clone(life), record: Some(record) }
+    }
+
+    fn count(&mut self, bytes: usize) {
+        if let Some(record) = &mut self.record {
+            record.sent(bytes);
+        }
+    }
+}
+
+impl Body for Download {
+    type Data = Bytes;
+    type Error = BrokenOff;
+
+    fn poll_frame(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Option<Result<Frame<Bytes>, BrokenOff>>> {
+        let this = self.get_mut();
+        let (body, ended) = match &mut this.content {
+            Content::Own(content) => {
+                let content = std::mem::take(content);
+                this.count(content.len());
+                return Poll::Ready((!content.is_empty()).then(|| Ok(Frame::data(content))));
+            }
+            Content::Upstream { body, ended, .. } => (body, ended),
+        };
+        if this.life.expired() {
+            if let Some(record) = &mut this.record {
+                record.expired();
+            }
+            return Poll::Ready(Some(Err(BrokenOff::Expired)));
+        }
+        match ready!(Pin::new(body).poll_frame(cx)) {
+            None => {
+                *ended = true;
+                Poll::Ready(None)
+            }
+            Some(Ok(frame)) => {
+                let bytes = frame.data_ref().map_or(0, Bytes::len);
+                this.count(bytes);
+                Poll::Ready(Some(Ok(frame)))
+            }
+            Some(Err(error)) => {
+                tracing::debug!(%error, "the upstream's answer broke off");
+                if let Some(record) = &mut this.record {
+                    record.upstream_aborted();
+                }
+                Poll::Ready(Some(Err(BrokenOff::Download)))
+            }
+        }
+    }
+
+    fn is_end_stream(&self) -> bool {
+        match &self.content {
+            Content::Own(content) => content.is_empty(),
+            Content::Upstream { body, ended, .. } => *ended || body.is_end_stream(),
+        }
+    }
+
+    fn size_hint(&self) -> SizeHint {
+        match &self.content {
+            Content::Own(content) => SizeHint::with_exact(content.len() as u64),
+            Content::Upstream { body, .. } => body.size_hint(),
+        }
+    }
+}
+
+impl Drop for Download {
+    fn drop(&mut self) {
+        if let Content::Upstream { body, lease, ended } = &mut self.content {
+            let ended = *ended || body.is_end_stream();
+            match lease.take() {
+                Some(lease) if ended => lease.give_back(),
+                Some(_) | None => {}
+            }
+            if let Some(record) = self.record.as_mut().filter(|_| !ended) {
+                record.broken_off();
+            }
+        }
+        self.record = None;
+        self.life.answer_ended();
+    }
+}

@@ -1,0 +1,142 @@
+//! One client connection, from accept to close: handshake, guarded HTTP/1, the answer to a refused head, the lingering close.
+
+use std::future::poll_fn;
+use std::pin::pin;
+use std::rc::Rc;
+use std::time::Duration;
+
+use bytes::Bytes;
+use http::Response;
+use hyper::server::conn::http1;
+use hyper::service::service_fn;
+use hyper_util::rt::TokioIo;
+use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
+use tokio::time::timeout;
+use tokio_rustls::TlsAcceptor;
+
+use super::exchange::{Contained, Session, answer};
+use super::framing::Limits;
+use super::guard::{Ended, Guard};
+use super::record::Record;
+use super::socket::Socket;
+use crate::rejection::Refusal;
+
+/// A closing connection is read this much longer, so that the client gets its answer and no reset.
+const LINGER_TIME: Duration = Duration::from_secs(1);
+const LINGER_BYTES: usize = 1 << 20;
+/// Header lines that hyper parses without being told otherwise.
+const HYPER_HEADERS: usize = 100;
+/// Bytes that hyper buffers without being told otherwise.
+const HYPER_BUFFER: usize = 8192 + 4096 * 100;
+
+/// Shakes hands; `None` = it failed or took too long.
+pub async fn handshake(socket: Socket, acceptor: &TlsAcceptor, limit: Duration) -> Option<Socket> {
+    match timeout(limit, acceptor.accept(socket)).await {
+        Ok(Ok(stream)) => Some(Socket::Tls(Box::new(stream))),
+        Ok(Err(error)) => {
+            tracing::debug!(%error, "TLS handshake failed");
+            None
+        }
+        Err(_) => None,
+    }
+}
+
+/// Serves a connection to its end.
+pub async fn serve(socket: Socket, session: Rc<Session>, limits: Limits) {
+    let guard = Guard::new(socket, limits, Rc::clone(&session.life));
+    let service = service_fn({
+        let session = Rc::clone(&session);
+        move |request| Contained::new(Rc::clone(&session), answer(Rc::clone(&session), request))
+    });
+    let mut connection = pin!(builder(limits).serve_connection(TokioIo::new(guard), service).without_shutdown());
+    let result = poll_fn(|cx| {
+        session.life.register(cx);
+        connection.as_mut().poll(cx)
+    })
+    .await;
+    let Ended { mut stream, client_gone, refusal } = match result {
+        Ok(parts) => parts.io.into_inner().into_ended(),
+        Err(error) => {
+            if error.is_parse() {
+                tracing::warn!(%error, "a head that the guard had passed was refused by the parser behind it");
+            }
+            // The exchange broke off; an orderly end would make it look complete.
+            return;
+        }
+    };
+    if let Some(refusal) = refusal {
+        answer_head(&mut stream, &session, refusal).await;
+    }
+    if !client_gone {
+        linger(stream).await;
+    }
+}
+
+fn builder(limits: Limits) -> http1::Builder {
+    let mut builder = http1::Builder::new();
+    builder.auto_date_header(false).pipeline_flush(true);
+    if limits.headers > HYPER_HEADERS {
+        builder.max_headers(limits.headers);
+    }
+    if limits.head_bytes + 8192 > HYPER_BUFFER {
+        builder.max_buf_size(limits.head_bytes + 8192);
+    }
+    builder
+}
+
+/// Answers a head that never became a request.
+async fn answer_head(stream: &mut Socket, session: &Rc<Session>, refusal: Refusal) {
+    let mut record = Record::unparsed(&session.scribe, &session.life);
+    record.seen.client = crate::net::client::ClientAddr(match session.connection.peer {
+        crate::net::Peer::Ip(ip) => Some(ip),
+        crate::net::Peer::Unix => None,
+    });
+    let response = session.app.answers.refuse(&refusal, &record.seen);
+    record.refused(response.status(), refusal);
+    record.sent(response.body().len());
+    let written = timeout(LINGER_TIME, stream.write_all(&encode(&response))).await;
+    if !matches!(written, Ok(Ok(()))) {
+        record.broken_off();
+    }
+}
+
+/// A whole closing answer as bytes.
+fn encode(response: &Response<Bytes>) -> Vec<u8> {
+    let status = response.status();
+    let mut bytes = format!("HTTP/1.1 {} {}\r\n", status.as_str(), status.canonical_reason().unwrap_or("Refused")).into_bytes();
+    for (name, value) in response.headers() {
+        bytes.extend_from_slice(name.as_str().as_bytes());
+        bytes.extend_from_slice(b": ");
+        bytes.extend_from_slice(value.as_bytes());
+        bytes.extend_from_slice(b"\r\n");
+    }
+    if !response.headers().contains_key(http::header::CONTENT_LENGTH) {
+        bytes.extend_from_slice(format!("content-length: {}\r\n", response.body().len()).as_bytes());
+    }
+    bytes.extend_from_slice(b"connection: close\r\n\r\n");
+    bytes.extend_from_slice(response.body());
+    bytes
+}
+
+/// Ends our side and reads the other for a while: unread bytes would turn the close into a reset that eats the answer.
+async fn linger(mut stream: Socket) {
+    let close = async {
+        stream.shutdown().await?;
+        let mut scratch = vec![0; 8 << 10];
+        let mut read = 0;
+        while read < LINGER_BYTES {
+            match stream.read(&mut scratch).await? {
+                0 => break,
+                bytes => read += bytes,
+            }
+        }
+        std::io::Result::Ok(())
+    };
+    let _ = timeout(LINGER_TIME, close).await;
+}
+
+/// Turns a connection away that there is no room for.
+pub async fn turn_away(mut stream: Socket, session: Rc<Session>, refusal: Refusal) {
+    answer_head(&mut stream, &session, refusal).await;
+    linger(stream).await;
+}

@@ -1,0 +1,321 @@
+//! How far a connection is, in cells that its guard, its service and the worker's sweep share: no timer belongs to a
+//! connection or a request. It knows ticks of the sweep, not the time, and never touches a socket.
+
+use std::cell::{Cell, RefCell};
+use std::rc::Rc;
+use std::task::{Context, Waker};
+use std::time::Duration;
+
+use crate::config::sections::ListenerLimits;
+use crate::rejection::Refusal;
+
+/// From accept to the first byte.
+const FIRST_BYTE: Duration = Duration::from_secs(10);
+/// The same once the worker drains.
+const FIRST_BYTE_DRAINING: Duration = Duration::from_secs(1);
+/// Longest time between two sweeps.
+const COARSEST: Duration = Duration::from_secs(1);
+/// Shortest.
+const FINEST: Duration = Duration::from_millis(20);
+
+/// What all connections of a worker see: its sweeps counted, and whether it drains.
+#[derive(Debug, Default)]
+pub struct Pulse {
+    tick: Cell<u32>,
+    draining: Cell<bool>,
+}
+
+impl Pulse {
+    /// Whether the worker is on its way out.
+    #[must_use]
+    pub fn draining(&self) -> bool {
+        self.draining.get()
+    }
+
+    /// From now on it is.
+    pub fn drain(&self) {
+        self.draining.set(true);
+    }
+
+    /// Another sweep begins.
+    pub fn beat(&self) {
+        self.tick.set(self.tick.get().wrapping_add(1));
+    }
+}
+
+/// What a connection is waiting for.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Phase {
+    /// Its first byte.
+    Fresh,
+    /// The rest of a head.
+    Head,
+    /// The end of an exchange.
+    Busy,
+    /// The next request.
+    Idle,
+}
+
+/// Timeouts of a listener, in sweeps.
+#[derive(Debug, Clone, Copy)]
+pub struct Timeouts {
+    first_byte: u32,
+    first_byte_draining: u32,
+    head: u32,
+    idle: u32,
+    request: Option<u32>,
+}
+
+impl Timeouts {
+    /// How often to sweep so that the shortest of these timeouts is kept to a quarter of itself, once a second as a rule.
+    #[must_use]
+    pub fn period<'a>(limits: impl IntoIterator<Item = &'a ListenerLimits>) -> Duration {
+        let timeouts = |limits: &ListenerLimits| [limits.header_timeout, limits.idle_timeout, limits.request_timeout];
+        let shortest = limits.into_iter().flat_map(timeouts).filter_map(crate::config::units::Span::nonzero).min();
+        shortest.map_or(COARSEST, |shortest| (shortest / 4).clamp(FINEST, COARSEST))
+    }
+
+    /// Compiles a listener's.
+    #[must_use]
+    pub fn new(limits: &ListenerLimits, period: Duration) -> Self {
+        // One more than the quotient: what began just before a sweep has waited for none when that sweep counts.
+        let sweeps =
+            |time: Duration| u32::try_from(time.as_millis().div_ceil(period.as_millis().max(1))).unwrap_or(u32::MAX).saturating_add(1);
+        Self {
+            first_byte: sweeps(FIRST_BYTE),
+            first_byte_draining: sweeps(FIRST_BYTE_DRAINING),
+            head: sweeps(limits.header_timeout.0),
+            idle: sweeps(limits.idle_timeout.0),
+            request: limits.request_timeout.nonzero().map(sweeps),
+        }
+    }
+
+    fn of(&self, phase: Phase, draining: bool) -> Option<u32> {
+        match phase {
+            Phase::Fresh if draining => Some(self.first_byte_draining),
+            Phase::Fresh => Some(self.first_byte),
+            Phase::Head => Some(self.head),
+            Phase::Idle => Some(self.idle),
+            Phase::Busy => self.request,
+        }
+    }
+}
+
+/// The shared cells of one connection.
+#[derive(Debug)]
+pub struct Life {
+    pulse: Rc<Pulse>,
+    phase: Cell<Phase>,
+    since: Cell<u32>,
+    expired: Cell<bool>,
+    in_flight: Cell<bool>,
+    receiving: Cell<bool>,
+    wake_when_finished: Cell<bool>,
+    uploaded: Cell<u64>,
+    fault: RefCell<Option<Refusal>>,
+    waker: RefCell<Option<Waker>>,
+}
+
+impl Life {
+    /// A connection that was accepted now.
+    #[must_use]
+    pub fn new(pulse: Rc<Pulse>) -> Rc<Self> {
+        let since = pulse.tick.get();
+        Rc::new(Self {
+            pulse,
+            phase: Cell::new(Phase::Fresh),
+            since: Cell::new(since),
+            expired: Cell::new(false),
+            in_flight: Cell::new(false),
+            receiving: Cell::new(false),
+            wake_when_finished: Cell::new(false),
+            uploaded: Cell::new(0),
+            fault: RefCell::new(None),
+            waker: RefCell::new(None),
+        })
+    }
+
+    fn enter(&self, phase: Phase) {
+        self.phase.set(phase);
+        self.since.set(self.pulse.tick.get());
+    }
+
+    /// What it waits for.
+    #[must_use]
+    pub fn phase(&self) -> Phase {
+        self.phase.get()
+    }
+
+    /// Whether the worker drains.
+    #[must_use]
+    pub fn draining(&self) -> bool {
+        self.pulse.draining()
+    }
+
+    /// Bytes of a head arrived that is not complete.
+    pub fn head_began(&self) {
+        if self.phase.get() != Phase::Head {
+            self.enter(Phase::Head);
+        }
+    }
+
+    /// A head was passed on: an exchange begins.
+    pub fn exchange_began(&self) {
+        self.enter(Phase::Busy);
+        self.in_flight.set(true);
+        self.receiving.set(true);
+        self.uploaded.set(0);
+        *self.fault.borrow_mut() = None;
+    }
+
+    /// The request was passed on to its end.
+    pub fn request_ended(&self) {
+        self.receiving.set(false);
+        self.settle();
+    }
+
+    /// The answer was written to its end, or given up.
+    pub fn answer_ended(&self) {
+        if self.in_flight.replace(false) {
+            self.settle();
+            if self.wake_when_finished.take() || self.pulse.draining() {
+                self.wake();
+            }
+        }
+    }
+
+    fn settle(&self) {
+        if !self.in_flight.get() && !self.receiving.get() && self.phase.get() == Phase::Busy {
+            self.enter(Phase::Idle);
+        }
+    }
+
+    /// Whether an exchange's answer is not finished.
+    #[must_use]
+    pub fn in_flight(&self) -> bool {
+        self.in_flight.get()
+    }
+
+    /// Asks for a wake-up when the answer is finished: bytes wait behind it.
+    pub fn wake_when_finished(&self) {
+        self.wake_when_finished.set(true);
+    }
+
+    /// Bytes of the request's content so far.
+    #[must_use]
+    pub fn uploaded(&self) -> &Cell<u64> {
+        &self.uploaded
+    }
+
+    /// What was wrong with the request's body; the first fault counts.
+    pub fn set_fault(&self, refusal: Refusal) {
+        self.fault.borrow_mut().get_or_insert(refusal);
+    }
+
+    /// The same, taken.
+    #[must_use]
+    pub fn take_fault(&self) -> Option<Refusal> {
+        self.fault.borrow_mut().take()
+    }
+
+    /// Whether a timeout has passed; for good.
+    #[must_use]
+    pub fn expired(&self) -> bool {
+        self.expired.get()
+    }
+
+    /// Remembers the connection's task.
+    pub fn register(&self, cx: &Context<'_>) {
+        let mut waker = self.waker.borrow_mut();
+        if !waker.as_ref().is_some_and(|waker| waker.will_wake(cx.waker())) {
+            *waker = Some(cx.waker().clone());
+        }
+    }
+
+    /// Wakes it.
+    pub fn wake(&self) {
+        if let Some(waker) = self.waker.borrow().as_ref() {
+            waker.wake_by_ref();
+        }
+    }
+
+    /// One sweep: expires the connection if it waited too long.
+    pub fn sweep(&self, timeouts: &Timeouts) {
+        let age = self.pulse.tick.get().wrapping_sub(self.since.get());
+        let limit = timeouts.of(self.phase.get(), self.pulse.draining());
+        if !self.expired.get() && limit.is_some_and(|limit| age >= limit) {
+            self.expired.set(true);
+            self.wake();
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::config::units::Span;
+
+    fn life_and(limits: &ListenerLimits) -> (Rc<Pulse>, Rc<Life>, Timeouts) {
+        let pulse = Rc::new(Pulse::default());
+        (Rc::clone(&pulse), Life::new(pulse), Timeouts::new(limits, Timeouts::period([limits])))
+    }
+
+    fn sweeps_until_expired(pulse: &Pulse, life: &Life, timeouts: &Timeouts) -> u32 {
+        for sweep in 1..1000 {
+            pulse.beat();
+            life.sweep(timeouts);
+            if life.expired() {
+                return sweep;
+            }
+        }
+        panic!("never expired");
+    }
+
+    #[test]
+    fn each_phase_has_its_own_timeout_and_never_ends_before_it() {
+        let limits = ListenerLimits { header_timeout: Span::secs(4), idle_timeout: Span::secs(20), ..ListenerLimits::default() };
+        let (pulse, life, timeouts) = life_and(&limits);
+        assert_eq!(sweeps_until_expired(&pulse, &life, &timeouts), 11);
+        let (pulse, life, timeouts) = life_and(&limits);
+        life.head_began();
+        pulse.beat();
+        life.head_began();
+        assert_eq!(sweeps_until_expired(&pulse, &life, &timeouts), 4, "more bytes of a head give it no more time");
+        let (pulse, life, timeouts) = life_and(&limits);
+        life.exchange_began();
+        life.answer_ended();
+        assert_eq!(life.phase(), Phase::Busy, "its body still arrives");
+        life.request_ended();
+        assert_eq!(sweeps_until_expired(&pulse, &life, &timeouts), 21);
+    }
+
+    #[test]
+    fn an_exchange_lasts_as_long_as_it_likes_unless_a_request_timeout_is_set() {
+        let (pulse, life, timeouts) = life_and(&ListenerLimits::default());
+        life.exchange_began();
+        for _ in 0..100_000 {
+            pulse.beat();
+            life.sweep(&timeouts);
+        }
+        assert!(!life.expired());
+        let limits = ListenerLimits { request_timeout: Span::secs(3), ..ListenerLimits::default() };
+        let (pulse, life, timeouts) = life_and(&limits);
+        life.exchange_began();
+        assert!(sweeps_until_expired(&pulse, &life, &timeouts) >= 4);
+    }
+
+    #[test]
+    fn a_silent_connection_does_not_hold_up_a_drain() {
+        let (pulse, life, timeouts) = life_and(&ListenerLimits::default());
+        pulse.drain();
+        assert_eq!(sweeps_until_expired(&pulse, &life, &timeouts), 2);
+    }
+
+    #[test]
+    fn short_timeouts_are_swept_more_often() {
+        let limits = ListenerLimits { header_timeout: Span(Duration::from_millis(400)), ..ListenerLimits::default() };
+        assert_eq!(Timeouts::period([&limits]), Duration::from_millis(100));
+        assert_eq!(Timeouts::period([&ListenerLimits::default()]), COARSEST);
+        assert_eq!(Timeouts::period([]), COARSEST);
+    }
+}

@@ -1,0 +1,163 @@
+//! What is remembered of a request for its line in the access log, from its head to its answer's end.
+//! Dropping the record writes the line, so that there is exactly one, whoever ended the exchange.
+
+use std::rc::Rc;
+use std::sync::Arc;
+use std::time::Instant;
+
+use http::request::Parts;
+use http::{HeaderMap, HeaderValue, Method, StatusCode, Uri, header};
+
+use super::life::Life;
+use crate::clock::{Clock, Timestamp, instant};
+use crate::gate::{Gate, Seen};
+use crate::rejection::{Refusal, Rejection};
+use crate::telemetry::access::{AccessLog, Line};
+
+/// Who writes records' lines, and for which listener.
+#[derive(Debug, Clone)]
+pub struct Scribe {
+    /// The log.
+    pub log: AccessLog,
+    /// The time of the lines.
+    pub clock: Clock,
+    /// Name of the listener.
+    pub listener: Arc<str>,
+}
+
+/// One request.
+#[derive(Debug)]
+pub struct Record {
+    scribe: Scribe,
+    life: Rc<Life>,
+    started: Instant,
+    /// The time that the request is judged at.
+    pub began: Timestamp,
+    head: Option<(Method, Uri)>,
+    host: Option<HeaderValue>,
+    user_agent: Option<HeaderValue>,
+    /// What the gate learnt.
+    pub seen: Seen,
+    status: Option<StatusCode>,
+    refusal: Option<Refusal>,
+    error: Option<&'static str>,
+    upstream_ms: Option<f64>,
+    sent: u64,
+}
+
+impl Record {
+    /// A request whose head was parsed.
+    pub(super) fn of(head: &Parts, scribe: &Scribe, life: &Rc<Life>) -> Self {
+        Self::new(Some(head), &head.headers, scribe, life)
+    }
+
+    /// A head that was refused before it became a request.
+    pub(super) fn unparsed(scribe: &Scribe, life: &Rc<Life>) -> Self {
+        Self::new(None, &HeaderMap::new(), scribe, life)
+    }
+
+    fn new(head: Option<&Parts>, headers: &HeaderMap, scribe: &Scribe, life: &Rc<Life>) -> Self {
+        let began = scribe.clock.now();
+        let header = |name| headers.get(name).cloned();
+        Self {
+            scribe: scribe.clone(),
+            life: Rc::clone(life),
+            started: instant(),
+            began,
+            head: head.map(|head| (head.method.clone(), head.uri.clone())),
+            host: header(header::HOST),
+            user_agent: header(header::USER_AGENT),
+            seen: Gate::begin(headers, began),
+            status: None,
+            refusal: None,
+            error: None,
+            upstream_ms: None,
+            sent: 0,
+        }
+    }
+
+    /// The upstream's answer has begun.
+    pub(super) fn relayed(&mut self, status: StatusCode, asked: Instant) {
+        self.status = Some(status);
+        self.upstream_ms = Some(millis_since(asked));
+    }
+
+    /// We answer, without refusing.
+    pub(super) fn answered(&mut self, status: StatusCode) {
+        self.status = Some(status);
+    }
+
+    /// We refuse.
+    pub(super) fn refused(&mut self, status: StatusCode, refusal: Refusal) {
+        self.status = Some(status);
+        self.refusal = Some(refusal);
+    }
+
+    /// Content of the answer was handed on.
+    pub(super) fn sent(&mut self, bytes: usize) {
+        self.sent += bytes as u64;
+    }
+
+    /// The upstream broke off.
+    pub(super) fn upstream_aborted(&mut self) {
+        self.error = Some("upstream_aborted");
+    }
+
+    /// `request_timeout` passed.
+    pub(super) fn expired(&mut self) {
+        self.error = Some("request_timeout");
+    }
+
+    /// The answer was not written to its end; unless the upstream did it, the client did.
+    pub(super) fn broken_off(&mut self) {
+        self.error.get_or_insert("client_aborted");
+    }
+}
+
+fn millis_since(start: Instant) -> f64 {
+    (start.elapsed().as_secs_f64() * 1e6).round() / 1e3
+}
+
+fn lossy(value: &HeaderValue) -> std::borrow::Cow<'_, str> {
+    String::from_utf8_lossy(value.as_bytes())
+}
+
+impl Drop for Record {
+    fn drop(&mut self) {
+        if std::thread::panicking() {
+            self.refused(StatusCode::INTERNAL_SERVER_ERROR, Rejection::Internal.because("panic"));
+        } else if self.status.is_none() && self.life.expired() {
+            self.refused(StatusCode::REQUEST_TIMEOUT, Rejection::RequestTimeout.into());
+        } else if self.status.is_none() {
+            self.broken_off();
+        }
+        let identity = self.seen.identity.as_deref();
+        let fingerprint = if identity.is_none() { self.seen.fingerprint() } else { None };
+        let environment = identity.map(|identity| identity.environment).or(self.seen.environment);
+        self.scribe.log.write(Line {
+            timestamp: self.scribe.clock.now(),
+            method: self.head.as_ref().map_or("", |(method, _)| method.as_str()).into(),
+            path: self.head.as_ref().map_or("", |(_, uri)| uri.path()).into(),
+            query: self.head.as_ref().and_then(|(_, uri)| uri.query()).map(Into::into),
+            host: self.host.as_ref().map(lossy),
+            client: self.seen.client.0,
+            status: self.status.map(|status| status.as_u16()),
+            route: self.seen.route.as_deref(),
+            reason: self.refusal.as_ref().map_or("", |refusal| refusal.rejection.row().reason),
+            detail: self.refusal.as_ref().map_or("", |refusal| &*refusal.detail).into(),
+            error: self.error,
+            request_id: self.seen.request_id.as_str(),
+            tenant: identity.map(|identity| &*identity.tenant_id),
+            key: identity.map(|identity| &*identity.key_id),
+            environment: environment.map(crate::config::sections::EnvironmentName::name),
+            credential: if self.seen.credential_sent { "api_key" } else { "none" },
+            fingerprint: fingerprint.as_deref(),
+            duration_ms: millis_since(self.started),
+            upstream_ms: self.upstream_ms,
+            request_bytes: self.life.uploaded().get(),
+            response_bytes: self.sent,
+            user_agent: self.user_agent.as_ref().map(lossy),
+            listener: &self.scribe.listener,
+        });
+    }
+}

@@ -1,0 +1,230 @@
+//! The access log: one line per request, written when its answer ended, whoever ended it.
+//!
+//! JSON members, in this order; those in brackets are left out where there is nothing to say:
+//!
+//! | member | meaning |
+//! | --- | --- |
+//! | `timestamp` | when the line was written, RFC 3339, UTC |
+//! | `http.request.method` | absent where no head could be parsed |
+//! | `url.path` | as sent, key-like parts masked |
+//! | [`url.query`] | by `log.query`: the names, or all of it, masked |
+//! | [`server.address`] | Host as sent |
+//! | [`client.address`] | by `log.client_address`: the address, its /24 or /48, or nothing |
+//! | [`http.response.status_code`] | absent if the client left before there was one |
+//! | [`http.route`] | name of the matched route |
+//! | `reason` | the rejection's reason; empty = forwarded |
+//! | [`detail`] | what decided; never sent to the client |
+//! | [`error.type`] | `client_aborted`, `upstream_aborted` or `request_timeout`: the exchange broke off |
+//! | `request_id` | as in `X-Request-Id` |
+//! | [`tenant.id`], [`key.id`], [`environment`] | of the caller, once known |
+//! | `credential` | `api_key`, or `none` |
+//! | [`credential.fingerprint`] | prefix and fingerprint of a key that is not known |
+//! | `duration_ms`, [`upstream_ms`] | from the head to the answer's end; until the upstream's head |
+//! | `http.request.body.size`, `http.response.body.size` | bytes of content |
+//! | [`user_agent.original`] | |
+//! | `listener` | name of the listener |
+//!
+//! Values are at most 1 kB. It never holds a credential, and writing it never waits.
+
+mod mask;
+mod writer;
+
+use std::borrow::Cow;
+use std::fmt::Write as _;
+use std::io::{self, IsTerminal as _};
+use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
+use std::sync::Arc;
+
+use serde::Serialize;
+
+use crate::clock::Timestamp;
+use crate::config::sections::{AccessLog as Which, AddressLog, Config, LogFormat, QueryLog};
+use mask::Mask;
+pub use writer::Writer;
+
+/// `[log]`, as far as it concerns the access log.
+#[derive(Debug)]
+pub struct Settings {
+    which: Which,
+    text: bool,
+    query: QueryLog,
+    address: AddressLog,
+    mask: Mask,
+}
+
+/// The access log: what to write, and where.
+#[derive(Debug, Clone)]
+pub struct AccessLog {
+    settings: Arc<Settings>,
+    writer: Arc<Writer>,
+}
+
+/// One request, as it is logged. Raw values; cleaning them is the log's.
+#[derive(Debug, Serialize)]
+#[allow(missing_docs, reason = "the table above")]
+pub struct Line<'a> {
+    pub timestamp: Timestamp,
+    #[serde(rename = "http.request.method", skip_serializing_if = "str::is_empty")]
+    pub method: Cow<'a, str>,
+    #[serde(rename = "url.path", skip_serializing_if = "str::is_empty")]
+    pub path: Cow<'a, str>,
+    #[serde(rename = "url.query", skip_serializing_if = "Option::is_none")]
+    pub query: Option<Cow<'a, str>>,
+    #[serde(rename = "server.address", skip_serializing_if = "Option::is_none")]
+    pub host: Option<Cow<'a, str>>,
+    #[serde(rename = "client.address", skip_serializing_if = "Option::is_none")]
+    pub client: Option<IpAddr>,
+    #[serde(rename = "http.response.status_code", skip_serializing_if = "Option::is_none")]
+    pub status: Option<u16>,
+    #[serde(rename = "http.route", skip_serializing_if = "Option::is_none")]
+    pub route: Option<&'a str>,
+    pub reason: &'a str,
+    #[serde(skip_serializing_if = "str::is_empty")]
+    pub detail: Cow<'a, str>,
+    #[serde(rename = "error.type", skip_serializing_if = "Option::is_none")]
+    pub error: Option<&'static str>,
+    pub request_id: &'a str,
+    #[serde(rename = "tenant.id", skip_serializing_if = "Option::is_none")]
+    pub tenant: Option<&'a str>,
+    #[serde(rename = "key.id", skip_serializing_if = "Option::is_none")]
+    pub key: Option<&'a str>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub environment: Option<&'static str>,
+    pub credential: &'static str,
+    #[serde(rename = "credential.fingerprint", skip_serializing_if = "Option::is_none")]
+    pub fingerprint: Option<&'a str>,
+    pub duration_ms: f64,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub upstream_ms: Option<f64>,
+    #[serde(rename = "http.request.body.size")]
+    pub request_bytes: u64,
+    #[serde(rename = "http.response.body.size")]
+    pub response_bytes: u64,
+    #[serde(rename = "user_agent.original", skip_serializing_if = "Option::is_none")]
+    pub user_agent: Option<Cow<'a, str>>,
+    pub listener: &'a str,
+}
+
+impl Settings {
+    /// Compiles `[log]`.
+    #[must_use]
+    pub fn compile(config: &Config) -> Self {
+        let text = match config.log.format {
+            LogFormat::Json => false,
+            LogFormat::Text => true,
+            LogFormat::Auto => io::stdout().is_terminal(),
+        };
+        Self {
+            which: config.log.access,
+            text,
+            query: config.log.query,
+            address: config.log.client_address,
+            mask: Mask::new(&config.key_kinds),
+        }
+    }
+}
+
+impl AccessLog {
+    /// A log that writes to `writer`.
+    #[must_use]
+    pub fn new(settings: Arc<Settings>, writer: Arc<Writer>) -> Self {
+        Self { settings, writer }
+    }
+
+    /// Writes a line, if such lines are wanted.
+    pub fn write(&self, mut line: Line<'_>) {
+        let wanted = match self.settings.which {
+            Which::All => true,
+            Which::Denied => !line.reason.is_empty(),
+            Which::Off => false,
+        };
+        if !wanted {
+            return;
+        }
+        self.settings.clean(&mut line);
+        let mut bytes = Vec::with_capacity(512);
+        if self.settings.text {
+            bytes.extend_from_slice(line.as_text().as_bytes());
+        } else if let Err(error) = serde_json::to_writer(&mut bytes, &line) {
+            tracing::error!(%error, "an access-log line could not be written");
+            return;
+        }
+        bytes.push(b'\n');
+        self.writer.push(&bytes);
+    }
+}
+
+impl Settings {
+    fn clean(&self, line: &mut Line<'_>) {
+        for text in [&mut line.method, &mut line.path, &mut line.detail] {
+            self.mask.apply(text);
+        }
+        for text in [&mut line.host, &mut line.user_agent].into_iter().flatten() {
+            self.mask.apply(text);
+        }
+        line.query = match self.query {
+            QueryLog::Off => None,
+            QueryLog::Names => line.query.as_ref().map(|query| Cow::Owned(names(query))),
+            QueryLog::Full => line.query.take(),
+        };
+        if let Some(query) = &mut line.query {
+            self.mask.apply(query);
+        }
+        line.client = line.client.and_then(|ip| match self.address {
+            AddressLog::Full => Some(ip),
+            AddressLog::Network => Some(network(ip)),
+            AddressLog::Off => None,
+        });
+    }
+}
+
+/// The names of a query: `a=1&b=2` is `a&b`.
+fn names(query: &str) -> String {
+    let mut out = String::new();
+    for (index, pair) in query.split('&').enumerate() {
+        if index > 0 {
+            out.push('&');
+        }
+        out.push_str(pair.split_once('=').map_or(pair, |(name, _)| name));
+    }
+    out
+}
+
+fn network(ip: IpAddr) -> IpAddr {
+    match ip.to_canonical() {
+        IpAddr::V4(ip) => IpAddr::V4(Ipv4Addr::from(u32::from(ip) & 0xffff_ff00)),
+        IpAddr::V6(ip) => IpAddr::V6(Ipv6Addr::from(u128::from(ip) & !(u128::MAX >> 48))),
+    }
+}
+
+impl Line<'_> {
+    fn as_text(&self) -> String {
+        let mut out = format!("{} {} {}", self.timestamp, if self.method.is_empty() { "-" } else { &self.method }, self.path);
+        if let Some(query) = &self.query {
+            let _ = write!(out, "?{query}");
+        }
+        match self.status {
+            Some(status) => drop(write!(out, " {status}")),
+            None => out.push_str(" -"),
+        }
+        let _ = write!(out, " {:.1}ms", self.duration_ms);
+        let client = self.client.map(|ip| ip.to_string());
+        let words = [
+            ("reason", Some(self.reason)),
+            ("detail", Some(&*self.detail)),
+            ("error", self.error),
+            ("client", client.as_deref()),
+            ("tenant", self.tenant),
+            ("key", self.key),
+            ("fingerprint", self.fingerprint),
+            ("route", self.route),
+            ("id", Some(self.request_id)),
+        ];
+        for (name, word) in words {
+            if let Some(word) = word.filter(|word| !word.is_empty()) {
+                let _ = if word.contains(' ') { write!(out, " {name}={word:?}") } else { write!(out, " {name}={word}") };
+            }
+        }
+        out
+    }
+}

@@ -1,0 +1,115 @@
+//! Makes a client's text fit for the log: key-like parts masked, control and invalid bytes escaped, at most 1 kB.
+
+use std::borrow::Cow;
+use std::fmt::Write as _;
+
+use memchr::memmem::Finder;
+use percent_encoding::percent_decode_str;
+
+use crate::config::sections::KeyKind;
+
+/// Longest value, bytes.
+const LONGEST: usize = 1024;
+const HIDDEN: &str = "[masked]";
+
+/// The prefixes of all keys.
+#[derive(Debug)]
+pub(super) struct Mask {
+    prefixes: Vec<Finder<'static>>,
+}
+
+impl Mask {
+    pub(super) fn new(kinds: &[KeyKind]) -> Self {
+        let prefixes = kinds.iter().flat_map(|kind| {
+            let current = [&kind.prefixes.live, &kind.prefixes.test].into_iter().flatten();
+            current.chain(&kind.legacy_prefixes.live).chain(&kind.legacy_prefixes.test)
+        });
+        Self { prefixes: prefixes.filter(|prefix| !prefix.is_empty()).map(|prefix| Finder::new(prefix.as_bytes()).into_owned()).collect() }
+    }
+
+    /// Cleans one value.
+    pub(super) fn apply(&self, text: &mut Cow<'_, str>) {
+        shorten(text);
+        self.hide(text);
+        if text.chars().any(char::is_control) {
+            *text = Cow::Owned(escaped(text));
+            shorten(text);
+        }
+    }
+
+    fn hide(&self, text: &mut Cow<'_, str>) {
+        while let Some((start, end)) = self.find(text.as_bytes()) {
+            let (before, after) = (text.get(..start).unwrap_or_default(), text.get(end..).unwrap_or_default());
+            *text = Cow::Owned(format!("{before}{HIDDEN}{after}"));
+        }
+        // A key whose characters are percent-encoded cannot be cut out of the raw text.
+        if text.contains('%') && self.find(&Cow::from(percent_decode_str(text))).is_some() {
+            *text = Cow::Borrowed(HIDDEN);
+        }
+    }
+
+    /// A prefix with key characters behind it.
+    fn find(&self, text: &[u8]) -> Option<(usize, usize)> {
+        self.prefixes.iter().find_map(|prefix| {
+            let starts = prefix.find_iter(text);
+            starts.into_iter().find_map(|start| {
+                let secret = start + prefix.needle().len();
+                let rest = text.get(secret..).unwrap_or_default();
+                let length = rest.iter().take_while(|byte| byte.is_ascii_alphanumeric() || matches!(byte, b'_' | b'-')).count();
+                (length > 0).then_some((start, secret + length))
+            })
+        })
+    }
+}
+
+fn shorten(text: &mut Cow<'_, str>) {
+    if text.len() > LONGEST {
+        let end = text.floor_char_boundary(LONGEST);
+        *text = Cow::Owned(format!("{}…", text.get(..end).unwrap_or_default()));
+    }
+}
+
+fn escaped(text: &str) -> String {
+    let mut out = String::with_capacity(text.len() + 16);
+    for char in text.chars() {
+        if char.is_control() {
+            let _ = write!(out, "\\x{:02x}", u32::from(char));
+        } else {
+            out.push(char);
+        }
+    }
+    out
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn cleaned(text: &str) -> String {
+        let mut text = Cow::Borrowed(text);
+        Mask::new(&crate::config::sections::Config::default().key_kinds).apply(&mut text);
+        text.into_owned()
+    }
+
+    #[test]
+    fn a_key_is_masked_wherever_it_stands() {
+        for (text, expected) in [
+            ("/v1/sk_live_abc123/x", "/v1/[masked]/x"),
+            ("key=sk_test_A&x=pk_live_B", "key=[masked]&x=[masked]"),
+            ("Bearer sk_live_abc", "Bearer [masked]"),
+            ("/a/sk%5Flive%5Fabc", "[masked]"),
+            ("/a/%73k_live_abc", "[masked]"),
+            ("/docs/sk_live_", "/docs/sk_live_"),
+            ("/a%20b", "/a%20b"),
+        ] {
+            assert_eq!(cleaned(text), expected);
+        }
+    }
+
+    #[test]
+    fn a_value_is_one_line_of_at_most_a_kilobyte() {
+        assert_eq!(cleaned("a\r\nb\u{7f}\u{85}"), "a\\x0d\\x0ab\\x7f\\x85");
+        let long = cleaned(&"ü".repeat(2000));
+        assert!(long.len() <= LONGEST + '…'.len_utf8());
+    }
+}
