@@ -98,6 +98,9 @@ impl Authenticator {
     }
 
     /// What a caller with the current secret of this record would be told; nothing is cached.
+    ///
+    /// # Errors
+    /// Why the caller would be refused.
     pub async fn of_record(&self, record: &KeyRecord, now: Timestamp) -> Authenticated {
         self.shared.entry_of(record).await?.judge(now)
     }
