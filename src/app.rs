@@ -16,6 +16,7 @@ use crate::explain::Explainer;
 use crate::forward::upstream::Upstreams;
 use crate::gate::{Gate, Rules};
 use crate::identity::template::IdentityHeaders;
+use crate::key;
 use crate::server::framing::Limits;
 use crate::server::tls;
 use crate::store;
@@ -62,6 +63,9 @@ pub fn compile(config: &Config, problems: &mut Problems) -> Option<App> {
     let listeners: Vec<_> =
         config.listeners.iter().enumerate().map(|(index, listener)| ListenerSettings::compile(index, listener, problems)).collect();
     store::target::check(&config.store, problems);
+    // What the management commands would find, serve and check find too.
+    let key_rules = key::rules::Rules::compile(config, problems);
+    key_rules?;
     Some(App {
         rules: rules?,
         answers: answers?,
