@@ -1,1 +1,16 @@
-//! Integration tests.
+//! Integration tests: real sockets, real redis-servers, the real binary; one file a promise.
+
+#![expect(clippy::unwrap_used, clippy::expect_used, clippy::panic, clippy::indexing_slicing, reason = "a test fails by panicking")]
+
+mod client_address;
+mod framing;
+mod lookups;
+mod outage;
+mod paths;
+mod secrets;
+mod spoofing;
+#[allow(dead_code, reason = "each test binary uses its part of it")]
+#[path = "../support/support.rs"]
+mod support;
+mod tls;
+mod transparency;

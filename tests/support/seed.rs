@@ -4,6 +4,7 @@ use std::sync::Arc;
 
 use secrecy::ExposeSecret as _;
 use serde_json::{Value, json};
+use sidegate::clock::Clock;
 use sidegate::config::sections::{Config, EnvironmentName};
 use sidegate::key::digest::{Digest, Peppers};
 use sidegate::key::format::generate;
@@ -73,8 +74,8 @@ pub(crate) fn database(dir: &std::path::Path) -> std::path::PathBuf {
     databases.remove(0)
 }
 
-async fn open(_config: &Config) -> Arc<dyn Store> {
-    todo!()
+async fn open(config: &Config) -> Arc<dyn Store> {
+    sidegate::store::open(&config.store, &Clock::System).await.unwrap().store
 }
 
 /// A tenant's record: `acme`, active, but for what `overrides` says.
