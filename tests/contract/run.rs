@@ -244,12 +244,12 @@ fn check_upstreams(stage: &Stage<'_>, answer: &Answer, main: &Upstream, sandbox:
 
 fn check_log(stage: &Stage<'_>, answer: &Answer) {
     let lines = stage.serve.access(stage.lines_before + 1);
-    let line = lines.iter().find(|line| line["http.request.id"].as_str() == answer.header("X-Request-Id"));
+    let line = lines.iter().find(|line| line["request_id"].as_str() == answer.header("X-Request-Id"));
     let line = line.unwrap_or_else(|| panic!("no line of this request in {lines:#?}"));
     assert_eq!(line["http.response.status_code"], answer.status, "{line:#}");
-    assert_eq!(line["sidegate.reason"].as_str(), stage.row.reason.as_deref(), "{line:#}");
+    assert_eq!(line["reason"].as_str(), Some(stage.row.reason.as_deref().unwrap_or_default()), "{line:#}");
     if let Some(detail) = &stage.row.expect.detail {
-        assert!(line["sidegate.detail"].as_str().is_some_and(|text| text.contains(detail.as_str())), "{line:#}");
+        assert!(line["detail"].as_str().is_some_and(|text| text.contains(detail.as_str())), "{line:#}");
     }
     let written = format!("{}\n{}", stage.serve.stdout.text(), stage.serve.stderr.text());
     for secret in secrets(&stage.words) {

@@ -109,7 +109,7 @@ impl Serve {
 }
 
 fn access_line(line: &str) -> Option<serde_json::Value> {
-    serde_json::from_str::<serde_json::Value>(line).ok().filter(|line| line.get("http.response.status_code").is_some())
+    serde_json::from_str::<serde_json::Value>(line).ok().filter(|line| line.get("request_id").is_some())
 }
 
 fn parse_address(text: &str) -> Option<SocketAddr> {
