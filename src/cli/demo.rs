@@ -60,6 +60,7 @@ pub fn run(args: &Args, _globals: &Globals) -> Result<(), Failure> {
     Ok(())
 }
 
+#[expect(clippy::needless_pass_by_value, reason = "the shape of map_err")]
 fn failed(error: std::io::Error) -> Failure {
     Exit::Failed.because(error.to_string())
 }
@@ -68,7 +69,7 @@ fn failed(error: std::io::Error) -> Failure {
 fn configuration(home: &Path, text: &str) -> Result<Config, Failure> {
     let file = home.join("proxy.toml");
     std::fs::write(&file, text).map_err(failed)?;
-    let mut loaded = config::load(&Sources { file: Some(file), ..Sources::default() });
+    let loaded = config::load(&Sources { file: Some(file), ..Sources::default() });
     loaded.require()?;
     Ok(loaded.config)
 }

@@ -165,7 +165,7 @@ pub(crate) fn all() -> Vec<Row> {
                 merge(&mut config, std::mem::take(&mut row.config));
                 row.config = config;
                 row.profile.clone_from(&profile);
-                row.file = path.file_stem().unwrap().to_str().unwrap().to_owned();
+                path.file_stem().unwrap().to_str().unwrap().clone_into(&mut row.file);
                 rows.push(row);
             }
         }

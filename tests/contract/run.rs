@@ -83,7 +83,7 @@ fn filled(value: &Value, words: &BTreeMap<String, String>) -> Value {
         Value::String(text) => Value::String(fill(text, words)),
         Value::Array(items) => Value::Array(items.iter().map(|item| filled(item, words)).collect()),
         Value::Table(table) => Value::Table(table.iter().map(|(key, value)| (key.clone(), filled(value, words))).collect()),
-        other => other.clone(),
+        Value::Integer(_) | Value::Float(_) | Value::Boolean(_) | Value::Datetime(_) => value.clone(),
     }
 }
 

@@ -1,11 +1,11 @@
 //! Refusals that no request causes by itself: what must be the case around it, provoked as it would come about in earnest.
 
+use secrecy::ExposeSecret as _;
 use sidegate::answer::Answers;
 use sidegate::config::problem::Problems;
 use sidegate::gate::Seen;
 use sidegate::key::format::generate;
 use sidegate::rejection::Rejection;
-use secrecy::ExposeSecret as _;
 
 use crate::row::Row;
 use crate::run::{Stage, check_answer};
@@ -79,21 +79,15 @@ pub(crate) fn before(stage: &mut Stage<'_>) -> Vec<Client> {
 }
 
 fn stop_store(stage: &mut Stage<'_>) {
-    match &mut stage.home.redis {
-        Some(redis) => redis.stop(),
-        None => {
-            // What a failing disk or a wrong hand does: the table is not there when it is asked.
-            let data = stage.home.dir.path().join("data");
-            let file = seed::database(&data);
-            let connection = rusqlite::Connection::open(file).unwrap();
-            let tables: Vec<String> = {
-                let mut list = connection.prepare("SELECT name FROM sqlite_schema WHERE type = 'table' AND name NOT LIKE 'sqlite_%'").unwrap();
-                list.query_map([], |row| row.get(0)).unwrap().map(Result::unwrap).collect()
-            };
-            for table in tables {
-                connection.execute(&format!("DROP TABLE \"{table}\""), []).unwrap();
-            }
-        }
+    if let Some(redis) = &mut stage.home.redis {
+        return redis.stop();
+    }
+    // What a failing disk or a wrong hand does: the table is not there when it is asked.
+    let connection = rusqlite::Connection::open(seed::database(&stage.home.dir.path().join("data"))).unwrap();
+    let mut list = connection.prepare("SELECT name FROM sqlite_schema WHERE type = 'table' AND name NOT LIKE 'sqlite_%'").unwrap();
+    let tables: Vec<String> = list.query_map([], |row| row.get(0)).unwrap().map(Result::unwrap).collect();
+    for table in tables {
+        connection.execute(&format!("DROP TABLE \"{table}\""), []).unwrap();
     }
 }
 
@@ -111,12 +105,7 @@ pub(crate) fn check_answer_alone(row: &Row, home: &crate::support::sidecar::Home
     }
     bytes.extend_from_slice(b"\r\n");
     let head = Reader::new(bytes.as_slice()).head().unwrap().unwrap();
-    let answer = Answer {
-        status: response.status().as_u16(),
-        head,
-        body: response.body().to_vec(),
-        trailers: Vec::new(),
-        interim: Vec::new(),
-    };
+    let answer =
+        Answer { status: response.status().as_u16(), head, body: response.body().to_vec(), trailers: Vec::new(), interim: Vec::new() };
     check_answer(row, &answer);
 }

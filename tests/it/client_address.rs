@@ -23,7 +23,8 @@ impl Scene {
         table.put_tenant(&crate::support::seed::tenant(&serde_json::json!({})));
         let keys = [V4, V6, "127.0.0.1", "203.0.113.9"].map(|address| {
             let id = format!("key_{}", address.replace(['.', ':'], "x"));
-            let issued = crate::support::seed::key(&sidecar.home.config, "acme", &serde_json::json!({ "id": id, "ip_allowlist": [address] }));
+            let issued =
+                crate::support::seed::key(&sidecar.home.config, "acme", &serde_json::json!({ "id": id, "ip_allowlist": [address] }));
             table.put_key(&issued.record);
             (address, issued.secret)
         });

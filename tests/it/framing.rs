@@ -8,8 +8,16 @@ const HOST_AND_KEY: &str = "Host: api.example\r\nAuthorization: Bearer {key}\r\n
 
 /// Refused with this status, and the connection closed.
 const REFUSED: &[(u16, &str, &str)] = &[
-    (400, "Content-Length beside Transfer-Encoding", "POST / HTTP/1.1\r\n{id}Content-Length: 5\r\nTransfer-Encoding: chunked\r\n\r\n0\r\n\r\n"),
-    (400, "Transfer-Encoding beside Content-Length", "POST / HTTP/1.1\r\n{id}Transfer-Encoding: chunked\r\nContent-Length: 5\r\n\r\n0\r\n\r\n"),
+    (
+        400,
+        "Content-Length beside Transfer-Encoding",
+        "POST / HTTP/1.1\r\n{id}Content-Length: 5\r\nTransfer-Encoding: chunked\r\n\r\n0\r\n\r\n",
+    ),
+    (
+        400,
+        "Transfer-Encoding beside Content-Length",
+        "POST / HTTP/1.1\r\n{id}Transfer-Encoding: chunked\r\nContent-Length: 5\r\n\r\n0\r\n\r\n",
+    ),
     (400, "gzip, chunked", "POST / HTTP/1.1\r\n{id}Transfer-Encoding: gzip, chunked\r\n\r\n0\r\n\r\n"),
     (400, "chunked, chunked", "POST / HTTP/1.1\r\n{id}Transfer-Encoding: chunked, chunked\r\n\r\n0\r\n\r\n"),
     (400, "chunked in two lines", "POST / HTTP/1.1\r\n{id}Transfer-Encoding: chunked\r\nTransfer-Encoding: chunked\r\n\r\n0\r\n\r\n"),
@@ -171,7 +179,9 @@ fn a_broken_chunk_ends_the_request_and_never_completes_it_upstream() {
     let mut wrong = Vec::new();
     for (name, chunks) in BROKEN_CHUNKS {
         let mut client = scene.connect();
-        client.send(scene.fill(&format!("POST /chunks HTTP/1.1\r\n{{id}}Transfer-Encoding: chunked\r\n\r\n{chunks}GET /smuggled HTTP/1.1\r\n{{id}}\r\n")));
+        client.send(scene.fill(&format!(
+            "POST /chunks HTTP/1.1\r\n{{id}}Transfer-Encoding: chunked\r\n\r\n{chunks}GET /smuggled HTTP/1.1\r\n{{id}}\r\n"
+        )));
         let got = statuses(&client.answers());
         if !(got.is_empty() || got == [400]) {
             wrong.push(format!("{name}: {got:?}"));

@@ -32,7 +32,8 @@ fn reset(redis: &Redis) {
 #[test]
 fn a_thousand_simultaneous_requests_of_a_cold_key_are_one_look_up() {
     let upstream = Upstream::echo();
-    let sidecar = Sidecar::with_manual_clock(Kind::Redis, &format!("upstream = \"{}\"\n[store]\ncommand_timeout = \"30s\"", upstream.url()));
+    let sidecar =
+        Sidecar::with_manual_clock(Kind::Redis, &format!("upstream = \"{}\"\n[store]\ncommand_timeout = \"30s\"", upstream.url()));
     let table = sidecar.home.table();
     let one = table.issue(&sidecar.home.config, &serde_json::json!({}), &serde_json::json!({}));
     let other = seed::key(&sidecar.home.config, "acme", &serde_json::json!({ "id": "key_other" }));

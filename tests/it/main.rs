@@ -1,9 +1,18 @@
 //! Integration tests: real sockets, real redis-servers, the real binary; one file a promise.
 
-#![expect(clippy::unwrap_used, clippy::expect_used, clippy::panic, clippy::indexing_slicing, reason = "a test fails by panicking")]
+#![expect(
+    clippy::unwrap_used,
+    clippy::expect_used,
+    clippy::panic,
+    clippy::indexing_slicing,
+    clippy::wildcard_enum_match_arm,
+    reason = "a test fails by panicking"
+)]
 
+mod cli;
 mod client_address;
 mod framing;
+mod health;
 mod lookups;
 mod outage;
 mod paths;

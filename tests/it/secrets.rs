@@ -28,7 +28,13 @@ fn text(value: &Value, name: &str) -> String {
 
 fn plaintext_is_nowhere(kind: Kind) {
     let upstream = Upstream::echo();
-    let home = Home::new(kind, &format!("upstream = \"{}\"\ndeployment = \"development\"\n[[key_kinds]]\nname = \"secret\"\nprefixes = {{ live = \"sk_live_\", test = \"sk_test_\" }}\nchecksum = \"optional\"", upstream.url()));
+    let home = Home::new(
+        kind,
+        &format!(
+            "upstream = \"{}\"\ndeployment = \"development\"\n[[key_kinds]]\nname = \"secret\"\nprefixes = {{ live = \"sk_live_\", test = \"sk_test_\" }}\nchecksum = \"optional\"",
+            upstream.url()
+        ),
+    );
     let config = home.config_file();
     let serve = Serve::start(&config);
     let mut output = String::new();

@@ -18,7 +18,8 @@ fn spellings(name: &str) -> Vec<String> {
 }
 
 fn seen(upstream: &Upstream, name: &str) -> Vec<String> {
-    let folded = |name: &str| name.chars().map(|c| if c.is_ascii_alphanumeric() { c.to_ascii_lowercase() } else { '-' }).collect::<String>();
+    let folded =
+        |name: &str| name.chars().map(|c| if c.is_ascii_alphanumeric() { c.to_ascii_lowercase() } else { '-' }).collect::<String>();
     let recorded = upstream.recorded();
     let last = recorded.last().unwrap();
     let fields = last.head.fields.iter().chain(&last.trailers);
@@ -107,7 +108,8 @@ fn header_order_and_values_pass_as_they_are() {
     let upstream = Upstream::echo();
     let sidecar = Sidecar::start(&format!("upstream = \"{}\"", upstream.url()));
     let key = sidecar.home.issue().secret;
-    let request = Request::get("/").bearer(&key).header("X-List", "b").header("Accept", "*/*").header("X-List", "a, \"c\"").header("X-List", "");
+    let request =
+        Request::get("/").bearer(&key).header("X-List", "b").header("Accept", "*/*").header("X-List", "a, \"c\"").header("X-List", "");
     assert_eq!(once(sidecar.address(), &request).status, 200);
     let seen = upstream.only();
     assert_eq!(seen.head.all("x-list").collect::<Vec<_>>(), ["b", "a, \"c\"", ""]);

@@ -75,7 +75,10 @@ fn curl_posts() {
 fn curl_asks_for_the_head() {
     let scene = Scene::new(Upstream::start(|exchange| exchange.answer(200, &[("X-Custom", "1")], b"0123456789")));
     let head = stdout(&scene.curl(&["-I"])).to_ascii_lowercase();
-    assert!(head.starts_with("http/1.1 200") && head.contains("\r\ncontent-length: 10\r\n") && head.contains("\r\nx-custom: 1\r\n"), "{head}");
+    assert!(
+        head.starts_with("http/1.1 200") && head.contains("\r\ncontent-length: 10\r\n") && head.contains("\r\nx-custom: 1\r\n"),
+        "{head}"
+    );
 }
 
 #[test]

@@ -18,7 +18,10 @@ pub(crate) fn signal(id: u32, signal: &str) {
 
 /// Lines that a process has written so far.
 #[derive(Clone, Default)]
-pub(crate) struct Lines(Arc<(Mutex<(Vec<String>, bool)>, Condvar)>);
+pub(crate) struct Lines(Arc<(Mutex<Written>, Condvar)>);
+
+/// The lines, and whether that was all.
+type Written = (Vec<String>, bool);
 
 impl Lines {
     fn gather(source: impl Read + Send + 'static) -> Self {
@@ -56,7 +59,7 @@ impl Lines {
     pub(crate) fn wait<T>(&self, n: usize, find: impl Fn(&str) -> Option<T>) -> Vec<T> {
         let (lock, changed) = &*self.0;
         let state = lock.lock().unwrap();
-        let enough = |state: &(Vec<String>, bool)| state.1 || state.0.iter().filter(|line| find(line).is_some()).count() >= n;
+        let enough = |state: &Written| state.1 || state.0.iter().filter(|line| find(line).is_some()).count() >= n;
         let (state, timeout) = changed.wait_timeout_while(state, PATIENCE, |state| !enough(state)).unwrap();
         assert!(!timeout.timed_out(), "fewer than {n} of the lines sought in {:#?}", state.0);
         state.0.iter().filter_map(|line| find(line)).collect()
@@ -151,7 +154,13 @@ impl Ended {
 /// The binary with a configuration file, in its directory, and an environment without surprises.
 pub(crate) fn command(arguments: &[&str], config: &Path) -> Command {
     let mut command = Command::new(BINARY);
-    command.args(arguments).arg("--config").arg(config).current_dir(config.parent().unwrap()).env_remove("SIDEGATE_CONFIG").env("NO_COLOR", "1");
+    command
+        .args(arguments)
+        .arg("--config")
+        .arg(config)
+        .current_dir(config.parent().unwrap())
+        .env_remove("SIDEGATE_CONFIG")
+        .env("NO_COLOR", "1");
     command
 }
 

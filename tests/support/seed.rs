@@ -102,7 +102,7 @@ pub(crate) fn key(config: &Config, tenant: &str, overrides: &Value) -> Issued {
         None => generate(&prefix).unwrap().expose_secret().to_owned(),
     };
     fields.entry("prefix").or_insert(json!(prefix));
-    fields.entry("last4").or_insert(json!(secret[secret.len().saturating_sub(4)..]));
+    fields.entry("last4").or_insert(json!(secret.get(secret.len().saturating_sub(4)..)));
     fields.entry("digest").or_insert(json!(digest(&secret)));
     Issued { record: serde_json::from_value(record).unwrap(), secret }
 }

@@ -128,6 +128,12 @@ impl Sidecar {
     }
 }
 
+impl Sidecar {
+    pub(crate) fn ops(&self) -> SocketAddr {
+        self.running.as_ref().unwrap().address("ops").unwrap()
+    }
+}
+
 impl Drop for Sidecar {
     fn drop(&mut self) {
         if let Some(running) = self.running.take() {

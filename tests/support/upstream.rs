@@ -2,6 +2,7 @@
 //! When it is dropped it fails the test if anything malformed, aliased or forbidden ever reached it.
 
 use std::collections::HashMap;
+use std::fmt::Write as _;
 use std::io::Write as _;
 use std::net::{Ipv4Addr, Shutdown, SocketAddr};
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
@@ -111,7 +112,7 @@ impl Exchange<'_> {
     pub(crate) fn answer(&mut self, status: u16, headers: &[(&str, &str)], body: &[u8]) {
         let mut head = format!("HTTP/1.1 {status} Answer\r\nContent-Length: {}\r\n", body.len());
         for (name, value) in headers {
-            head.push_str(&format!("{name}: {value}\r\n"));
+            write!(head, "{name}: {value}\r\n").unwrap();
         }
         head.push_str("\r\n");
         let mut bytes = head.into_bytes();
@@ -254,16 +255,9 @@ impl Shared {
                     break;
                 }
             };
-            let Some((request, index)) = self.admit(connection, head) else { break };
-            let mut exchange = Exchange {
-                request,
-                index,
-                reader: &mut reader,
-                stream: &mut stream,
-                shared: self,
-                body_read: false,
-                close: false,
-            };
+            let Some((request, index)) = self.admit(connection, &head) else { break };
+            let mut exchange =
+                Exchange { request, index, reader: &mut reader, stream: &mut stream, shared: self, body_read: false, close: false };
             (self.handler)(&mut exchange);
             exchange.read_body();
             if exchange.close {
@@ -275,7 +269,7 @@ impl Shared {
     }
 
     /// Judges and records a head; `None` where nothing sensible can follow it.
-    fn admit(&self, connection: usize, head: Head) -> Option<(Recorded, usize)> {
+    fn admit(&self, connection: usize, head: &Head) -> Option<(Recorded, usize)> {
         let words: Vec<&str> = head.first_line.split(' ').collect();
         let [method, target, "HTTP/1.1"] = words.as_slice() else {
             self.violation(format!("request line {:?}", head.first_line));

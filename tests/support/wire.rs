@@ -113,7 +113,7 @@ impl<R: Read> Reader<R> {
             self.buffer.clear();
             self.at = 0;
         }
-        let mut chunk = [0; 64 << 10];
+        let mut chunk = [0; 16 << 10];
         let n = self.inner.read(&mut chunk)?;
         self.buffer.extend_from_slice(&chunk[..n]);
         Ok(n > 0)
@@ -180,10 +180,12 @@ impl<R: Read> Reader<R> {
             Framing::Chunked => loop {
                 let Some(line) = self.line()? else { return Err(Broken::Ended) };
                 let digits = &line[..line.len() - 2];
-                let size = std::str::from_utf8(digits).ok().filter(|text| {
-                    (1..=16).contains(&text.len()) && text.bytes().all(|byte| byte.is_ascii_hexdigit())
-                });
-                let Some(size) = size else { return malformed(format!("a chunk size that is none: {:?}", line.escape_ascii().to_string())) };
+                let size = std::str::from_utf8(digits)
+                    .ok()
+                    .filter(|text| (1..=16).contains(&text.len()) && text.bytes().all(|byte| byte.is_ascii_hexdigit()));
+                let Some(size) = size else {
+                    return malformed(format!("a chunk size that is none: {:?}", line.escape_ascii().to_string()));
+                };
                 let size = u64::from_str_radix(size, 16).unwrap();
                 if size == 0 {
                     return self.trailers();

@@ -54,8 +54,7 @@ pub(super) struct Tour {
 const ACME: &[(&str, &str)] = &[("x-tenant-id", TENANT), ("x-auth-environment", "live"), ("x-auth-credential", "api_key")];
 const MISSING: Told = Told::Refused(401, r#"{"success":false,"error":"Authentication required","code":"AUTH_REQUIRED"}"#);
 const INVALID: Told = Told::Refused(401, r#"{"success":false,"error":"Invalid API key","code":"API_KEY_INVALID"}"#);
-const BLOCKED: Told =
-    Told::Refused(403, r#"{"success":false,"error":"Test keys are not accepted here","code":"ENVIRONMENT_NOT_ALLOWED"}"#);
+const BLOCKED: Told = Told::Refused(403, r#"{"success":false,"error":"Test keys are not accepted here","code":"ENVIRONMENT_NOT_ALLOWED"}"#);
 const WRONG_IP: Told =
     Told::Refused(403, r#"{"success":false,"error":"This IP address may not use this API key","code":"IP_NOT_ALLOWED"}"#);
 const NO_SCOPE: Told =
@@ -84,8 +83,12 @@ impl Tour {
     /// All of it.
     pub(super) async fn play(&mut self, table: &Table) -> Result<(), Failure> {
         let live = &table.live.secret;
-        self.step(&Step::get("A live key is let through; the API is told whose it is, and never sees the key", live, Told::Forwarded(ACME)))
-            .await?;
+        self.step(&Step::get(
+            "A live key is let through; the API is told whose it is, and never sees the key",
+            live,
+            Told::Forwarded(ACME),
+        ))
+        .await?;
         let mut forged = Step::get("Nobody can claim to be somebody else", live, Told::Forwarded(ACME));
         forged.headers.push(("X-Tenant-Id", "somebody-else".into()));
         self.step(&forged).await?;
@@ -160,8 +163,8 @@ impl Step<'_> {
     /// The request as a line for a shell; keys hold no character that a quote must be escaped for.
     fn curl(&self, sidecar: SocketAddr) -> String {
         let method = if self.method == Method::GET { String::new() } else { format!(" -X {}", self.method) };
-        let headers: String = self.headers.iter().map(|(name, value)| format!(" -H '{name}: {value}'")).collect();
-        format!("curl{method}{headers} http://{sidecar}{}", self.path)
+        let headers: Vec<String> = self.headers.iter().map(|(name, value)| format!(" -H '{name}: {value}'")).collect();
+        format!("curl{method}{} http://{sidecar}{}", headers.concat(), self.path)
     }
 }
 
@@ -172,9 +175,7 @@ impl Told {
             Self::Forwarded(headers) => {
                 let Ok(seen) = serde_json::from_str::<Value>(&answer.body) else { return false };
                 let header = |name: &str| seen.get("headers").and_then(|headers| headers.get(name)).and_then(Value::as_str);
-                answer.status == 200
-                    && headers.iter().all(|(name, value)| header(name) == Some(value))
-                    && header("authorization").is_none()
+                answer.status == 200 && headers.iter().all(|(name, value)| header(name) == Some(value)) && header("authorization").is_none()
             }
         }
     }
