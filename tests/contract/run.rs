@@ -49,10 +49,10 @@ pub(crate) fn run(row: &Row, kind: Kind) {
     if row.expect.closed {
         assert!(closed, "the connection should be closed");
     }
-    check_upstreams(&stage, &answer, &main, &sandbox);
+    let seen = check_upstreams(&stage, &answer, &main, &sandbox);
     check_log(&stage, &answer);
     if let Some(explained) = explained {
-        check_explained(row, &answer, &explained);
+        check_explained(row, &answer, seen.as_ref(), &explained);
     }
 }
 
@@ -215,13 +215,14 @@ pub(crate) fn check_answer(row: &Row, answer: &Answer) {
     }
 }
 
-fn check_upstreams(stage: &Stage<'_>, answer: &Answer, main: &Upstream, sandbox: &Upstream) {
+/// What the upstream was to see, and nothing else; the request that reached it.
+fn check_upstreams(stage: &Stage<'_>, answer: &Answer, main: &Upstream, sandbox: &Upstream) -> Option<Recorded> {
     let row = stage.row;
     let situational = row.situation.as_deref().is_some_and(situation::reaches_upstream);
     if row.reason.is_some() || !row.reaches_upstream() {
         let seen: Vec<Recorded> = main.recorded().into_iter().chain(sandbox.recorded()).collect();
         assert!(seen.is_empty() || situational, "a refused request reached the upstream: {seen:?}");
-        return;
+        return None;
     }
     let (reached, other) = if row.upstream.name == "main" { (main, sandbox) } else { (sandbox, main) };
     assert_eq!(other.recorded().len(), 0, "the wrong upstream was reached");
@@ -240,6 +241,7 @@ fn check_upstreams(stage: &Stage<'_>, answer: &Answer, main: &Upstream, sandbox:
     for name in &row.upstream.absent {
         assert_eq!(seen.head.all(name).count(), 0, "{name} should be absent: {shown}");
     }
+    Some(seen)
 }
 
 fn check_log(stage: &Stage<'_>, answer: &Answer) {
@@ -261,11 +263,12 @@ fn check_log(stage: &Stage<'_>, answer: &Answer) {
 fn explain(stage: &Stage<'_>) -> serde_json::Value {
     let request = &stage.row.request;
     let mut arguments = vec!["explain".to_owned(), "--json".into(), "-X".into(), request.method.clone()];
-    let headers = std::iter::once(format!("Host: {}", request.host)).chain(request.headers.iter().cloned());
-    for header in headers {
+    let host = std::iter::once(format!("Host: {}", request.host));
+    let from = request.from.iter().map(|from| format!("X-Forwarded-For: {from}"));
+    for header in host.chain(request.headers.iter().cloned()).chain(from) {
         arguments.extend(["-H".into(), fill(&header, &stage.words)]);
     }
-    arguments.extend(["--from".into(), request.from.clone().unwrap_or_else(|| "127.0.0.1".into())]);
+    arguments.extend(["--from".into(), "127.0.0.1".into()]);
     arguments.push(fill(&request.target, &stage.words));
     let arguments: Vec<&str> = arguments.iter().map(String::as_str).collect();
     let ended = process::run(&arguments, &stage.home.config_file());
@@ -276,9 +279,26 @@ fn explain(stage: &Stage<'_>) -> serde_json::Value {
     serde_json::from_str(&ended.stdout).unwrap()
 }
 
-fn check_explained(row: &Row, answer: &Answer, explained: &serde_json::Value) {
-    assert_eq!(explained["reason"].as_str(), row.reason.as_deref(), "{explained:#}");
+/// The same reason, the same answer, and where it is let through the same headers for the upstream.
+fn check_explained(row: &Row, answer: &Answer, seen: Option<&Recorded>, explained: &serde_json::Value) {
+    assert_eq!(explained["reason"].as_str(), Some(row.reason.as_deref().unwrap_or_default()), "{explained:#}");
+    let told = &explained["answer"];
     if row.reason.is_some() {
-        assert_eq!(explained["answer"]["status"], answer.status, "{explained:#}");
+        assert_eq!(told["status"], answer.status, "{explained:#}");
+        let own_id = told["headers"].as_array().unwrap().iter().find(|line| line[0] == "x-request-id").unwrap()[1].as_str().unwrap();
+        if row.request.method != "HEAD" {
+            assert_eq!(told["body"].as_str().unwrap().replace(own_id, answer.header("X-Request-Id").unwrap()), answer.text());
+        }
     }
+    let Some(seen) = seen else { return };
+    let of_the_message = ["x-request-id", "content-length", "transfer-encoding", "connection"];
+    let comparable = |name: &str| !of_the_message.contains(&name);
+    let mut sent: Vec<(String, String)> = seen.head.fields.iter().filter(|(name, _)| comparable(name)).cloned().collect();
+    let lines = explained["forward"]["headers"].as_array().unwrap_or_else(|| panic!("{explained:#}"));
+    let text = |value: &serde_json::Value| value.as_str().unwrap().to_owned();
+    let mut foretold: Vec<(String, String)> = lines.iter().map(|line| (text(&line[0]), text(&line[1]))).collect();
+    foretold.retain(|(name, _)| comparable(name));
+    sent.sort();
+    foretold.sort();
+    assert_eq!(foretold, sent, "what explain says is forwarded, and what was");
 }
