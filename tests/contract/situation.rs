@@ -2,8 +2,9 @@
 
 use secrecy::ExposeSecret as _;
 use sidegate::answer::Answers;
+use sidegate::clock::Clock;
 use sidegate::config::problem::Problems;
-use sidegate::gate::Seen;
+use sidegate::gate::Gate;
 use sidegate::key::format::generate;
 use sidegate::rejection::Rejection;
 
@@ -96,7 +97,7 @@ pub(crate) fn check_answer_alone(row: &Row, home: &crate::support::sidecar::Home
     let mut problems = Problems::default();
     let answers = Answers::compile(&home.config, &mut problems).unwrap();
     let rejection = Rejection::from_reason(row.reason.as_deref().unwrap()).unwrap();
-    let response = answers.refuse(&rejection.into(), &Seen::new(None));
+    let response = answers.refuse(&rejection.into(), &Gate::begin(&http::HeaderMap::new(), Clock::System.now()));
     let mut bytes = format!("HTTP/1.1 {} X\r\n", response.status().as_u16()).into_bytes();
     for (name, value) in response.headers() {
         bytes.extend_from_slice(format!("{name}: ").as_bytes());
