@@ -16,6 +16,7 @@ mod health;
 mod lookups;
 mod outage;
 mod paths;
+mod readme;
 mod secrets;
 mod spoofing;
 #[allow(dead_code, reason = "each test binary uses its part of it")]
