@@ -41,7 +41,7 @@ impl Answers {
     /// Keys of `errors.map` and their statuses are checked with the rest of the configuration.
     pub fn compile(config: &Config, problems: &mut Problems) -> Option<Self> {
         let errors = &config.errors;
-        let body = Template::parse(&errors.body).map_err(|why| drop(problems.error("errors.body", why))).ok();
+        let body = problems.keep("errors.body", Template::parse(&errors.body));
         let content_type = problems.parse("errors.content_type", &errors.content_type);
         if !errors.realm.bytes().all(|byte| byte == b' ' || (byte.is_ascii_graphic() && byte != b'"' && byte != b'\\')) {
             problems.error("errors.realm", "a realm is visible ASCII without \" and \\");
@@ -179,9 +179,8 @@ impl Row {
         });
         let status = if key == default.reason { entry.status.unwrap_or(default.status) } else { default.status };
         let message = entry.message.as_deref().unwrap_or(default.message);
-        let message = Template::parse(message).map_err(|why| drop(problems.error(format!("errors.map.{key}.message"), why))).ok();
-        let status =
-            StatusCode::from_u16(status).map_err(|_| drop(problems.error(format!("errors.map.{key}.status"), "not an HTTP status"))).ok();
+        let message = problems.keep(format!("errors.map.{key}.message"), Template::parse(message));
+        let status = problems.keep(format!("errors.map.{key}.status"), StatusCode::from_u16(status));
         Some(Self { status: status?, code: code.into(), message: message? })
     }
 }

@@ -8,12 +8,16 @@ use std::io::{self, Write};
 use std::sync::Arc;
 
 use crate::answer::Answers;
+use crate::authn::KeyTable;
 use crate::clock::Clock;
 use crate::config::problem::Problems;
 use crate::config::sections::{Config, ListenerLimits};
+use crate::explain::Explainer;
 use crate::forward::upstream::Upstreams;
 use crate::gate::{Gate, Rules};
 use crate::identity::template::IdentityHeaders;
+use crate::key;
+use crate::server::framing::Limits;
 use crate::server::tls;
 use crate::store;
 use crate::telemetry::access;
@@ -53,12 +57,15 @@ pub struct Snapshot {
 /// Compiles everything that a start needs; `None` after an error.
 pub fn compile(config: &Config, problems: &mut Problems) -> Option<App> {
     let identity_headers = IdentityHeaders::compile(config, problems);
-    let rules = identity_headers.as_ref().and_then(|headers| Rules::compile(config, headers, problems));
+    let rules = Rules::compile(config, identity_headers.as_ref(), problems);
     let answers = Answers::compile(config, problems);
     let upstreams = Upstreams::compile(config, problems);
     let listeners: Vec<_> =
         config.listeners.iter().enumerate().map(|(index, listener)| ListenerSettings::compile(index, listener, problems)).collect();
     store::target::check(&config.store, problems);
+    // What the management commands would find, serve and check find too.
+    let key_rules = key::rules::Rules::compile(config, problems);
+    key_rules?;
     Some(App {
         rules: rules?,
         answers: answers?,
@@ -67,6 +74,20 @@ pub fn compile(config: &Config, problems: &mut Problems) -> Option<App> {
         identity_headers: Arc::new(identity_headers?),
         log: Arc::new(access::Settings::compile(config)),
     })
+}
+
+impl App {
+    /// For `explain`: the gate over the same store, without a socket.
+    ///
+    /// # Errors
+    /// A store that cannot be opened.
+    pub fn explainer(self, config: &Config, clock: Clock) -> Result<Explainer, String> {
+        let key_table = KeyTable::start(config, self.identity_headers, &clock)?;
+        let limits =
+            self.listeners.first().map_or_else(|| Limits::from(&ListenerLimits::default()), |listener| Limits::from(&listener.limits));
+        let gate = Gate::new(self.rules, Arc::clone(key_table.authenticator()));
+        Ok(Explainer::new(gate, self.answers, key_table, limits, clock))
+    }
 }
 
 impl ListenerSettings {

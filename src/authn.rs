@@ -21,6 +21,7 @@ use crate::config::sections;
 use crate::identity::Identity;
 use crate::identity::template::IdentityHeaders;
 use crate::key::digest::{Digest, Peppers};
+use crate::key::record::KeyRecord;
 use crate::rejection::{Refusal, Rejection};
 use crate::store::{Changed, Status, Store};
 
@@ -83,7 +84,10 @@ impl Authenticator {
     }
 
     /// Asks the store (one look-up for all who wait for the same digest) and fills the cache.
-    /// `store_unavailable` when it cannot be asked. A caller that leaves does not end the look-up.
+    /// A caller that leaves does not end the look-up.
+    ///
+    /// # Errors
+    /// Why the caller is refused; `store_unavailable` when it cannot be asked.
     pub async fn load(&self, digest: &Digest, now: Timestamp) -> Authenticated {
         let (reply, answer) = oneshot::channel();
         self.shared.join(digest, now, reply);
@@ -91,6 +95,14 @@ impl Authenticator {
             Ok(answer) => answer?.judge(now),
             Err(_) => Err(Rejection::StoreUnavailable.because("the store is closed")),
         }
+    }
+
+    /// What a caller with the current secret of this record would be told; nothing is cached.
+    ///
+    /// # Errors
+    /// Why the caller would be refused.
+    pub async fn of_record(&self, record: &KeyRecord, now: Timestamp) -> Authenticated {
+        self.shared.entry_of(record).await?.judge(now)
     }
 
     /// This key changed: nothing that was read before is used again.

@@ -1,18 +1,19 @@
 //! proxy.toml: layers merged, all mistakes reported at once. The request path never sees what is in here, only what was compiled from it.
 
 mod checks;
+mod deserialize;
 mod files;
 mod layers;
 mod parse;
 pub mod path;
 pub mod problem;
 pub mod profiles;
-pub mod render;
+mod render;
 pub mod sections;
 mod shorthand;
 mod show;
 pub mod suggest;
-pub mod tree;
+mod tree;
 mod unbuilt;
 pub mod units;
 
@@ -22,7 +23,7 @@ use crate::app::{self, App};
 use crate::cli::{Exit, Failure, Globals, output};
 
 use problem::{Problems, Severity};
-pub use render::without_passwords;
+pub use render::{Located, without_passwords};
 use sections::Config;
 use tree::Tree;
 
@@ -79,7 +80,13 @@ impl Sources {
 pub fn load(sources: &Sources) -> Loaded {
     let mut problems = Problems::default();
     let file = sources.file.clone().or_else(|| USUAL_PLACES.iter().map(PathBuf::from).find(|path| path.exists()));
-    let text = file.as_ref().and_then(|path| read(path).map_err(|why| drop(problems.error("", why))).ok());
+    let text = match file.as_deref().map(read).transpose() {
+        Ok(text) => text,
+        Err(why) => {
+            problems.error("", why);
+            None
+        }
+    };
     build(file.zip(text), sources, problems)
 }
 
@@ -142,7 +149,7 @@ impl Loaded {
         Err(Exit::Configuration.because(format!("{}: {}", self.name(), self.counts())))
     }
 
-    /// The problems as a person reads them: file:line:column, the line, a caret, what to do.
+    /// The problems as a person reads them: file, line and column, the line itself, a caret, what to do.
     #[must_use]
     pub fn report(&self) -> String {
         let mut out = String::new();
@@ -157,7 +164,7 @@ impl Loaded {
 
     /// The problems with their places, for programs.
     #[must_use]
-    pub fn located(&self) -> Vec<render::Located<'_>> {
+    pub fn located(&self) -> Vec<Located<'_>> {
         self.in_order().map(|problem| render::locate(problem, &self.tree)).collect()
     }
 

@@ -10,6 +10,7 @@ use crate::config::problem::Problems;
 use crate::config::sections::{Config, Scheme};
 use crate::key::digest::Digest;
 use crate::key::kind::{KeyKinds, Prefix};
+use crate::key::record::KeyRecord;
 use crate::rejection::{Refusal, Rejection};
 
 /// Where credentials are looked for, and what they may be.
@@ -118,6 +119,16 @@ impl Credentials {
             headers.remove(first_header);
         }
         Ok(key)
+    }
+
+    /// What [`Self::take`] would yield for the key of this record.
+    ///
+    /// # Errors
+    /// `credential_malformed`, where no kind has the record's prefix.
+    pub fn stand_in(&self, record: &KeyRecord) -> Result<ApiKey<'_>, Refusal> {
+        let prefix = self.kinds.classify(record.prefix.as_bytes()).filter(|prefix| *prefix.text == *record.prefix);
+        let prefix = prefix.ok_or_else(|| Rejection::CredentialMalformed.because("no configured key prefix"))?;
+        Ok(ApiKey { prefix, digest: Digest([0; 32]), plausible: true })
     }
 
     /// Removes every value in a source that is a credential of ours; the upstream never sees a key, not on an open route either.

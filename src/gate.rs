@@ -21,6 +21,7 @@ use crate::facts::{Facts, RequestId, is_preflight};
 use crate::forward::headers::HeaderRules;
 use crate::identity::Identity;
 use crate::identity::template::IdentityHeaders;
+use crate::key::record::KeyRecord;
 use crate::net::client::{ClientAddr, Trust};
 use crate::net::{IpSet, Peer, is_private};
 use crate::policy::guess_guard::GuessGuard;
@@ -38,6 +39,15 @@ pub struct Connection {
     pub peer: Peer,
     /// Whether it is TLS (`X-Forwarded-Proto`).
     pub tls: bool,
+}
+
+/// Where the credential comes from.
+#[derive(Debug, Clone, Copy)]
+pub enum Presented<'a> {
+    /// The request carries it.
+    InHeaders,
+    /// `explain --key`: as if the key of this record had been sent.
+    Record(&'a KeyRecord),
 }
 
 /// What the gate decided, other than a refusal.
@@ -93,7 +103,7 @@ pub struct Rules {
 
 impl Rules {
     /// Compiles what concerns the gate; `None` after an error.
-    pub fn compile(config: &Config, identity_headers: &IdentityHeaders, problems: &mut Problems) -> Option<Self> {
+    pub fn compile(config: &Config, identity_headers: Option<&IdentityHeaders>, problems: &mut Problems) -> Option<Self> {
         let trust = Trust::compile(config, problems);
         let routes = Routes::compile(config, problems);
         let credentials = Credentials::compile(config, problems);
@@ -103,7 +113,7 @@ impl Rules {
         // Bad networks are reported where all configured lists are checked.
         let deployment_allowlist = config.restrictions.ip_allowlist.as_ref().map(|list| IpSet::parse(list)).transpose().ok();
         let (trust, credentials, environments) = (trust?, credentials?, environments?);
-        let headers = HeaderRules::compile(config, &trust, &environments, &credentials, identity_headers, problems);
+        let headers = HeaderRules::compile(config, &trust, &environments, &credentials, identity_headers?, problems);
         Some(Self {
             trust,
             routes: routes?,
@@ -142,9 +152,18 @@ impl Gate {
     ///
     /// # Errors
     /// The refusal; what is known of the caller is in `seen`.
-    pub async fn decide<T: Trace>(
+    pub async fn decide(&self, head: &mut Parts, connection: &Connection, now: Timestamp, seen: &mut Seen) -> Result<Admitted, Refusal> {
+        self.judge(head, Presented::InHeaders, connection, now, seen, &mut ()).await
+    }
+
+    /// The same, watched.
+    ///
+    /// # Errors
+    /// As [`Self::decide`].
+    pub async fn judge<T: Trace>(
         &self,
         head: &mut Parts,
+        presented: Presented<'_>,
         connection: &Connection,
         now: Timestamp,
         seen: &mut Seen,
@@ -161,13 +180,22 @@ impl Gate {
         if route.open {
             return self.open(head, route, seen, trace);
         }
-        let taken = self.rules.credentials.take(&mut head.headers);
+        let taken = match presented {
+            Presented::InHeaders => self.rules.credentials.take(&mut head.headers),
+            Presented::Record(record) => self.rules.credentials.stand_in(record),
+        };
         seen.credential_sent = !matches!(&taken, Err(refusal) if refusal.rejection == Rejection::CredentialMissing);
         let key = trace.judge(Step::Credential, taken, || Note::new("[credentials] sources").at("credentials.sources"))?;
         seen.presented(&key);
         // From the prefix alone: a key of another environment costs no look-up.
         let upstream = self.environment(&key, &facts, route, trace)?;
-        let identity = self.authenticate(&key, connection, head, now, seen, trace).await?;
+        let identity = match presented {
+            Presented::InHeaders => self.authenticate(&key, connection, head, now, seen, trace).await?,
+            Presented::Record(record) => {
+                let verdict = self.authenticator.of_record(record, now).await;
+                trace.judge(Step::Authentication, verdict, || Note::new(format!("record of {}", record.id)))?
+            }
+        };
         seen.identity = Some(Arc::clone(&identity));
         self.authorize(&identity, &facts, route, &captures, head, seen, trace)?;
         Ok(Admitted::Forward(Permit { identity: Some(identity), upstream, response_timeout: route.response_timeout }))

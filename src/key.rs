@@ -1,7 +1,10 @@
 //! API keys: what a secret looks like ([`format`]), how it is stored ([`digest`]), its record ([`record`]).
-//! Pure: no store, no clock, no configuration beyond what is handed in.
+//! what a record must be to be written ([`rules`]), what may become of it ([`lifecycle`]), and where many come from ([`import`]).
 
 pub mod digest;
 pub mod format;
+pub mod import;
 pub mod kind;
+pub mod lifecycle;
 pub mod record;
+pub mod rules;

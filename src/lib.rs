@@ -9,6 +9,7 @@ pub mod config;
 pub mod cors;
 pub mod credential;
 pub mod environment;
+pub mod explain;
 pub mod facts;
 pub mod forward;
 pub mod gate;

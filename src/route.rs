@@ -46,6 +46,8 @@ pub struct Route {
     pub response_timeout: Option<Duration>,
     /// Encoded delimiters let through.
     pub allow_encoded: Encoded,
+    /// What precedence compares.
+    rank: template::Rank,
 }
 
 /// A demanded scope; captures of the path may stand in it.
@@ -55,7 +57,7 @@ pub struct Demand(Box<[Piece]>);
 #[derive(Debug, Clone, PartialEq, Eq)]
 enum Piece {
     Text(Box<str>),
-    Capture(usize),
+    Capture(usize, Box<str>),
 }
 
 /// A demanded scope with its captures filled in.
@@ -72,10 +74,20 @@ impl Demand {
         for piece in &self.0 {
             match piece {
                 Piece::Text(text) => scope.extend_from_slice(text.as_bytes()),
-                Piece::Capture(index) => scope.extend_from_slice(captures.get(*index).filter(|text| is_plain(text))?.as_bytes()),
+                Piece::Capture(index, _) => scope.extend_from_slice(captures.get(*index).filter(|text| is_plain(text))?.as_bytes()),
             }
         }
         Some(scope)
+    }
+}
+
+/// As it is written in the configuration.
+impl std::fmt::Display for Demand {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        self.0.iter().try_for_each(|piece| match piece {
+            Piece::Text(text) => f.write_str(text),
+            Piece::Capture(_, name) => write!(f, "{{{name}}}"),
+        })
     }
 }
 
@@ -87,6 +99,29 @@ fn is_plain(capture: &str) -> bool {
 impl Route {
     fn accepts(&self, captures: &[&str]) -> bool {
         self.scopes.iter().chain(&self.any_scopes).all(|demand| demand.fill(captures).is_some())
+    }
+
+    /// What it demands beyond a good credential, in the words of the configuration.
+    #[must_use]
+    pub fn demands(&self) -> String {
+        let mut parts = Vec::new();
+        let scopes = |demands: &[Demand], separator: &str| demands.iter().map(ToString::to_string).collect::<Vec<_>>().join(separator);
+        if !self.scopes.is_empty() {
+            parts.push(scopes(&self.scopes, " and "));
+        }
+        if !self.any_scopes.is_empty() {
+            parts.push(scopes(&self.any_scopes, " or "));
+        }
+        if let Some(kinds) = self.kinds.as_deref().filter(|kinds| !self.open && !matches!(kinds, [only] if **only == *"secret")) {
+            parts.push(format!("kind {}", kinds.join(" or ")));
+        }
+        if let Some(environments) = &self.environments {
+            parts.push(environments.iter().map(|environment| environment.name()).collect::<Vec<_>>().join(" or "));
+        }
+        if self.allowlist.is_some() {
+            parts.push("its networks".to_owned());
+        }
+        parts.join(", ")
     }
 
     /// Whether it demands anything that `other` does not.
@@ -144,10 +179,11 @@ impl Routes {
         self.table.find(method, segments, &|route, captures| route.accepts(captures)).unwrap_or_else(|| (&self.fallback, Captures::new()))
     }
 
-    /// All routes, in the order of the configuration.
-    #[must_use]
-    pub fn list(&self) -> &[Arc<Route>] {
-        &self.list
+    /// All routes, most specific first; last what applies where none matches.
+    pub fn by_precedence(&self) -> impl Iterator<Item = &Arc<Route>> {
+        let mut list: Vec<&Arc<Route>> = self.list.iter().collect();
+        list.sort_by_cached_key(|route| route.rank.clone());
+        list.into_iter().chain(self.fallback.matched.then_some(&self.fallback))
     }
 }
 
@@ -157,6 +193,7 @@ fn folded(segments: &[&str]) -> Option<Vec<String>> {
         [front @ .., _, ""] => segments.get(..=front.len()).unwrap_or(segments),
         all => all,
     };
-    let upper = kept.iter().any(|segment| segment.chars().any(char::is_uppercase));
+    let may_be_upper = |byte: u8| byte.is_ascii_uppercase() || !byte.is_ascii();
+    let upper = kept.iter().any(|segment| segment.bytes().any(may_be_upper) && segment.chars().any(char::is_uppercase));
     (upper || kept.len() < segments.len()).then(|| kept.iter().map(|segment| segment.to_lowercase()).collect())
 }

@@ -3,7 +3,7 @@
 
 mod codec;
 #[cfg(test)]
-mod contract;
+pub(crate) mod contract;
 mod redis;
 #[cfg(test)]
 pub(crate) mod redis_server;

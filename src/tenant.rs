@@ -1,5 +1,7 @@
 //! The record of a tenant: the account on whose behalf keys act.
 
+pub mod lifecycle;
+
 use std::collections::BTreeMap;
 
 use serde::{Deserialize, Serialize};

@@ -1,6 +1,9 @@
 //! The key table of a serving process: the store, the authenticator over it and what keeps its cache true,
 //! on a runtime and a thread of their own, so that workers never wait for the store's I/O.
 
+#[cfg(test)]
+mod tests;
+
 use std::convert::Infallible;
 use std::sync::Arc;
 use std::sync::mpsc;

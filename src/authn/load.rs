@@ -111,23 +111,31 @@ impl Shared {
             }
             Err(StoreError::Unavailable(why)) => return Err(self.unanswered(why)),
         };
-        let (tenant, tenant_generation, state) = self.find_tenant(&record.tenant).await?;
-        let verdict = self.verdict(&record, &state);
-        let (key, key_generation, current) = self.slots.key_if_current(&record.id, epoch);
-        let entry = Arc::new(Entry {
-            key,
-            key_generation,
-            tenant,
-            tenant_generation,
-            loaded_at,
-            secret_until: secret_until(&record, stored),
-            expires_at: record.expires_at,
-            verdict,
-        });
+        let (entry, current) = self.compile(&record, secret_until(&record, stored), loaded_at, epoch).await?;
         if current {
             self.caches.keep(*digest, Arc::clone(&entry));
         }
         Ok(entry)
+    }
+
+    /// The entry of a record that is at hand, as its current secret would find it.
+    pub(super) async fn entry_of(&self, record: &KeyRecord) -> Answer {
+        Ok(self.compile(record, None, self.clock.now(), self.slots.epoch()).await?.0)
+    }
+
+    /// A record and its tenant's, compiled; and whether nothing of them was invalidated since `epoch`.
+    async fn compile(
+        &self,
+        record: &KeyRecord,
+        secret_until: Option<Timestamp>,
+        loaded_at: Timestamp,
+        epoch: u64,
+    ) -> Result<(Arc<Entry>, bool), Refusal> {
+        let (tenant, tenant_generation, state) = self.find_tenant(&record.tenant).await?;
+        let verdict = self.verdict(record, &state);
+        let (key, key_generation, current) = self.slots.key_if_current(&record.id, epoch);
+        let expires_at = record.expires_at;
+        Ok((Arc::new(Entry { key, key_generation, tenant, tenant_generation, loaded_at, secret_until, expires_at, verdict }), current))
     }
 
     fn deny(&self, digest: &Digest, loaded_at: Timestamp, epoch: u64, refusal: Refusal) -> Refusal {

@@ -1,15 +1,127 @@
-//! `sidegate explain`.
+//! `sidegate explain`: how a request would be judged, step by step, by the code that would judge it.
 
-use super::{Failure, Globals};
+use std::net::IpAddr;
+
+use secrecy::{ExposeSecret, SecretString};
+
+use crate::clock::Clock;
+use crate::config::{self, Loaded, Sources};
+use crate::explain::{Described, Explanation};
+use crate::gate::Presented;
+
+use super::{Exit, Failure, Globals, output};
 
 /// Its flags.
 #[derive(Debug, clap::Args)]
-pub struct Args {}
+pub struct Args {
+    /// Method
+    #[arg(short = 'X', long, default_value = "GET")]
+    request: String,
+    /// Header line, as curl takes it
+    #[arg(short = 'H', long = "header", value_name = "NAME: VALUE")]
+    headers: Vec<String>,
+    /// Address the request comes from
+    #[arg(long, value_name = "ADDRESS", default_value = "127.0.0.1")]
+    from: IpAddr,
+    /// As if it came over TLS
+    #[arg(long)]
+    tls: bool,
+    /// As if the secret of this key had been sent
+    #[arg(long, value_name = "ID", conflicts_with = "credential_stdin")]
+    key: Option<String>,
+    /// Read the credential from stdin, so that no history or process list holds it
+    #[arg(long)]
+    credential_stdin: bool,
+    /// Request target: path and query, as it would be sent
+    target: String,
+}
 
 /// Runs it.
 ///
 /// # Errors
-/// With the exit code that the contract names.
-pub fn run(_args: &Args, _globals: &Globals) -> Result<(), Failure> {
-    todo!()
+/// `Exit::Denied` if the request would be refused; `Exit::NotFound` if there is no such key.
+pub fn run(args: &Args, globals: &Globals) -> Result<(), Failure> {
+    let mut loaded = config::load(&Sources::from_globals(globals));
+    let Some(app) = loaded.compile() else {
+        output::note(loaded.report().trim_end());
+        return Err(Exit::Configuration.because(format!("{}: {}", loaded.name(), loaded.counts())));
+    };
+    let described = describe(args)?;
+    let explainer = app.explainer(&loaded.config, Clock::System).map_err(|why| Exit::Failed.because(why))?;
+    let record = match &args.key {
+        Some(id) => Some(explainer.find_key(id)?.ok_or_else(|| Exit::NotFound.because(format!("there is no key {id}")))?),
+        None => None,
+    };
+    let presented = record.as_ref().map_or(Presented::InHeaders, Presented::Record);
+    let explanation = explainer.explain(&described, presented);
+    if globals.json {
+        output::json(&explanation);
+    } else {
+        print(&explanation, &described, &loaded);
+    }
+    if explanation.reason.is_empty() { Ok(()) } else { Err(Exit::Denied.because("")) }
+}
+
+fn describe(args: &Args) -> Result<Described, Failure> {
+    let mut headers = Vec::new();
+    for line in &args.headers {
+        let (name, value) =
+            line.split_once(':').ok_or_else(|| Exit::Usage.because(format!("-H takes `Name: value`, not `{}`", mask(line))))?;
+        headers.push((name.trim().to_owned(), value.trim().to_owned()));
+    }
+    if args.credential_stdin {
+        let mut line = String::new();
+        std::io::stdin().read_line(&mut line).map_err(|error| Exit::Failed.because(format!("stdin: {error}")))?;
+        let credential = SecretString::from(line.trim().to_owned());
+        headers.push(("Authorization".to_owned(), format!("Bearer {}", credential.expose_secret())));
+    }
+    Ok(Described { method: args.request.clone(), target: args.target.clone(), headers, from: args.from, tls: args.tls })
+}
+
+/// A header line that was typed wrongly may be a credential.
+fn mask(line: &str) -> String {
+    line.chars().take(4).chain("…".chars()).collect()
+}
+
+fn print(explanation: &Explanation, described: &Described, loaded: &Loaded) {
+    output::line(format_args!("{} {} from {}", described.method, described.target, described.from));
+    output::line("");
+    for step in &explanation.steps {
+        let mark = match step.verdict {
+            "refused" => "✗",
+            "ok" => "✓",
+            _ => "·",
+        };
+        let text = if step.detail.is_empty() { &step.input } else { &step.detail };
+        let text = if step.verdict == "not reached" { "not reached" } else { text };
+        let place = Some(&step.path)
+            .filter(|path| step.verdict == "refused" && !path.is_empty())
+            .and_then(|path| loaded.origin(path))
+            .map(|place| format!("  [{place}]"))
+            .unwrap_or_default();
+        output::line(format_args!("{mark} {:<16} {text}{place}", step.step));
+    }
+    output::line("");
+    if let Some(answer) = &explanation.answer {
+        let detail = if explanation.detail.is_empty() { String::new() } else { format!(": {}", explanation.detail) };
+        let reason =
+            if explanation.reason.is_empty() { "answered here".to_owned() } else { format!("refused, {}{detail}", explanation.reason) };
+        output::line(format_args!("{reason}\n\nHTTP/1.1 {}", answer.status));
+        for (name, value) in &answer.headers {
+            output::line(format_args!("{name}: {value}"));
+        }
+        output::line(format_args!("\n{}", answer.body));
+    }
+    if let Some(forward) = &explanation.forward {
+        let upstream = loaded
+            .config
+            .upstreams
+            .get_index(forward.upstream)
+            .map(|(name, upstream)| format!("{name} ({})", upstream.url))
+            .unwrap_or_default();
+        output::line(format_args!("forwarded to {upstream}\n\n{}", forward.request));
+        for (name, value) in &forward.headers {
+            output::line(format_args!("{name}: {value}"));
+        }
+    }
 }

@@ -41,9 +41,11 @@ pub fn run(args: &Args, globals: &Globals) -> Result<(), Failure> {
 fn write(file: &Path, text: &str, force: bool) -> Result<(), Failure> {
     let opened = OpenOptions::new().write(true).create(true).truncate(force).create_new(!force).open(file);
     let written = opened.and_then(|mut opened| opened.write_all(text.as_bytes()));
-    written.map_err(|error| match error.kind() {
-        ErrorKind::AlreadyExists => Exit::Conflict.because(format!("{} is already there; --force overwrites it", file.display())),
-        _ => Exit::Failed.because(format!("cannot write {}: {error}", file.display())),
+    written.map_err(|error| {
+        if error.kind() == ErrorKind::AlreadyExists {
+            return Exit::Conflict.because(format!("{} is already there; --force overwrites it", file.display()));
+        }
+        Exit::Failed.because(format!("cannot write {}: {error}", file.display()))
     })
 }
 

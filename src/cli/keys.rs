@@ -1,15 +1,53 @@
-//! `sidegate keys …`.
+//! `sidegate keys …`. Results on stdout: a secret is printed once, by create and rotate, and read by verify from stdin,
+//! never from an argument that other users of the machine could see.
+
+pub(crate) mod context;
+mod import;
+mod list;
+mod make;
+mod state;
+mod verify;
+pub(crate) mod view;
 
 use super::{Failure, Globals};
 
 /// Its commands.
 #[derive(Debug, clap::Subcommand)]
-pub enum Command {}
+pub enum Command {
+    /// Make a key; its secret is printed once
+    Create(make::Create),
+    /// List keys in the order of creation
+    List(list::List),
+    /// Show one key
+    Show(list::Show),
+    /// Replace a key's secret; id, name and rights stay
+    Rotate(make::Rotate),
+    /// Switch a key off
+    Deactivate(state::One),
+    /// Switch a key on again
+    Activate(state::One),
+    /// Revoke keys, for ever
+    Revoke(state::Many),
+    /// Find the key that a secret on stdin belongs to, revoked ones too
+    Verify(verify::Args),
+    /// Import keys of another system from NDJSON or CSV
+    Import(import::Args),
+}
 
 /// Runs one.
 ///
 /// # Errors
 /// With the exit code that the contract names.
-pub fn run(_command: &Command, _globals: &Globals) -> Result<(), Failure> {
-    todo!()
+pub fn run(command: &Command, globals: &Globals) -> Result<(), Failure> {
+    match command {
+        Command::Create(args) => make::create(args, globals),
+        Command::List(args) => list::list(args, globals),
+        Command::Show(args) => list::show(args, globals),
+        Command::Rotate(args) => make::rotate(args, globals),
+        Command::Deactivate(args) => state::deactivate(args, globals),
+        Command::Activate(args) => state::activate(args, globals),
+        Command::Revoke(args) => state::revoke(args, globals),
+        Command::Verify(args) => verify::run(args, globals),
+        Command::Import(args) => import::run(args, globals),
+    }
 }

@@ -1,15 +1,89 @@
 //! `sidegate tenants …`.
 
-use super::{Failure, Globals};
+use super::keys::context::{Context, given, pair};
+use super::keys::view;
+use super::{Failure, Globals, output};
+use crate::tenant::lifecycle::NewTenant;
+use crate::tenant::{TenantRecord, TenantStatus};
 
 /// Its commands.
 #[derive(Debug, clap::Subcommand)]
-pub enum Command {}
+pub enum Command {
+    /// Make a tenant
+    Create(Create),
+    /// List tenants in the order of creation
+    List,
+    /// Show one tenant
+    Show(One),
+    /// Refuse all credentials of a tenant
+    Suspend(One),
+    /// Accept them again
+    Resume(One),
+}
+
+/// Flags of `tenants create`.
+#[derive(Debug, clap::Args)]
+pub struct Create {
+    /// Id, chosen by you: A-Z a-z 0-9 . _ -
+    #[arg(long)]
+    id: String,
+    /// What people call it [default: the id]
+    #[arg(long, default_value = "")]
+    name: String,
+    /// Network its credentials may be used from; repeatable [default: any]
+    #[arg(long = "ip", value_name = "CIDR")]
+    ips: Vec<String>,
+    /// Ceiling: what else its credentials are granted is not effective; repeatable [default: none]
+    #[arg(long = "scope", value_name = "SCOPE")]
+    scopes: Vec<String>,
+    /// Metadata for header templates; repeatable
+    #[arg(long = "meta", value_name = "NAME=VALUE", value_parser = pair)]
+    metadata: Vec<(String, String)>,
+}
+
+/// One tenant.
+#[derive(Debug, clap::Args)]
+pub struct One {
+    /// The tenant
+    id: String,
+}
 
 /// Runs one.
 ///
 /// # Errors
 /// With the exit code that the contract names.
-pub fn run(_command: &Command, _globals: &Globals) -> Result<(), Failure> {
-    todo!()
+pub fn run(command: &Command, globals: &Globals) -> Result<(), Failure> {
+    let context = Context::open(globals)?;
+    let lifecycle = &context.lifecycle;
+    match command {
+        Command::Create(args) => {
+            let new = NewTenant {
+                id: args.id.clone(),
+                name: args.name.clone(),
+                ip_allowlist: given(&args.ips),
+                scopes: given(&args.scopes),
+                metadata: args.metadata.iter().cloned().collect(),
+            };
+            print(&context.run(lifecycle.create_tenant(new))?, globals);
+        }
+        Command::List => {
+            let shown: Vec<_> = context.run(lifecycle.list_tenants())?.iter().map(view::fields).collect();
+            view::print_list(&shown, &["id", "name", "status", "created_at"], globals);
+        }
+        Command::Show(args) => print(&context.run(lifecycle.find_tenant(&args.id))?, globals),
+        Command::Suspend(args) => {
+            print(&context.run(lifecycle.set_tenant_status(&args.id, TenantStatus::Suspended))?, globals);
+            context.warn_of_caches(globals);
+        }
+        Command::Resume(args) => print(&context.run(lifecycle.set_tenant_status(&args.id, TenantStatus::Active))?, globals),
+    }
+    Ok(())
+}
+
+fn print(record: &TenantRecord, globals: &Globals) {
+    if globals.quiet {
+        output::line(&record.id);
+    } else {
+        view::print(&view::fields(record), globals);
+    }
 }

@@ -14,7 +14,7 @@ use super::tree::Tree;
 pub(super) fn check(config: &Config, tree: &Tree, in_pod: bool, problems: &mut Problems) {
     process::check(config, tree, in_pod, problems);
     lists::check(config, problems);
-    names::check(config, problems);
+    names::check(config, tree, problems);
     kinds::check(config, problems);
     answers::check(config, problems);
 }

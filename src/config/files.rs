@@ -37,9 +37,9 @@ pub(super) fn resolve(config: &mut Config, tree: &Tree, directory: &Path, proble
 }
 
 fn readable(file: &Path) -> Result<(), String> {
-    let words = |error: std::io::Error| match error.kind() {
-        std::io::ErrorKind::NotFound => "there is no such file".to_owned(),
-        _ => error.to_string(),
+    let words = |error: std::io::Error| {
+        let is_missing = error.kind() == std::io::ErrorKind::NotFound;
+        if is_missing { "there is no such file".to_owned() } else { error.to_string() }
     };
     let opened = std::fs::File::open(file).map_err(words)?;
     if opened.metadata().map_err(words)?.is_dir() { Err("it is a directory".to_owned()) } else { Ok(()) }

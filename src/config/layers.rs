@@ -3,10 +3,10 @@
 
 use std::path::Path;
 
-use toml::de::{DeTable, DeValue, Error};
+use toml::de::{DeTable, DeValue};
 
 use super::path::{self, Step};
-use super::problem::{Problem, Problems};
+use super::problem::Problems;
 use super::sections::Config;
 use super::tree::{Node, Place, Source, SourceKind, Table, Tree, Value};
 use super::{Sources, profiles, suggest};
@@ -29,16 +29,13 @@ pub(super) fn merged(file: Option<(&Path, String)>, sources: &Sources, problems:
     let mut tree = built_in();
     let file = file.map(|(path, text)| document(&mut tree, SourceKind::File, &path.display().to_string(), text, problems));
     if let Some((name, place)) = profile_named(&tree, file.as_ref(), sources) {
-        match profiles::find(&name) {
-            Some(text) => {
-                let profile = document(&mut tree, SourceKind::Profile, &name, text.to_owned(), problems);
-                merge(&mut tree.root, profile, &mut Vec::new(), SourceKind::Profile);
-            }
-            None => {
-                let problem = problems.error("profile", format!("there is no profile `{name}`"));
-                problem.help(suggest::among(&name, profiles::names()));
-                problem.place = place;
-            }
+        if let Some(text) = profiles::find(&name) {
+            let profile = document(&mut tree, SourceKind::Profile, &name, text.to_owned(), problems);
+            merge(&mut tree.root, profile, &mut Vec::new(), SourceKind::Profile);
+        } else {
+            let problem = problems.error("profile", format!("there is no profile `{name}`"));
+            problem.help(suggest::among(&name, profiles::names()));
+            problem.place = place;
         }
     }
     if let Some(file) = file {
@@ -46,8 +43,9 @@ pub(super) fn merged(file: Option<(&Path, String)>, sources: &Sources, problems:
     }
     for (kind, pairs) in [(SourceKind::Environment, &sources.environment), (SourceKind::Flag, &sources.flags)] {
         for (name, value) in pairs {
-            let layer = assignment(&mut tree, kind, name, value, problems);
-            merge(&mut tree.root, layer, &mut Vec::new(), kind);
+            if let Some(layer) = assignment(&mut tree, kind, name, value, problems) {
+                merge(&mut tree.root, layer, &mut Vec::new(), kind);
+            }
         }
     }
     tree
@@ -71,22 +69,22 @@ fn document(tree: &mut Tree, kind: SourceKind, name: &str, text: String, problem
     let source = tree.sources.len();
     let (table, errors) = DeTable::parse_recoverable(&text);
     for error in &errors {
-        syntax_problem(problems, "", error, source, 0);
+        let problem = problems.error("", error.message());
+        problem.place = error.span().map(|value| Place { source, key: None, value });
+        if error.message() == "duplicate key"
+            && let Some(key) = error.span().and_then(|span| text.get(span))
+        {
+            problem.message = format!("`{key}` is given twice");
+        }
     }
     let node = Node::document(table, source);
     tree.sources.push(Source { kind, name: name.to_owned(), text });
     node
 }
 
-fn syntax_problem<'a>(problems: &'a mut Problems, path: &str, error: &Error, source: usize, base: usize) -> &'a mut Problem {
-    let problem = problems.error(path, error.message());
-    problem.place = error.span().map(|span| Place { source, key: None, value: span.start + base..span.end + base });
-    problem
-}
-
 /// A variable or a flag as a layer of one value. A value that stands for a list or a table is TOML; any other is text,
 /// and whether that is a number is for the key's type to say (see [`super::parse`]).
-fn assignment(tree: &mut Tree, kind: SourceKind, name: &str, value: &str, problems: &mut Problems) -> Node {
+fn assignment(tree: &mut Tree, kind: SourceKind, name: &str, value: &str, problems: &mut Problems) -> Option<Node> {
     let source = tree.sources.len();
     let steps = match kind {
         SourceKind::Environment => variable_steps(name),
@@ -95,21 +93,23 @@ fn assignment(tree: &mut Tree, kind: SourceKind, name: &str, value: &str, proble
     let base = name.len() + 1;
     let place = Place { source, key: Some(0..name.len()), value: base..base + value.len() };
     let is_compound = matches!(tree.root.find(&steps), Some(Node { value: Value::List(_) | Value::Table(_), .. }));
+    tree.sources.push(Source { kind, name: name.to_owned(), text: format!("{name}={value}") });
     let mut node = Node::text(value, place.clone());
     if is_compound {
-        match DeValue::parse(value) {
-            Ok(parsed) => node = Node { value: Node::parsed(parsed, source, base).value, place: place.clone() },
-            Err(error) => syntax_problem(problems, &path::print(&steps), &error, source, base)
-                .help(format!("write the value as in proxy.toml: {name}='[\"…\"]'")),
-        }
+        let Ok(parsed) = DeValue::parse(value) else {
+            let problem = problems.error(path::print(&steps), "the value of a list or table is written as in proxy.toml");
+            problem.help(format!("such as {name}='[\"…\"]'"));
+            problem.place = Some(place);
+            return None;
+        };
+        node.value = Node::parsed(parsed, source, base).value;
     }
-    tree.sources.push(Source { kind, name: name.to_owned(), text: format!("{name}={value}") });
     for step in steps.into_iter().rev() {
         let Step::Key(key) = step else { continue };
         node =
             Node { value: Value::Table(Table { entries: [(key, node)].into_iter().collect(), removed: Vec::new() }), place: place.clone() };
     }
-    node
+    Some(node)
 }
 
 /// `SIDEGATE__STORE__URL` → `store.url`.

@@ -5,6 +5,7 @@ use serde::Deserialize as _;
 use serde_path_to_error::Segment;
 use toml::de::DeValue;
 
+use super::deserialize::Typed;
 use super::path::{self, Step};
 use super::problem::Problems;
 use super::sections::Config;
@@ -43,7 +44,7 @@ pub(super) fn parse(tree: &mut Tree, problems: &mut Problems) -> Config {
 
 fn deserialize(root: &Node) -> Result<Config, Mistake> {
     let mut track = serde_path_to_error::Track::new();
-    Config::deserialize(serde_path_to_error::Deserializer::new(root.plain(), &mut track)).map_err(|error| Mistake {
+    Config::deserialize(serde_path_to_error::Deserializer::new(Typed(root), &mut track)).map_err(|error| Mistake {
         steps: track
             .path()
             .iter()
@@ -53,7 +54,7 @@ fn deserialize(root: &Node) -> Result<Config, Mistake> {
                 Segment::Enum { .. } | Segment::Unknown => None,
             })
             .collect(),
-        message: error.message().to_owned(),
+        message: error.to_string(),
     })
 }
 
@@ -88,7 +89,13 @@ fn record(tree: &Tree, mistake: &Mistake, problems: &mut Problems) -> bool {
     } else if words.starts_with("unknown variant") {
         (format!("`{named}` is not a value of this key"), Some(suggest::among(named, legal)))
     } else {
-        (plain_words(message), None)
+        let words = plain_words(message);
+        let help = match (words.as_str(), steps.as_slice()) {
+            ("expected a list, found a table", [Step::Key(list)]) => Some(format!("write it with double brackets: [[{list}]]")),
+            ("expected a table, found a list", [Step::Key(table)]) => Some(format!("write it with single brackets: [{table}]")),
+            _ => None,
+        };
+        (words, help)
     };
     let mut place = node.place.clone();
     if words.starts_with("unknown field")
@@ -129,12 +136,14 @@ fn plain_words(message: &str) -> String {
         "a boolean" => "true or false",
         "a map" => "a table",
         "f64" => "a number",
-        "string or table" => "a string",
         "u16" | "u32" | "u64" | "usize" => "a whole number",
-        other if other.starts_with("struct ") => "a table",
         other => other,
     };
     let found = found.strip_prefix("invalid type: ").or_else(|| found.strip_prefix("invalid value: ")).unwrap_or(found);
-    let found = found.replace("sequence", "a list").replace("map", "a table");
+    let found = match found {
+        "sequence" => "a list",
+        "map" => "a table",
+        other => other,
+    };
     format!("expected {expected}, found {found}")
 }

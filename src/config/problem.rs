@@ -81,7 +81,12 @@ impl Problems {
         T: std::str::FromStr,
         T::Err: std::fmt::Display,
     {
-        value.parse().map_err(|error: T::Err| drop(self.error(path, error.to_string()))).ok()
+        self.keep(path, value.parse())
+    }
+
+    /// Keeps a result for `path`; a failure is recorded in its own words.
+    pub fn keep<T>(&mut self, path: impl Into<String>, result: Result<T, impl std::fmt::Display>) -> Option<T> {
+        result.map_err(|error| self.error(path, error.to_string()).severity).ok()
     }
 }
 

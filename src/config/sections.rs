@@ -23,9 +23,9 @@ pub struct Config {
     pub deployment: Deployment,
     /// Name of an embedded profile, or empty.
     pub profile: String,
-    /// Shorthand for one listener named `public`; ignored once `[[listeners]]` are given.
+    /// Shorthand for one listener named `public`; once loaded, that listener's address.
     pub listen: String,
-    /// Shorthand for `[upstreams.main] url`; empty = no proxying.
+    /// Shorthand for `[upstreams.main] url`, which it equals once loaded; empty = no proxying.
     pub upstream: String,
     /// `[[listeners]]`
     pub listeners: Vec<Listener>,

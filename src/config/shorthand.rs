@@ -44,18 +44,15 @@ fn listen(tree: &mut Tree, problems: &mut Problems) {
         }
         listeners.iter().position(|listener| listener.step(&key("name")).and_then(Node::as_str) == Some("public"))
     };
-    match public {
-        Some(index) => agree(tree, &[key("listen")], &[key("listeners"), Step::Index(index)], "address", problems),
-        None => {
-            if tree.is_written("listen") && shorthand.as_str() != Some("") {
-                let problem =
-                    problems.error("listen", "`listen` has no effect: there are [[listeners]], and none of them is named `public`");
-                problem.help("remove it, or write it out: [[listeners]] name = \"public\" and address = …");
-                problem.place = Some(shorthand.place);
-            }
-            set(tree, &key("listen"), Node::text("", Place::default()));
-        }
+    if let Some(index) = public {
+        return agree(tree, &[key("listen")], &[key("listeners"), Step::Index(index)], "address", problems);
     }
+    if tree.is_written("listen") && shorthand.as_str() != Some("") {
+        let problem = problems.error("listen", "`listen` has no effect: there are [[listeners]], and none of them is named `public`");
+        problem.help("remove it, or write it out: [[listeners]] name = \"public\" and address = …");
+        problem.place = Some(shorthand.place);
+    }
+    set(tree, &key("listen"), Node::text("", Place::default()));
 }
 
 fn upstream(tree: &mut Tree, problems: &mut Problems) {

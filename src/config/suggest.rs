@@ -6,7 +6,10 @@ pub fn nearest<'a>(word: &str, legal: impl IntoIterator<Item = &'a str>) -> Opti
     legal
         .into_iter()
         .map(|known| (strsim::damerau_levenshtein(&lower, &known.to_ascii_lowercase()), known))
-        .filter(|(distance, known)| *distance <= known.chars().count().max(3) / 3 + usize::from(known.starts_with(&lower)) * 8)
+        .filter(|(distance, known)| {
+            let begins_alike = lower.len() > 2 && known.len() > 2 && (known.starts_with(&lower) || lower.starts_with(known));
+            begins_alike || *distance <= known.chars().count().max(3) / 3
+        })
         .min_by_key(|(distance, _)| *distance)
         .map(|(_, known)| known)
 }
@@ -30,6 +33,7 @@ mod tests {
         assert_eq!(nearest("lisen", ["listen", "log"]), Some("listen"));
         assert_eq!(nearest("Upstreem", ["upstream", "upstreams"]), Some("upstream"));
         assert_eq!(nearest("ip_allow", ["ip_allowlist", "issuers"]), Some("ip_allowlist"));
+        assert_eq!(nearest("warning", ["error", "warn", "info"]), Some("warn"));
         assert_eq!(nearest("banana", ["listen", "log"]), None);
         assert_eq!(among("banana", ["listen", "log"]), "one of `listen`, `log`");
     }

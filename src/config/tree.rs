@@ -11,7 +11,7 @@ use super::path::Step;
 
 /// What kind of source a layer is.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
-pub enum SourceKind {
+pub(super) enum SourceKind {
     /// The defaults in the code.
     BuiltIn,
     /// An embedded profile.
@@ -26,38 +26,38 @@ pub enum SourceKind {
 
 /// One text that values came from.
 #[derive(Debug, Clone)]
-pub struct Source {
+pub(super) struct Source {
     /// Which kind.
-    pub kind: SourceKind,
+    pub(super) kind: SourceKind,
     /// File name, profile name or variable.
-    pub name: String,
+    pub(super) name: String,
     /// What spans count in.
-    pub text: String,
+    pub(super) text: String,
 }
 
 /// Where a value is written.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
-pub struct Place {
+pub(super) struct Place {
     /// Index of the source; 0 is the built-in layer.
-    pub source: usize,
+    pub(super) source: usize,
     /// Bytes of the key, where it has one.
-    pub key: Option<Range<usize>>,
+    pub(super) key: Option<Range<usize>>,
     /// Bytes of the value; of the header for a table.
-    pub value: Range<usize>,
+    pub(super) value: Range<usize>,
 }
 
 /// A value and its place.
 #[derive(Debug, Clone)]
-pub struct Node {
+pub(super) struct Node {
     /// The value.
-    pub value: Value,
+    pub(super) value: Value,
     /// Where it is written.
-    pub place: Place,
+    pub(super) place: Place,
 }
 
 /// A value.
 #[derive(Debug, Clone)]
-pub enum Value {
+pub(super) enum Value {
     /// Neither list nor table.
     Scalar(toml::Value),
     /// `[…]` or `[[…]]`.
@@ -68,40 +68,40 @@ pub enum Value {
 
 /// A table.
 #[derive(Debug, Clone, Default)]
-pub struct Table {
+pub(super) struct Table {
     /// Its keys, in the order written.
-    pub entries: IndexMap<String, Node>,
+    pub(super) entries: IndexMap<String, Node>,
     /// Keys that were taken out because they could not be parsed.
-    pub removed: Vec<String>,
+    pub(super) removed: Vec<String>,
 }
 
 /// The merged layers.
 #[derive(Debug)]
-pub struct Tree {
+pub(super) struct Tree {
     /// The top-level table.
-    pub root: Node,
+    pub(super) root: Node,
     /// What places point into.
-    pub sources: Vec<Source>,
+    pub(super) sources: Vec<Source>,
 }
 
 impl Node {
     /// An empty table of this source.
-    pub fn table(source: usize) -> Self {
+    pub(super) fn table(source: usize) -> Self {
         Self { value: Value::Table(Table::default()), place: Place { source, ..Place::default() } }
     }
 
     /// Text without TOML syntax around it.
-    pub fn text(text: &str, place: Place) -> Self {
+    pub(super) fn text(text: &str, place: Place) -> Self {
         Self { value: Value::Scalar(toml::Value::String(text.to_owned())), place }
     }
 
     /// A parsed document.
-    pub fn document(table: Spanned<DeTable<'_>>, source: usize) -> Self {
+    pub(super) fn document(table: Spanned<DeTable<'_>>, source: usize) -> Self {
         Self::parsed(Spanned::new(0..0, DeValue::Table(table.into_inner())), source, 0)
     }
 
     /// A parsed value that begins at byte `base` of its source.
-    pub fn parsed(value: Spanned<DeValue<'_>>, source: usize, base: usize) -> Self {
+    pub(super) fn parsed(value: Spanned<DeValue<'_>>, source: usize, base: usize) -> Self {
         let shifted = |range: Range<usize>| range.start + base..range.end + base;
         let place = Place { source, key: None, value: shifted(value.span()) };
         let value = match value.into_inner() {
@@ -130,7 +130,7 @@ impl Node {
     }
 
     /// A value of the built-in layer.
-    pub fn built_in(value: toml::Value) -> Self {
+    pub(super) fn built_in(value: toml::Value) -> Self {
         let value = match value {
             toml::Value::Array(list) => Value::List(list.into_iter().map(Self::built_in).collect()),
             toml::Value::Table(table) => Value::Table(Table {
@@ -146,17 +146,8 @@ impl Node {
         Self { value, place: Place::default() }
     }
 
-    /// The value without its places.
-    pub fn plain(&self) -> toml::Value {
-        match &self.value {
-            Value::Scalar(value) => value.clone(),
-            Value::List(list) => toml::Value::Array(list.iter().map(Self::plain).collect()),
-            Value::Table(table) => toml::Value::Table(table.entries.iter().map(|(key, node)| (key.clone(), node.plain())).collect()),
-        }
-    }
-
     /// The string, if it is one.
-    pub fn as_str(&self) -> Option<&str> {
+    pub(super) fn as_str(&self) -> Option<&str> {
         match &self.value {
             Value::Scalar(value) => value.as_str(),
             Value::List(_) | Value::Table(_) => None,
@@ -164,7 +155,7 @@ impl Node {
     }
 
     /// What one step leads to.
-    pub fn step(&self, step: &Step) -> Option<&Self> {
+    pub(super) fn step(&self, step: &Step) -> Option<&Self> {
         match (&self.value, step) {
             (Value::Table(table), Step::Key(key)) => table.entries.get(key),
             (Value::List(list), Step::Index(index)) => list.get(*index),
@@ -173,7 +164,7 @@ impl Node {
     }
 
     /// What one step leads to.
-    pub fn step_mut(&mut self, step: &Step) -> Option<&mut Self> {
+    pub(super) fn step_mut(&mut self, step: &Step) -> Option<&mut Self> {
         match (&mut self.value, step) {
             (Value::Table(table), Step::Key(key)) => table.entries.get_mut(key),
             (Value::List(list), Step::Index(index)) => list.get_mut(*index),
@@ -182,17 +173,17 @@ impl Node {
     }
 
     /// What the steps lead to.
-    pub fn find(&self, steps: &[Step]) -> Option<&Self> {
+    pub(super) fn find(&self, steps: &[Step]) -> Option<&Self> {
         steps.iter().try_fold(self, Self::step)
     }
 
     /// What the steps lead to.
-    pub fn find_mut(&mut self, steps: &[Step]) -> Option<&mut Self> {
+    pub(super) fn find_mut(&mut self, steps: &[Step]) -> Option<&mut Self> {
         steps.iter().try_fold(self, |node, step| node.step_mut(step))
     }
 
     /// The last node on the way that is there.
-    pub fn nearest(&self, steps: &[Step]) -> &Self {
+    pub(super) fn nearest(&self, steps: &[Step]) -> &Self {
         let mut node = self;
         for step in steps {
             let Some(next) = node.step(step) else { break };
@@ -202,26 +193,29 @@ impl Node {
     }
 
     /// Takes out what the steps lead to; a list that this empties goes too, since an empty list would mean something.
-    pub fn remove(&mut self, steps: &[Step]) -> Option<Self> {
-        let (last, parents) = steps.split_last()?;
+    pub(super) fn remove(&mut self, steps: &[Step]) -> Option<Self> {
+        let (target, parents) = steps.split_last()?;
         let parent = self.find_mut(parents)?;
-        let (removed, emptied) = match (&mut parent.value, last) {
+        let (removed, is_empty_now) = match (&mut parent.value, target) {
             (Value::Table(table), Step::Key(key)) => {
                 let removed = table.entries.shift_remove(key)?;
                 table.removed.push(key.clone());
                 (removed, false)
             }
-            (Value::List(list), Step::Index(index)) if *index < list.len() => (list.remove(*index), list.is_empty()),
+            (Value::List(list), Step::Index(index)) if *index < list.len() => {
+                let taken = list.remove(*index);
+                (taken, list.is_empty())
+            }
             _ => return None,
         };
-        if emptied {
+        if is_empty_now {
             self.remove(parents);
         }
         Some(removed)
     }
 
     /// Whether something on the way was taken out.
-    pub fn lost(&self, steps: &[Step]) -> bool {
+    pub(super) fn lost(&self, steps: &[Step]) -> bool {
         let mut node = self;
         for step in steps {
             if let (Value::Table(table), Step::Key(key)) = (&node.value, step)
@@ -238,7 +232,7 @@ impl Node {
 
 impl Tree {
     /// Where the value at the path came from; the built-in layer where nothing is there.
-    pub fn kind(&self, path: &str) -> SourceKind {
+    pub(super) fn kind(&self, path: &str) -> SourceKind {
         self.root
             .find(&super::path::parse(path))
             .and_then(|node| self.sources.get(node.place.source))
@@ -246,7 +240,7 @@ impl Tree {
     }
 
     /// Whether the value at the path was written by somebody, in a profile or above it.
-    pub fn is_written(&self, path: &str) -> bool {
+    pub(super) fn is_written(&self, path: &str) -> bool {
         self.kind(path) != SourceKind::BuiltIn
     }
 }

@@ -97,7 +97,7 @@ impl HeaderRules {
         if !config.identity.signed.header.is_empty() {
             fates.insert(folded(&config.identity.signed.header), Fate::Reserved);
         }
-        let nobody = identity.for_nobody().map_err(|why| drop(problems.error("identity.headers", why))).ok()?;
+        let nobody = problems.keep("identity.headers", identity.for_nobody())?;
         Some(Self {
             fates,
             reserved_prefixes: config.identity.reserved_prefixes.iter().map(|prefix| folded(prefix)).collect(),

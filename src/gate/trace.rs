@@ -5,6 +5,8 @@ use crate::rejection::Refusal;
 /// A step of the way of a request.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Step {
+    /// Whether its head can be read in one way only.
+    Framing,
     /// Whose address it has.
     Client,
     /// What is asked.
@@ -21,6 +23,8 @@ pub enum Step {
     Authentication,
     /// One of [`crate::policy::CHECKS`].
     Check(&'static str),
+    /// What the upstream sees.
+    Rewrite,
 }
 
 impl Step {
@@ -28,6 +32,7 @@ impl Step {
     #[must_use]
     pub const fn name(self) -> &'static str {
         match self {
+            Self::Framing => "framing",
             Self::Client => "client address",
             Self::Facts => "request",
             Self::Route => "route",
@@ -36,6 +41,7 @@ impl Step {
             Self::GuessGuard => "guess guard",
             Self::Authentication => "authentication",
             Self::Check(name) => name,
+            Self::Rewrite => "rewrite",
         }
     }
 }

@@ -51,7 +51,7 @@ impl IdentityHeaders {
         for (name, template) in &config.identity.headers {
             let path = format!("identity.headers.{name}");
             let header: Option<HeaderName> = problems.parse(&path, name);
-            let pieces = parse(template).map_err(|why| drop(problems.error(&path, why))).ok();
+            let pieces = problems.keep(&path, parse(template));
             match (header, pieces) {
                 (Some(header), Some(pieces)) if is_plain_name(&header) => templates.push((header, pieces)),
                 (Some(_), Some(_)) => {

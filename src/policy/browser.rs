@@ -1,10 +1,14 @@
 //! A secret key that a browser sends is a leaked key. Sec-Fetch-Mode alone proves nothing: Node's fetch sends it.
 
-use http::{HeaderMap, header};
+use http::{HeaderMap, HeaderName, header};
 
 use super::Case;
 use crate::config::sections::BrowserRule;
 use crate::rejection::{Refusal, Rejection};
+
+// Fetch Metadata Request Headers, W3C.
+const SEC_FETCH_SITE: HeaderName = HeaderName::from_static("sec-fetch-site");
+const SEC_FETCH_DEST: HeaderName = HeaderName::from_static("sec-fetch-dest");
 
 /// The kind of keys that browsers are meant to hold.
 const PUBLISHABLE: &str = "publishable";
@@ -22,7 +26,7 @@ pub fn is_exposed(case: &Case<'_>) -> bool {
 
 fn is_browser(headers: &HeaderMap) -> bool {
     let mozilla = || headers.get(header::USER_AGENT).is_some_and(|agent| agent.as_bytes().starts_with(b"Mozilla/"));
-    headers.contains_key("sec-fetch-site") || headers.contains_key("sec-fetch-dest") || (headers.contains_key(header::ORIGIN) && mozilla())
+    headers.contains_key(SEC_FETCH_SITE) || headers.contains_key(SEC_FETCH_DEST) || (headers.contains_key(header::ORIGIN) && mozilla())
 }
 
 #[cfg(test)]

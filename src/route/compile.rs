@@ -5,7 +5,7 @@ use std::sync::Arc;
 use indexmap::IndexMap;
 
 use super::table::Table;
-use super::template::{Step, Template};
+use super::template::{self, Step, Template};
 use super::{Demand, Piece, Route, Routes};
 use crate::config::problem::Problems;
 use crate::config::sections::{self, Config, CredentialType, RouteAuth, Unmatched, Upstream};
@@ -67,6 +67,7 @@ fn implied(name: &str, matched: bool, allow_encoded: Encoded) -> Route {
         upstream: None,
         response_timeout: None,
         allow_encoded,
+        rank: template::Rank::default(),
     }
 }
 
@@ -115,6 +116,7 @@ fn compile(
         upstream: upstream?,
         response_timeout: entry.response_timeout.map(|timeout| timeout.0),
         allow_encoded: own_encoded?,
+        rank: template.as_ref()?.rank(),
     };
     Some((template?, route))
 }
@@ -174,7 +176,7 @@ fn demand(scope: &str, captures: &[&str]) -> Result<Demand, String> {
         if !front.is_empty() {
             pieces.push(Piece::Text(front.into()));
         }
-        pieces.push(Piece::Capture(index));
+        pieces.push(Piece::Capture(index, name.into()));
         literal.push_str(front);
         literal.push('x');
         rest = behind;

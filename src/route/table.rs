@@ -1,7 +1,7 @@
 //! A trie over decoded segments. Its precedence is a security property: static before capture before `**`, left to right;
 //! at equal templates a named method before `*`; what matches only with other methods does not stop the search.
 
-use std::collections::HashMap;
+use std::collections::BTreeMap;
 
 use http::Method;
 use smallvec::SmallVec;
@@ -19,7 +19,7 @@ pub type Captures<'p> = SmallVec<[&'p str; 4]>;
 
 #[derive(Debug)]
 struct Node<T> {
-    statics: HashMap<Box<str>, Self>,
+    statics: BTreeMap<Box<str>, Self>,
     capture: Option<Box<Self>>,
     /// Templates that end here.
     here: Vec<(Methods, T)>,
@@ -29,7 +29,7 @@ struct Node<T> {
 
 impl<T> Default for Node<T> {
     fn default() -> Self {
-        Self { statics: HashMap::new(), capture: None, here: Vec::new(), rest: Vec::new() }
+        Self { statics: BTreeMap::new(), capture: None, here: Vec::new(), rest: Vec::new() }
     }
 }
 
@@ -197,16 +197,6 @@ mod tests {
         }
     }
 
-    /// Static before capture before `**`, left to right; then named before `*`.
-    fn rank(template: &Template) -> (Vec<u8>, u8) {
-        let steps = template.steps.iter().map(|step| match step {
-            Step::Static(_) => 0,
-            Step::Capture(_) => 1,
-            Step::Rest => 2,
-        });
-        (steps.collect(), u8::from(template.methods == Methods::Any))
-    }
-
     proptest! {
         #[test]
         fn the_table_equals_a_naive_matcher(
@@ -224,7 +214,7 @@ mod tests {
             let segments: Vec<&str> = path[1..].split('/').collect();
             let naive = templates.iter().enumerate()
                 .filter(|(_, template)| template.methods.contain(&method) && matches(template, &segments))
-                .min_by_key(|(_, template)| rank(template)).map(|(index, _)| index);
+                .min_by_key(|(_, template)| template.rank()).map(|(index, _)| index);
             prop_assert_eq!(table.find(&method, &segments, &|_, _| true).map(|(index, _)| *index), naive);
         }
     }

@@ -45,6 +45,22 @@ impl Methods {
     }
 }
 
+/// What precedence compares: static before capture before `**`, left to right; then named methods before `*`.
+pub type Rank = (Vec<u8>, u8);
+
+impl Template {
+    /// Its place among others; the lowest that matches wins.
+    #[must_use]
+    pub fn rank(&self) -> Rank {
+        let steps = self.steps.iter().map(|step| match step {
+            Step::Static(_) => 0,
+            Step::Capture(_) => 1,
+            Step::Rest => 2,
+        });
+        (steps.collect(), u8::from(self.methods == Methods::Any))
+    }
+}
+
 impl std::str::FromStr for Template {
     type Err = String;
 

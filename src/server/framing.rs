@@ -11,6 +11,7 @@ mod tests;
 use chunks::Chunks;
 use head::Head;
 
+use crate::config::sections::ListenerLimits;
 use crate::rejection::{Refusal, Rejection};
 
 /// Bounds of a request head.
@@ -20,6 +21,12 @@ pub struct Limits {
     pub head_bytes: usize,
     /// Header lines.
     pub headers: usize,
+}
+
+impl From<&ListenerLimits> for Limits {
+    fn from(limits: &ListenerLimits) -> Self {
+        Self { head_bytes: usize::try_from(limits.header_bytes.0).unwrap_or(usize::MAX), headers: limits.headers }
+    }
 }
 
 /// Where the current message stands.

@@ -153,8 +153,7 @@ impl Worker {
     }
 
     async fn accept(self: Rc<Self>, listener: Arc<Listener>, listening: Listening, mut stage: watch::Receiver<Stage>) {
-        let limits =
-            Limits { head_bytes: usize::try_from(listener.limits.header_bytes.0).unwrap_or(usize::MAX), headers: listener.limits.headers };
+        let limits = Limits::from(&listener.limits);
         let timeouts = Rc::new(Timeouts::new(&listener.limits, self.period));
         loop {
             let accepted = tokio::select! {

@@ -4,6 +4,8 @@
 mod connection;
 mod layout;
 mod scripts;
+#[cfg(test)]
+mod tests;
 
 use async_trait::async_trait;
 use redis::aio::MultiplexedConnection;
@@ -50,14 +52,12 @@ impl RedisStore {
     /// Writes the indexes, then the record. Answers the record that was there before.
     async fn put<R: Record>(&self, name: &str, record: &R, indexes: &[String]) -> Result<Option<R>, StoreError> {
         let (id, text, before) = (record.id(), render(record)?, version_before(record)?);
-        if before == 0 {
-            let place = record.place();
-            let mut writes = pipe();
-            for index in indexes {
-                writes.cmd("ZADD").arg(index).arg(0).arg(&place).ignore();
-            }
-            self.run_pipe(&writes, id).await?;
+        let place = record.place();
+        let mut writes = pipe();
+        for index in indexes {
+            writes.cmd("ZADD").arg(index).arg(0).arg(&place).ignore();
         }
+        self.run_pipe(&writes, id).await?;
         let put = async |mut link: MultiplexedConnection| {
             let script = &self.scripts.put_record;
             script.key(name).arg(before).arg(&text).arg(RECORD_MAX).invoke_async::<(i64, Value)>(&mut link).await

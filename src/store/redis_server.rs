@@ -77,7 +77,7 @@ fn spawn(dir: &Path, args: &[String]) -> Child {
         .stdout(Stdio::piped())
         .stdin(Stdio::null())
         .spawn()
-        .expect("redis-server must be installed");
+        .unwrap();
     let mut lines = BufReader::new(child.stdout.take().unwrap()).lines();
     let ready = lines.by_ref().map_while(Result::ok).any(|line| line.contains("eady to accept connections"));
     assert!(ready, "redis-server did not start");

@@ -1,8 +1,10 @@
-//! The key table in one SQLite file of this machine, crash-safe (WAL, synchronous=FULL). Other processes (the command line)
+//! The key table in one file of this machine, by `SQLite`, crash-safe (WAL, synchronous=FULL). Other processes (the command line)
 //! write to it while the server runs. Connections belong to threads of this file; callers only send them work.
 
 mod changes;
 mod schema;
+#[cfg(test)]
+mod tests;
 mod threads;
 
 use std::path::Path;
@@ -31,6 +33,7 @@ impl SqliteStore {
     /// Opens the file, making it if it is not there, and begins to watch it.
     pub(super) fn open(path: &Path) -> Result<(Self, Changes), String> {
         let words = |error: rusqlite::Error| format!("{}: {error}", path.display());
+        schema::create(path).map_err(|error| format!("{}: {error}", path.display()))?;
         let mut writer = schema::connect(path).map_err(words)?;
         schema::prepare(&mut writer).map_err(|why| format!("{}: {why}", path.display()))?;
         let readers = [schema::connect(path).map_err(words)?, schema::connect(path).map_err(words)?];
@@ -62,6 +65,7 @@ impl SqliteStore {
     }
 }
 
+#[expect(clippy::needless_pass_by_value, reason = "the shape that map_err wants")]
 fn unavailable(error: rusqlite::Error) -> StoreError {
     StoreError::Unavailable(error.to_string())
 }

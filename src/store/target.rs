@@ -81,10 +81,12 @@ pub(super) fn parse(config: &sections::Store) -> Result<Target, String> {
 fn redis_target(config: &sections::Store) -> Result<RedisTarget, String> {
     // The crate's own words are left out: they may repeat the URL, which may hold a password.
     let info: ConnectionInfo = config.url.as_str().into_connection_info().map_err(|_| "is no valid redis URL".to_owned())?;
-    let address = match info.addr() {
-        ConnectionAddr::Tcp(host, port) => Address::Tcp(host.clone(), *port),
-        ConnectionAddr::Unix(path) => Address::Unix(path.clone()),
-        _ => return Err("TLS to the store is not built yet in this release".into()),
+    let address = if let ConnectionAddr::Tcp(host, port) = info.addr() {
+        Address::Tcp(host.clone(), *port)
+    } else if let ConnectionAddr::Unix(path) = info.addr() {
+        Address::Unix(path.clone())
+    } else {
+        return Err("TLS to the store is not built yet in this release".into());
     };
     let mut login = info.redis_settings().clone().set_skip_set_lib_name();
     if !config.username.is_empty() {

@@ -2,13 +2,14 @@
 
 use std::collections::HashSet;
 
-use crate::config::path::join;
+use crate::config::path::{self, join};
 use crate::config::problem::Problems;
 use crate::config::sections::{Config, CredentialType, EnvironmentName, Route};
 use crate::config::suggest;
+use crate::config::tree::Tree;
 use crate::policy::scope::check_grant;
 
-pub(super) fn check(config: &Config, problems: &mut Problems) {
+pub(super) fn check(config: &Config, tree: &Tree, problems: &mut Problems) {
     unique("routes", config.routes.iter().map(|route| route.name.as_str()), problems);
     unique("listeners", config.listeners.iter().map(|listener| listener.name.as_str()), problems);
     unique("key_kinds", config.key_kinds.iter().map(|kind| kind.name.as_str()), problems);
@@ -26,7 +27,7 @@ pub(super) fn check(config: &Config, problems: &mut Problems) {
     if !required.is_empty() {
         scope("self_service.required_scope", required, config, problems);
     }
-    upstreams(config, problems);
+    upstreams(config, tree, problems);
     tokens(config, problems);
 }
 
@@ -81,10 +82,17 @@ fn scope(path: &str, demanded: &str, config: &Config, problems: &mut Problems) {
     }
 }
 
-fn upstreams(config: &Config, problems: &mut Problems) {
+fn upstreams(config: &Config, tree: &Tree, problems: &mut Problems) {
     if config.upstreams.is_empty() {
-        problems.warn("upstream", "there is no upstream: nothing is forwarded");
+        // Where the only one was wrong, that was told.
+        let at = if tree.root.lost(&path::parse("upstreams.main")) { "upstreams.main" } else { "upstream" };
+        problems.warn(at, "there is no upstream: nothing is forwarded");
         return;
+    }
+    for (name, _) in config.upstreams.iter().filter(|(_, upstream)| upstream.url.is_empty()) {
+        problems
+            .error(join(&join("upstreams", name), "url"), format!("the upstream `{name}` has no url"))
+            .help("url = \"http://127.0.0.1:3000\"");
     }
     for (environment, rule) in [(EnvironmentName::Live, &config.environments.live), (EnvironmentName::Test, &config.environments.test)] {
         let (name, upstream) = (environment.name(), &rule.upstream);

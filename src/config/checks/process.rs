@@ -4,7 +4,7 @@ use std::net::SocketAddr;
 
 use http::HeaderName;
 
-use crate::config::path::join;
+use crate::config::path::{self, join};
 use crate::config::problem::Problems;
 use crate::config::sections::{Config, UnknownKeys};
 use crate::config::tree::{SourceKind, Tree};
@@ -17,9 +17,9 @@ pub(super) fn check(config: &Config, tree: &Tree, in_pod: bool, problems: &mut P
     if in_pod && !tree.is_written("store.url") {
         problems
             .error("store.url", "in a pod the store must be named: an embedded one would be lost with the pod, and no other would see it")
-            .help("add to proxy.toml:\n\n    [store]\n    url = \"redis://redis:6379/0\"\n\n  or, on a persistent volume:\n\n    [store]\n    url = \"embedded:/var/lib/sidegate\"\n");
+            .help("add to proxy.toml:\n\n    [store]\n    url = \"redis://redis:6379/0\"\n\n  or, on a persistent volume:\n\n    [store]\n    url = \"embedded:/var/lib/sidegate\"");
     }
-    listeners(config, problems);
+    listeners(config, tree, problems);
     addresses(config, problems);
     admin(config, problems);
     dates(config, problems);
@@ -27,9 +27,11 @@ pub(super) fn check(config: &Config, tree: &Tree, in_pod: bool, problems: &mut P
     values(config, problems);
 }
 
-fn listeners(config: &Config, problems: &mut Problems) {
+fn listeners(config: &Config, tree: &Tree, problems: &mut Problems) {
     if config.listeners.is_empty() {
-        problems.error("listen", "there is no listener").help("listen = \"[::]:8080\"");
+        // Where the only ones were wrong, that was told.
+        let at = if tree.root.lost(&path::parse("listeners")) { "listeners" } else { "listen" };
+        problems.error(at, "there is no listener").help("listen = \"[::]:8080\"");
     }
     for (index, listener) in config.listeners.iter().enumerate() {
         let at = |key: &str| format!("listeners[{index}].{key}");

@@ -220,6 +220,14 @@ impl Shared {
         let config = AsyncConnectionConfig::new().set_response_timeout(None).set_connection_timeout(None);
         let (connection, driver) =
             MultiplexedConnection::new_with_config(&self.target.login, stream, config).await.map_err(|error| error.to_string())?;
-        Ok(Dialled { connection, driver: tokio::spawn(driver) })
+        let dialled = Dialled { connection, driver: tokio::spawn(driver) };
+        // A connection is one that answers: a server that demands a password, or still loads, does not.
+        match redis::cmd("PING").query_async::<redis::Value>(&mut dialled.connection.clone()).await {
+            Ok(_) => Ok(dialled),
+            Err(error) => {
+                dialled.driver.abort();
+                Err(error.to_string())
+            }
+        }
     }
 }

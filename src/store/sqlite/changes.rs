@@ -49,9 +49,9 @@ impl Watcher {
                     }
                 };
                 match read_on(&connection, position) {
-                    Ok((list, last)) => {
-                        (version, position) = (now, last);
-                        if list.into_iter().any(|change| send.send(change).is_err()) {
+                    Ok((told, seq)) => {
+                        (version, position) = (now, seq);
+                        if told.into_iter().any(|change| send.send(change).is_err()) {
                             return;
                         }
                     }
@@ -78,21 +78,21 @@ fn newest(connection: &Connection) -> rusqlite::Result<i64> {
 fn read_on(connection: &Connection, position: i64) -> rusqlite::Result<(Vec<Changed>, i64)> {
     let mut query = connection.prepare_cached("SELECT seq, what, id FROM changes WHERE seq > ?1 ORDER BY seq")?;
     let mut rows = query.query([position])?;
-    let (mut list, mut last) = (Vec::new(), position);
+    let (mut told, mut last) = (Vec::new(), position);
     while let Some(row) = rows.next()? {
         let (seq, what, id): (i64, String, String) = (row.get(0)?, row.get(1)?, row.get(2)?);
         if seq != last + 1 {
-            list.push(Changed::Everything);
+            told.push(Changed::Everything);
         }
         last = seq;
-        list.push(match what.as_str() {
+        told.push(match what.as_str() {
             "key" => Changed::Key(id),
             "tenant" => Changed::Tenant(id),
             _ => Changed::Everything,
         });
     }
-    if list.is_empty() && newest(connection)? < position {
+    if told.is_empty() && newest(connection)? < position {
         return Ok((vec![Changed::Everything], newest(connection)?));
     }
-    Ok((list, last))
+    Ok((told, last))
 }

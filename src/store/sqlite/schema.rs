@@ -1,5 +1,7 @@
-//! Tables of the SQLite file, their statements, and how a connection is set up. The file says its own format (`user_version`).
+//! Tables of the embedded store's file, their statements, and how a connection is set up. The file says its own format (`user_version`).
 
+use std::fs::OpenOptions;
+use std::os::unix::fs::OpenOptionsExt as _;
 use std::path::Path;
 use std::time::Duration;
 
@@ -72,6 +74,11 @@ impl Table {
             }
         }
     }
+}
+
+/// Makes the file if it is not there: readable by its owner only, as the library then makes the files beside it.
+pub(super) fn create(path: &Path) -> std::io::Result<()> {
+    OpenOptions::new().write(true).create(true).truncate(false).mode(0o600).open(path).map(drop)
 }
 
 /// A connection, set up.

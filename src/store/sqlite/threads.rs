@@ -19,13 +19,13 @@ pub(super) struct Threads {
 }
 
 impl Threads {
-    pub(super) fn start(writer: Connection, readers: [Connection; 2]) -> std::io::Result<Self> {
-        let (writes, jobs) = channel();
-        spawn("store-write", writer, Arc::new(Mutex::new(jobs)))?;
-        let (reads, jobs) = channel();
-        let jobs = Arc::new(Mutex::new(jobs));
-        for reader in readers {
-            spawn("store-read", reader, Arc::clone(&jobs))?;
+    pub(super) fn start(write: Connection, read: [Connection; 2]) -> std::io::Result<Self> {
+        let (writes, queue) = channel();
+        spawn("store-write", write, Arc::new(Mutex::new(queue)))?;
+        let (reads, queue) = channel();
+        let queue = Arc::new(Mutex::new(queue));
+        for connection in read {
+            spawn("store-read", connection, Arc::clone(&queue))?;
         }
         Ok(Self { writes, reads })
     }

@@ -1,0 +1,95 @@
+//! What every command that manages the key table begins with: the configuration, the rules in it, the open store.
+//! The same for keys and tenants.
+
+use std::future::Future;
+use std::sync::Arc;
+
+use tokio::runtime::{Builder, Runtime};
+
+use crate::cli::{Exit, Failure, Globals, output};
+use crate::clock::Clock;
+use crate::config::sections::{Config, EnvironmentName};
+use crate::config::{self, Sources};
+use crate::key::digest::Peppers;
+use crate::key::lifecycle::{Lifecycle, LifecycleError};
+use crate::key::rules::Rules;
+use crate::store;
+
+/// An open key table, for one command.
+pub(crate) struct Context {
+    pub(crate) config: Config,
+    pub(crate) lifecycle: Lifecycle,
+    pub(crate) clock: Clock,
+    /// Whether running sidecars are told of changes.
+    tells_changes: bool,
+    runtime: Runtime,
+}
+
+impl Context {
+    /// Reads the configuration and opens its store.
+    pub(crate) fn open(globals: &Globals) -> Result<Self, Failure> {
+        let mut loaded = config::load(&Sources::from_globals(globals));
+        loaded.require()?;
+        let rules = Rules::compile(&loaded.config, &mut loaded.problems);
+        store::target::check(&loaded.config.store, &mut loaded.problems);
+        loaded.require()?;
+        let rules = rules.ok_or_else(|| Exit::Configuration.because("the configuration cannot be used"))?;
+        let unusable = |why: String| Exit::Configuration.because(format!("[store]: {why}"));
+        let peppers = Peppers::from_file(&loaded.config.store.pepper_file).map_err(unusable)?;
+        let runtime = Builder::new_current_thread().enable_all().build().map_err(|error| Exit::Failed.because(error.to_string()))?;
+        let clock = Clock::System;
+        let opened = runtime.block_on(store::open(&loaded.config.store, &clock)).map_err(unusable)?;
+        let lifecycle = Lifecycle::new(opened.store, Arc::new(rules), peppers, clock.clone(), "cli");
+        Ok(Self { config: loaded.config, lifecycle, clock, tells_changes: opened.changes.is_some(), runtime })
+    }
+
+    /// Runs a piece of work to its end.
+    pub(crate) fn run<T>(&self, work: impl Future<Output = Result<T, LifecycleError>>) -> Result<T, Failure> {
+        self.runtime.block_on(work).map_err(Failure::from)
+    }
+
+    /// The environment of this name or label.
+    pub(crate) fn environment(&self, word: &str) -> Result<EnvironmentName, Failure> {
+        let environments = &self.config.environments;
+        [(EnvironmentName::Live, &environments.live.label), (EnvironmentName::Test, &environments.test.label)]
+            .into_iter()
+            .find(|(name, label)| word.eq_ignore_ascii_case(name.name()) || word.eq_ignore_ascii_case(label))
+            .map(|(name, _)| name)
+            .ok_or_else(|| {
+                let (live, test) = (&environments.live.label, &environments.test.label);
+                Exit::Usage.because(format!("no environment `{word}`: live ({live}) or test ({test})"))
+            })
+    }
+
+    /// After a change that takes rights away: how long it may take to be seen, where nobody is told of it.
+    pub(crate) fn warn_of_caches(&self, globals: &Globals) {
+        if !self.tells_changes && !globals.quiet {
+            let ttl = self.config.cache.ttl;
+            output::note(format_args!("sidecars that have it cached may go on for up to {ttl} (cache.ttl)"));
+        }
+    }
+}
+
+impl From<LifecycleError> for Failure {
+    fn from(error: LifecycleError) -> Self {
+        let exit = match error {
+            LifecycleError::Store(error) => return error.into(),
+            LifecycleError::Invalid(_) => Exit::Usage,
+            LifecycleError::NoKey(_) | LifecycleError::NoTenant(_) => Exit::NotFound,
+            LifecycleError::State(_) => Exit::Conflict,
+            LifecycleError::NoRandomness(_) => Exit::Failed,
+        };
+        exit.because(error.to_string())
+    }
+}
+
+/// `k=v` on the command line.
+pub(crate) fn pair(text: &str) -> Result<(String, String), String> {
+    let (name, value) = text.split_once('=').ok_or("must be NAME=VALUE")?;
+    Ok((name.to_owned(), value.to_owned()))
+}
+
+/// A list that was given, or none at all: `--ip` not given is "any".
+pub(crate) fn given(list: &[String]) -> Option<Vec<String>> {
+    (!list.is_empty()).then(|| list.to_vec())
+}

@@ -1,0 +1,54 @@
+//! `keys import`: many keys of another system.
+
+use std::path::PathBuf;
+
+use zeroize::Zeroizing;
+
+use super::context::Context;
+use crate::cli::{Exit, Failure, Globals, output};
+use crate::key::import::{Form, OnConflict, Options};
+
+/// Flags of `keys import`.
+#[derive(Debug, clap::Args)]
+pub struct Args {
+    /// NDJSON or CSV: id, tenant, name, environment, kind, scopes, … with `key` or `digest` ("sha256:<hex>")
+    file: PathBuf,
+    /// Make tenants that are not there
+    #[arg(long)]
+    create_tenants: bool,
+    /// What becomes of keys that are there already
+    #[arg(long, value_enum, default_value_t = OnConflict::Fail)]
+    on_conflict: OnConflict,
+    /// Only check the file against the store
+    #[arg(long)]
+    dry_run: bool,
+}
+
+pub(super) fn run(args: &Args, globals: &Globals) -> Result<(), Failure> {
+    let name = args.file.display();
+    let text = std::fs::read(&args.file).map(Zeroizing::new).map_err(|error| Exit::Failed.because(format!("{name}: {error}")))?;
+    let context = Context::open(globals)?;
+    let options = Options { create_tenants: args.create_tenants, on_conflict: args.on_conflict, dry_run: args.dry_run };
+    let report = context.run(context.lifecycle.import(Form::of(&name.to_string(), &text), &text, options))?;
+    if globals.json {
+        output::json(&report);
+    } else if !globals.quiet {
+        output::line(format_args!(
+            "{}{} imported, {} updated, {} skipped, {} refused, {} tenants made",
+            if args.dry_run { "dry run: " } else { "" },
+            report.imported,
+            report.updated,
+            report.skipped,
+            report.errors.len(),
+            report.tenants_created
+        ));
+    }
+    for error in &report.errors {
+        output::note(format_args!("{name}:{}: {}", error.line, error.message));
+    }
+    match report.errors.len() {
+        0 => Ok(()),
+        1 => Err(Exit::Failed.because("1 line was refused")),
+        n => Err(Exit::Failed.because(format!("{n} lines were refused"))),
+    }
+}

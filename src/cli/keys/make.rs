@@ -1,0 +1,103 @@
+//! `keys create`, `keys rotate`: the two commands that print a secret.
+
+use secrecy::ExposeSecret as _;
+
+use super::context::{Context, given, pair};
+use super::view;
+use crate::cli::{Failure, Globals, output};
+use crate::config::units::Span;
+use crate::key::lifecycle::{Issued, NewKey};
+
+/// Flags of `keys create`.
+#[derive(Debug, clap::Args)]
+pub struct Create {
+    /// Tenant it acts for
+    #[arg(long, value_name = "ID")]
+    tenant: String,
+    /// What people call it
+    #[arg(long)]
+    name: String,
+    /// Environment: live, test, or the label of one
+    #[arg(long, default_value = "live")]
+    env: String,
+    /// Kind: secret, publishable, or another configured one
+    #[arg(long, default_value = "secret")]
+    kind: String,
+    /// Scope to grant; may end in *; repeatable [default: none]
+    #[arg(long = "scope", value_name = "SCOPE")]
+    scopes: Vec<String>,
+    /// Network it may be used from; repeatable [default: any]
+    #[arg(long = "ip", value_name = "CIDR")]
+    ips: Vec<String>,
+    /// Origin it may be used from, such as https://*.shop.example; repeatable [default: any]
+    #[arg(long = "referrer", value_name = "ORIGIN")]
+    referrers: Vec<String>,
+    /// Endpoint it may call, such as "GET /v1/users/{id}"; repeatable [default: any]
+    #[arg(long = "endpoint", value_name = "ENDPOINT")]
+    endpoints: Vec<String>,
+    /// When it ends: 90d, a time in RFC 3339, or never [default: as configured]
+    #[arg(long, value_name = "WHEN")]
+    expires: Option<String>,
+    /// Metadata for header templates; repeatable
+    #[arg(long = "meta", value_name = "NAME=VALUE", value_parser = pair)]
+    metadata: Vec<(String, String)>,
+}
+
+/// Flags of `keys rotate`.
+#[derive(Debug, clap::Args)]
+pub struct Rotate {
+    /// The key
+    id: String,
+    /// How long the old secret still works, such as 24h [default: as configured]
+    #[arg(long, value_name = "SPAN", conflicts_with = "end_overlap")]
+    overlap: Option<Span>,
+    /// Replace nothing: end the overlap of the last rotation now
+    #[arg(long)]
+    end_overlap: bool,
+}
+
+pub(super) fn create(args: &Create, globals: &Globals) -> Result<(), Failure> {
+    let context = Context::open(globals)?;
+    let new = NewKey {
+        tenant: args.tenant.clone(),
+        name: args.name.clone(),
+        environment: context.environment(&args.env)?,
+        kind: args.kind.clone(),
+        scopes: args.scopes.clone(),
+        ip_allowlist: given(&args.ips),
+        referrers: given(&args.referrers),
+        endpoints: given(&args.endpoints),
+        expires: args.expires.clone(),
+        metadata: args.metadata.iter().cloned().collect(),
+    };
+    let issued = context.run(context.lifecycle.create(new))?;
+    print_issued(&issued, &context, globals);
+    Ok(())
+}
+
+pub(super) fn rotate(args: &Rotate, globals: &Globals) -> Result<(), Failure> {
+    let context = Context::open(globals)?;
+    if args.end_overlap {
+        let record = context.run(context.lifecycle.end_overlap(&args.id))?;
+        context.warn_of_caches(globals);
+        if !globals.quiet {
+            view::print(&view::key(&record, None, context.clock.now()), globals);
+        }
+        return Ok(());
+    }
+    let issued = context.run(context.lifecycle.rotate(&args.id, args.overlap.map(|span| span.0)))?;
+    print_issued(&issued, &context, globals);
+    if issued.record.previous.is_none() {
+        context.warn_of_caches(globals);
+    }
+    Ok(())
+}
+
+/// The one time a secret is shown.
+fn print_issued(issued: &Issued, context: &Context, globals: &Globals) {
+    if globals.quiet {
+        return output::line(issued.key.expose_secret());
+    }
+    view::print(&view::key(&issued.record, Some(&issued.key), context.clock.now()), globals);
+    output::note("the key is shown this once; Sidegate keeps only a digest of it");
+}

@@ -1,0 +1,228 @@
+//! Says how a request would be judged, by running the gate on it: the same code as the proxy, with a trace.
+//! Takes nothing from buckets that count, marks nothing, sends nothing upstream.
+
+use std::net::IpAddr;
+
+use http::Request;
+use http::request::Parts;
+use serde::Serialize;
+
+use crate::answer::Answers;
+use crate::authn::KeyTable;
+use crate::clock::{Clock, Timestamp};
+use crate::forward;
+use crate::gate::trace::{Note, Step, Trace};
+use crate::gate::{Admitted, Connection, Gate, Presented, Seen};
+use crate::key::record::KeyRecord;
+use crate::net::Peer;
+use crate::policy::CHECKS;
+use crate::rejection::{Refusal, Rejection};
+use crate::server::framing::{Framing, Limits};
+use crate::store::StoreError;
+
+/// A request as somebody describes it.
+#[derive(Debug, Clone)]
+pub struct Described {
+    /// Method, as it would be sent.
+    pub method: String,
+    /// Request target, as it would be sent.
+    pub target: String,
+    /// Header lines, as they would be sent; Host is added where none is given.
+    pub headers: Vec<(String, String)>,
+    /// The peer of the connection.
+    pub from: IpAddr,
+    /// Whether the connection is TLS.
+    pub tls: bool,
+}
+
+/// What would become of it.
+#[derive(Debug, Serialize)]
+pub struct Explanation {
+    /// Every step, in order.
+    pub steps: Vec<Explained>,
+    /// Reason of the refusal; empty if there is none.
+    pub reason: &'static str,
+    /// What decided it, as the access log would say.
+    pub detail: String,
+    /// What the client would get, if it were refused or answered here.
+    pub answer: Option<Answer>,
+    /// What the upstream would get.
+    pub forward: Option<Forwarded>,
+}
+
+/// A step.
+#[derive(Debug, Clone, Serialize)]
+pub struct Explained {
+    /// Its name.
+    pub step: &'static str,
+    /// `ok`, `refused`, or `not reached`.
+    pub verdict: &'static str,
+    /// What it looked at.
+    pub input: String,
+    /// Why it refused.
+    pub detail: String,
+    /// Path in the configuration that decides it.
+    pub path: String,
+}
+
+/// An exact answer.
+#[derive(Debug, Serialize)]
+pub struct Answer {
+    /// Status.
+    pub status: u16,
+    /// Headers.
+    pub headers: Vec<(String, String)>,
+    /// Body.
+    pub body: String,
+}
+
+/// What would be forwarded.
+#[derive(Debug, Serialize)]
+pub struct Forwarded {
+    /// Index of the upstream in the configuration.
+    pub upstream: usize,
+    /// Method and target.
+    pub request: String,
+    /// Headers, identity included; never a credential.
+    pub headers: Vec<(String, String)>,
+}
+
+#[derive(Default)]
+struct Recorder(Vec<Explained>);
+
+impl Trace for Recorder {
+    const THOROUGH: bool = true;
+
+    fn step(&mut self, step: Step, note: impl FnOnce() -> Note, refusal: Option<&Refusal>) {
+        let Note { input, path } = note();
+        let verdict = if refusal.is_some() { "refused" } else { "ok" };
+        let detail = refusal.map(ToString::to_string).unwrap_or_default();
+        self.0.push(Explained { step: step.name(), verdict, input, detail, path });
+    }
+}
+
+/// A gate over an open store, without a socket.
+#[derive(Debug)]
+pub struct Explainer {
+    gate: Gate,
+    answers: Answers,
+    key_table: KeyTable,
+    limits: Limits,
+    clock: Clock,
+}
+
+impl Explainer {
+    /// By the same parts that a running sidecar has.
+    #[must_use]
+    pub(crate) const fn new(gate: Gate, answers: Answers, key_table: KeyTable, limits: Limits, clock: Clock) -> Self {
+        Self { gate, answers, key_table, limits, clock }
+    }
+
+    /// The record that `Presented::Record` may stand for.
+    ///
+    /// # Errors
+    /// The store's.
+    pub fn find_key(&self, id: &str) -> Result<Option<KeyRecord>, StoreError> {
+        self.key_table.runtime().block_on(self.key_table.store().find_key(id))
+    }
+
+    /// Judges a described request. `presented` says whether its credential stands in its headers or a record is taken for it.
+    #[must_use]
+    pub fn explain(&self, described: &Described, presented: Presented<'_>) -> Explanation {
+        self.key_table.runtime().block_on(explain(&self.gate, &self.answers, self.limits, described, presented, self.clock.now()))
+    }
+}
+
+async fn explain(
+    gate: &Gate,
+    answers: &Answers,
+    limits: Limits,
+    described: &Described,
+    presented: Presented<'_>,
+    now: Timestamp,
+) -> Explanation {
+    let mut trace = Recorder::default();
+    let connection = Connection { peer: Peer::from(described.from), tls: described.tls };
+    let framed = parse(described, limits);
+    let framing = || Note::new(format!("{} {}", described.method, described.target));
+    let mut head = match trace.judge(Step::Framing, framed, framing) {
+        Ok(head) => head,
+        Err(refusal) => {
+            let seen = Gate::begin(&http::HeaderMap::new(), now);
+            return refused(trace, answers, &refusal, &seen);
+        }
+    };
+    let mut seen = Gate::begin(&head.headers, now);
+    match gate.judge(&mut head, presented, &connection, now, &mut seen, &mut trace).await {
+        Err(refusal) => refused(trace, answers, &refusal, &seen),
+        Ok(Admitted::Preflight(headers)) => {
+            let headers = headers.iter().map(header_line).collect();
+            finish(trace, "", String::new(), Some(Answer { status: 204, headers, body: String::new() }), None)
+        }
+        Ok(Admitted::Forward(permit)) => match trace
+            .judge(Step::Rewrite, forward::rewrite(gate, &permit, head, &connection, &seen), || Note::new("headers").at("identity"))
+        {
+            Err(refusal) => refused(trace, answers, &refusal, &seen),
+            Ok(forward) => {
+                let request = format!("{} {}", forward.head.method, forward.head.uri);
+                let headers = forward.head.headers.iter().map(header_line).collect();
+                finish(trace, "", String::new(), None, Some(Forwarded { upstream: forward.upstream, request, headers }))
+            }
+        },
+    }
+}
+
+fn refused(trace: Recorder, answers: &Answers, refusal: &Refusal, seen: &Seen) -> Explanation {
+    let answer = answers.refuse(refusal, seen);
+    let headers = answer.headers().iter().map(header_line).collect();
+    let body = String::from_utf8_lossy(answer.body()).into_owned();
+    let answer = Answer { status: answer.status().as_u16(), headers, body };
+    finish(trace, refusal.rejection.row().reason, refusal.detail.to_string(), Some(answer), None)
+}
+
+fn finish(trace: Recorder, reason: &'static str, detail: String, answer: Option<Answer>, forward: Option<Forwarded>) -> Explanation {
+    let mut steps = trace.0;
+    let checks = CHECKS.iter().map(|(name, _)| Step::Check(name));
+    for step in [Step::Route, Step::Credential, Step::Environment, Step::Authentication].into_iter().chain(checks) {
+        if steps.iter().all(|explained| explained.step != step.name()) {
+            steps.push(Explained {
+                step: step.name(),
+                verdict: "not reached",
+                input: String::new(),
+                detail: String::new(),
+                path: String::new(),
+            });
+        }
+    }
+    Explanation { steps, reason, detail, answer, forward }
+}
+
+fn header_line((name, value): (&http::HeaderName, &http::HeaderValue)) -> (String, String) {
+    (name.as_str().to_owned(), String::from_utf8_lossy(value.as_bytes()).into_owned())
+}
+
+/// The head through the framing guard's own state machine, then as hyper would hand it on.
+fn parse(described: &Described, limits: Limits) -> Result<Parts, Refusal> {
+    let mut raw = format!("{} {} HTTP/1.1\r\n", described.method, described.target);
+    let has_host = described.headers.iter().any(|(name, _)| name.eq_ignore_ascii_case("host"));
+    if !has_host {
+        raw.push_str("Host: localhost\r\n");
+    }
+    for (name, value) in &described.headers {
+        raw.push_str(&format!("{name}: {value}\r\n"));
+    }
+    raw.push_str("\r\n");
+    let taken = Framing::new(limits).advance(raw.as_bytes())?;
+    if taken < raw.len() {
+        return Err(Rejection::RequestInvalid.because("a line break inside the described request"));
+    }
+    let mut builder = Request::builder().method(described.method.as_str()).uri(described.target.as_str());
+    if !has_host {
+        builder = builder.header(http::header::HOST, "localhost");
+    }
+    for (name, value) in &described.headers {
+        builder = builder.header(name.as_str(), value.trim());
+    }
+    let request = builder.body(()).map_err(|error| Rejection::RequestInvalid.because(error.to_string()))?;
+    Ok(request.into_parts().0)
+}

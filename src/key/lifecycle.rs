@@ -1,0 +1,296 @@
+//! What may become of a key: made, rotated, switched off and on, revoked for ever. Each change is read, modify, write by version,
+//! done again if another change came first. The plaintext exists in [`Issued`] and nowhere else.
+
+use std::collections::BTreeMap;
+use std::sync::Arc;
+use std::time::Duration;
+
+use secrecy::{ExposeSecret as _, SecretString};
+
+use super::digest::{Digest, Peppers, StoredDigest};
+use super::format::{NoRandomness, generate, last4, random_base62};
+use super::record::{FORMAT, KeyRecord, KeyStatus, PreviousSecret};
+use super::rules::Rules;
+use crate::clock::{Clock, Timestamp};
+use crate::config::sections::EnvironmentName;
+use crate::config::units::Span;
+use crate::store::{Store, StoreError};
+
+/// Base62 characters of our own ids, behind `key_`.
+const ID_LEN: usize = 20;
+/// Attempts of a change that others get in the way of.
+const ATTEMPTS: usize = 8;
+/// Records asked for at once.
+pub(crate) const PAGE: usize = 500;
+
+/// Why a change was not made.
+#[derive(Debug, thiserror::Error)]
+pub enum LifecycleError {
+    /// What was asked for cannot be.
+    #[error("{}", .0.join("\n"))]
+    Invalid(Vec<String>),
+    /// No key with this id.
+    #[error("there is no key {0}")]
+    NoKey(String),
+    /// No tenant with this id.
+    #[error("there is no tenant {0}; `sidegate tenants create --id {0}` makes it")]
+    NoTenant(String),
+    /// It is in a state that does not allow it.
+    #[error("{0}")]
+    State(String),
+    /// The store's.
+    #[error(transparent)]
+    Store(#[from] StoreError),
+    /// The operating system's.
+    #[error(transparent)]
+    NoRandomness(#[from] NoRandomness),
+}
+
+/// What a new key is to be.
+#[derive(Debug, Clone)]
+#[allow(missing_docs, reason = "the fields of the record")]
+pub struct NewKey {
+    pub tenant: String,
+    pub name: String,
+    pub environment: EnvironmentName,
+    pub kind: String,
+    pub scopes: Vec<String>,
+    pub ip_allowlist: Option<Vec<String>>,
+    pub referrers: Option<Vec<String>>,
+    pub endpoints: Option<Vec<String>>,
+    /// `90d`, RFC 3339, `never`; unset = as configured.
+    pub expires: Option<String>,
+    pub metadata: BTreeMap<String, String>,
+}
+
+/// A record and the secret that opens it, shown once.
+#[derive(Debug)]
+pub struct Issued {
+    /// The record.
+    pub record: KeyRecord,
+    /// The secret.
+    pub key: SecretString,
+}
+
+/// Makes changes to the key table.
+#[derive(Clone)]
+pub struct Lifecycle {
+    pub(crate) store: Arc<dyn Store>,
+    pub(crate) rules: Arc<Rules>,
+    pub(crate) peppers: Peppers,
+    pub(crate) clock: Clock,
+    /// Who makes them: `created_by`.
+    pub(crate) actor: String,
+}
+
+impl Lifecycle {
+    /// Over a store, in somebody's name.
+    #[must_use]
+    pub fn new(store: Arc<dyn Store>, rules: Arc<Rules>, peppers: Peppers, clock: Clock, actor: &str) -> Self {
+        Self { store, rules, peppers, clock, actor: actor.to_owned() }
+    }
+
+    /// Makes a key.
+    ///
+    /// # Errors
+    /// Everything that is wrong with it; no such tenant; too many keys; the store's.
+    pub async fn create(&self, new: NewKey) -> Result<Issued, LifecycleError> {
+        let now = self.clock.now();
+        let tenant = self.find_tenant(&new.tenant).await?;
+        let (prefix, expires_at) = match (self.rules.issue(&new.kind, new.environment), self.rules.expiry(new.expires.as_deref(), now)) {
+            (Ok(prefix), Ok(expires_at)) => (prefix, expires_at),
+            (prefix, expires_at) => return Err(LifecycleError::Invalid(prefix.err().into_iter().chain(expires_at.err()).collect())),
+        };
+        let key = generate(&prefix.text)?;
+        let mut record = KeyRecord {
+            format: FORMAT,
+            id: new_id()?,
+            tenant: new.tenant,
+            name: new.name,
+            prefix: prefix.text.to_string(),
+            last4: last4(&key),
+            kind: new.kind,
+            environment: new.environment,
+            scopes: new.scopes,
+            ip_allowlist: new.ip_allowlist,
+            referrers: new.referrers,
+            endpoints: new.endpoints,
+            rate_limit: None,
+            status: KeyStatus::Active,
+            expires_at,
+            created_at: now,
+            created_by: self.actor.clone(),
+            rotated_at: None,
+            digest: self.stored(&key).to_hex(),
+            previous: None,
+            last_used: None,
+            last_used_from: None,
+            exposed: false,
+            metadata: new.metadata,
+            version: 1,
+            unknown: BTreeMap::new(),
+        };
+        let wrong = self.rules.check_key(&record, &tenant);
+        if !wrong.is_empty() {
+            return Err(LifecycleError::Invalid(wrong));
+        }
+        if self.keys_of(&record.tenant).await? >= self.rules.max_per_tenant {
+            let limit = self.rules.max_per_tenant;
+            return Err(LifecycleError::State(format!("tenant {} has {limit} keys already (keys.max_per_tenant)", record.tenant)));
+        }
+        for _ in 0..ATTEMPTS {
+            match self.store.put_key(&record).await {
+                Err(StoreError::Conflict { .. }) => record.id = new_id()?,
+                other => return other.map(|()| Issued { record, key }).map_err(Into::into),
+            }
+        }
+        Err(LifecycleError::State("no free id was found".into()))
+    }
+
+    /// Replaces a key's secret; id, name and rights stay. The old secret works for `overlap` more (unset = as configured).
+    ///
+    /// # Errors
+    /// No such key; revoked; its kind is not configured any more; the store's.
+    pub async fn rotate(&self, id: &str, overlap: Option<Duration>) -> Result<Issued, LifecycleError> {
+        let now = self.clock.now();
+        let overlap = overlap.unwrap_or(self.rules.rotate_overlap);
+        let found = self.find_key(id).await?;
+        let prefix = self.rules.issue(&found.kind, found.environment).map_err(|why| LifecycleError::Invalid(vec![why]))?;
+        let key = generate(&prefix.text)?;
+        let record = self.change(id, |record| {
+            not_revoked(record)?;
+            let old = std::mem::replace(&mut record.digest, self.stored(&key).to_hex());
+            let until = now.plus_millis(Span(overlap).as_millis());
+            record.previous = (!overlap.is_zero()).then_some(PreviousSecret { digest: old, until });
+            record.prefix = prefix.text.to_string();
+            record.last4 = last4(&key);
+            record.rotated_at = Some(now);
+            Ok(Step::Write)
+        });
+        Ok(Issued { record: record.await?, key })
+    }
+
+    /// Ends the time in which a replaced secret still works.
+    ///
+    /// # Errors
+    /// No such key; the store's.
+    pub async fn end_overlap(&self, id: &str) -> Result<KeyRecord, LifecycleError> {
+        self.change(id, |record| Ok(if record.previous.take().is_some() { Step::Write } else { Step::Nothing })).await
+    }
+
+    /// Switches a key off, on, or revokes it; doing it twice is as good as once. A revoked key stays so.
+    ///
+    /// # Errors
+    /// No such key; revoked; the store's.
+    pub async fn set_status(&self, id: &str, status: KeyStatus) -> Result<KeyRecord, LifecycleError> {
+        self.change(id, |record| {
+            if record.status == status {
+                return Ok(Step::Nothing);
+            }
+            not_revoked(record)?;
+            record.status = status;
+            Ok(Step::Write)
+        })
+        .await
+    }
+
+    /// The key with this id.
+    ///
+    /// # Errors
+    /// There is none; the store's.
+    pub async fn find_key(&self, id: &str) -> Result<KeyRecord, LifecycleError> {
+        self.store.find_key(id).await?.ok_or_else(|| LifecycleError::NoKey(id.to_owned()))
+    }
+
+    /// The key that this secret opens or opened, whatever its state; a secret that was replaced and has ended is nobody's.
+    ///
+    /// # Errors
+    /// The store's.
+    pub async fn find_by_secret(&self, key: &SecretString) -> Result<Option<KeyRecord>, LifecycleError> {
+        for candidate in self.peppers.candidates(&Digest::of(key.expose_secret().as_bytes())) {
+            if let Some(record) = self.store.find_key_by_digest(&candidate).await? {
+                return Ok(Some(record));
+            }
+        }
+        Ok(None)
+    }
+
+    /// Every key, of one tenant or of all, in the order of creation.
+    ///
+    /// # Errors
+    /// The store's.
+    pub async fn list_keys(&self, tenant: Option<&str>) -> Result<Vec<KeyRecord>, LifecycleError> {
+        let (mut all, mut cursor) = (Vec::new(), None);
+        loop {
+            let page = self.store.list_keys(tenant, cursor.as_deref(), PAGE).await?;
+            all.extend(page.items);
+            cursor = page.next;
+            if cursor.is_none() {
+                return Ok(all);
+            }
+        }
+    }
+
+    /// How many keys of a tenant count against `max_per_tenant`.
+    pub(crate) async fn keys_of(&self, tenant: &str) -> Result<usize, LifecycleError> {
+        Ok(self.list_keys(Some(tenant)).await?.iter().filter(|key| key.status != KeyStatus::Revoked).count())
+    }
+
+    fn stored(&self, key: &SecretString) -> StoredDigest {
+        self.peppers.store(&Digest::of(key.expose_secret().as_bytes()))
+    }
+
+    async fn change(&self, id: &str, modify: impl Fn(&mut KeyRecord) -> Result<Step, LifecycleError>) -> Result<KeyRecord, LifecycleError> {
+        let mut conflict = StoreError::Conflict { found: 0 };
+        for _ in 0..ATTEMPTS {
+            let mut record = self.find_key(id).await?;
+            if let Step::Nothing = modify(&mut record)? {
+                return Ok(record);
+            }
+            record.version += 1;
+            match self.store.put_key(&record).await {
+                Ok(()) => return Ok(record),
+                Err(error @ StoreError::Conflict { .. }) => conflict = error,
+                Err(error) => return Err(error.into()),
+            }
+        }
+        Err(conflict.into())
+    }
+}
+
+/// What a modification asks for.
+pub(crate) enum Step {
+    /// Write the record.
+    Write,
+    /// It is as it should be.
+    Nothing,
+}
+
+fn not_revoked(record: &KeyRecord) -> Result<(), LifecycleError> {
+    if record.status == KeyStatus::Revoked {
+        return Err(LifecycleError::State(format!("key {} is revoked; that is for ever", record.id)));
+    }
+    Ok(())
+}
+
+/// A new id of ours.
+///
+/// # Errors
+/// If the operating system gives no randomness.
+pub(crate) fn new_id() -> Result<String, NoRandomness> {
+    Ok(format!("key_{}", *random_base62(ID_LEN)?))
+}
+
+/// What a record means at this time, in one word: its status, or `expired`.
+#[must_use]
+pub fn standing(record: &KeyRecord, now: Timestamp) -> &'static str {
+    match record.status {
+        KeyStatus::Revoked => "revoked",
+        KeyStatus::Inactive => "inactive",
+        KeyStatus::Active if record.expires_at.is_some_and(|end| now >= end) => "expired",
+        KeyStatus::Active => "active",
+    }
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,175 @@
+//! Keys through their life, on a real store, found as the gate finds them: by what is stored for their secret.
+
+use super::*;
+use crate::config::problem::Problems;
+use crate::config::sections;
+use crate::store::{Opened, open};
+use crate::tenant::TenantStatus;
+use crate::tenant::lifecycle::NewTenant;
+
+const START: Timestamp = Timestamp(1_700_000_000_000);
+
+struct Bench {
+    lifecycle: Lifecycle,
+    clock: Clock,
+    dir: tempfile::TempDir,
+}
+
+impl Bench {
+    async fn new(toml: &str) -> Self {
+        let dir = tempfile::tempdir().unwrap();
+        let config: sections::Config = toml::from_str(toml).unwrap();
+        let section = sections::Store { url: format!("embedded:{}/keys", dir.path().display()), ..sections::Store::default() };
+        let clock = Clock::manual(START);
+        let Opened { store, .. } = open(&section, &clock).await.unwrap();
+        let rules = Arc::new(Rules::compile(&config, &mut Problems::default()).unwrap());
+        let peppers = Peppers::from_lines(&secrecy::SecretSlice::from(b"pepper".to_vec()));
+        let lifecycle = Lifecycle::new(store, rules, peppers, clock.clone(), "test");
+        lifecycle.create_tenant(NewTenant { id: "acme".into(), ..NewTenant::default() }).await.unwrap();
+        Self { lifecycle, clock, dir }
+    }
+
+    async fn create(&self) -> Issued {
+        self.lifecycle.create(new_key()).await.unwrap()
+    }
+
+    async fn opens(&self, key: &SecretString) -> bool {
+        self.lifecycle.find_by_secret(key).await.unwrap().is_some()
+    }
+}
+
+fn new_key() -> NewKey {
+    NewKey {
+        tenant: "acme".into(),
+        name: "ci".into(),
+        environment: EnvironmentName::Live,
+        kind: "secret".into(),
+        scopes: vec!["read:*".into()],
+        ip_allowlist: None,
+        referrers: None,
+        endpoints: None,
+        expires: None,
+        metadata: BTreeMap::new(),
+    }
+}
+
+#[tokio::test]
+async fn a_new_key_is_of_the_native_format_and_opens_its_record() {
+    let bench = Bench::new("").await;
+    let Issued { record, key } = bench.create().await;
+    assert!(super::super::format::is_native(key.expose_secret().as_bytes(), "sk_live_".len()));
+    assert!(record.id.starts_with("key_") && record.id.len() == 24);
+    assert_eq!((record.prefix.as_str(), record.version, record.created_by.as_str()), ("sk_live_", 1, "test"));
+    assert!(key.expose_secret().ends_with(&record.last4));
+    assert_eq!(bench.lifecycle.find_by_secret(&key).await.unwrap(), Some(record));
+}
+
+#[tokio::test]
+async fn a_rotation_keeps_everything_but_the_secret() {
+    let bench = Bench::new("").await;
+    let old = bench.create().await;
+    bench.clock.advance(5_000);
+    let new = bench.lifecycle.rotate(&old.record.id, None).await.unwrap();
+    assert_eq!((&new.record.id, &new.record.name, &new.record.scopes), (&old.record.id, &old.record.name, &old.record.scopes));
+    assert_eq!(new.record.rotated_at, Some(START.plus_millis(5_000)));
+    assert!(!bench.opens(&old.key).await && bench.opens(&new.key).await);
+}
+
+#[tokio::test]
+async fn an_overlap_keeps_the_old_secret_until_it_is_cut() {
+    let bench = Bench::new("[keys]\nrotate_overlap = \"1h\"").await;
+    let old = bench.create().await;
+    let new = bench.lifecycle.rotate(&old.record.id, None).await.unwrap();
+    assert_eq!(new.record.previous.as_ref().map(|previous| previous.until), Some(START.plus_millis(3_600_000)));
+    assert!(bench.opens(&old.key).await && bench.opens(&new.key).await);
+    bench.lifecycle.end_overlap(&old.record.id).await.unwrap();
+    let again = bench.lifecycle.end_overlap(&old.record.id).await.unwrap();
+    assert_eq!(again.version, 3);
+    assert!(!bench.opens(&old.key).await && bench.opens(&new.key).await);
+}
+
+#[tokio::test]
+async fn a_revoked_key_stays_revoked() {
+    let bench = Bench::new("").await;
+    let Issued { record, key } = bench.create().await;
+    for status in [KeyStatus::Inactive, KeyStatus::Active, KeyStatus::Revoked, KeyStatus::Revoked] {
+        assert_eq!(bench.lifecycle.set_status(&record.id, status).await.unwrap().status, status);
+    }
+    for status in [KeyStatus::Inactive, KeyStatus::Active] {
+        assert!(matches!(bench.lifecycle.set_status(&record.id, status).await, Err(LifecycleError::State(_))));
+    }
+    assert!(matches!(bench.lifecycle.rotate(&record.id, None).await, Err(LifecycleError::State(_))));
+    let found = bench.lifecycle.find_by_secret(&key).await.unwrap().unwrap();
+    assert_eq!((found.status, found.version), (KeyStatus::Revoked, 4));
+}
+
+#[tokio::test]
+async fn changes_side_by_side_all_happen() {
+    let bench = Bench::new("").await;
+    let id = bench.create().await.record.id;
+    let changes = [KeyStatus::Inactive, KeyStatus::Revoked].map(|status| {
+        let (lifecycle, id) = (bench.lifecycle.clone(), id.clone());
+        tokio::spawn(async move { lifecycle.set_status(&id, status).await })
+    });
+    for change in changes {
+        // The revocation may come first: then the other is refused.
+        assert!(matches!(change.await.unwrap(), Ok(_) | Err(LifecycleError::State(_))));
+    }
+    assert_eq!(bench.lifecycle.find_key(&id).await.unwrap().status, KeyStatus::Revoked);
+}
+
+#[tokio::test]
+async fn what_cannot_be_is_refused_with_every_reason() {
+    let bench = Bench::new("").await;
+    let wrong = NewKey { kind: "private".into(), expires: Some("soon".into()), ..new_key() };
+    assert!(matches!(bench.lifecycle.create(wrong).await, Err(LifecycleError::Invalid(why)) if why.len() == 2));
+    let wrong = NewKey { name: String::new(), scopes: vec!["a b".into()], ..new_key() };
+    assert!(matches!(bench.lifecycle.create(wrong).await, Err(LifecycleError::Invalid(why)) if why.len() == 2));
+    let wrong = NewKey { tenant: "nobody".into(), ..new_key() };
+    assert!(matches!(bench.lifecycle.create(wrong).await, Err(LifecycleError::NoTenant(_))));
+    assert!(matches!(bench.lifecycle.find_key("key_none").await, Err(LifecycleError::NoKey(_))));
+    assert!(bench.lifecycle.list_keys(None).await.unwrap().is_empty());
+}
+
+#[tokio::test]
+async fn a_tenant_has_so_many_keys_and_revoked_ones_do_not_count() {
+    let bench = Bench::new("[keys]\nmax_per_tenant = 2").await;
+    let first = bench.create().await.record.id;
+    bench.create().await;
+    assert!(matches!(bench.lifecycle.create(new_key()).await, Err(LifecycleError::State(_))));
+    bench.lifecycle.set_status(&first, KeyStatus::Revoked).await.unwrap();
+    bench.create().await;
+}
+
+#[tokio::test]
+async fn tenants_are_suspended_and_resumed() {
+    let bench = Bench::new("").await;
+    for status in [TenantStatus::Suspended, TenantStatus::Suspended, TenantStatus::Active] {
+        assert_eq!(bench.lifecycle.set_tenant_status("acme", status).await.unwrap().status, status);
+    }
+    assert_eq!(bench.lifecycle.find_tenant("acme").await.unwrap().version, 3);
+    let again = bench.lifecycle.create_tenant(NewTenant { id: "acme".into(), ..NewTenant::default() }).await;
+    assert!(matches!(again, Err(LifecycleError::State(_))));
+    let wrong = NewTenant { id: "a/b".into(), ip_allowlist: Some(vec!["x".into()]), ..NewTenant::default() };
+    assert!(matches!(bench.lifecycle.create_tenant(wrong).await, Err(LifecycleError::Invalid(why)) if why.len() == 2));
+}
+
+#[tokio::test]
+async fn the_plaintext_is_in_no_file_and_no_debug_output() {
+    let bench = Bench::new("").await;
+    let first = bench.create().await;
+    let second = bench.lifecycle.rotate(&first.record.id, Some(Duration::from_mins(1))).await.unwrap();
+    let debug = format!("{first:?} {second:?}");
+    for key in [&first.key, &second.key] {
+        let secret = key.expose_secret();
+        let random = secret.strip_prefix("sk_live_").unwrap();
+        assert!(!debug.contains(random));
+        for entry in std::fs::read_dir(bench.dir.path()).unwrap() {
+            let bytes = std::fs::read(entry.unwrap().path()).unwrap();
+            let plain_digest = StoredDigest(Digest::of(secret.as_bytes()).0);
+            for needle in [random.as_bytes(), plain_digest.to_hex().as_bytes(), &plain_digest.0[..]] {
+                assert!(!bytes.windows(needle.len()).any(|window| window == needle));
+            }
+        }
+    }
+}

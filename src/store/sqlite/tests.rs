@@ -1,0 +1,121 @@
+//! What only a file can do to us: another process that writes to it, rows that are no records, files of other releases.
+
+use super::*;
+use crate::store::Changed;
+use crate::store::contract::{digest_of, key, tenant};
+
+struct Dir(tempfile::TempDir);
+
+impl Dir {
+    fn new() -> Self {
+        Self(tempfile::tempdir().unwrap())
+    }
+    fn file(&self) -> std::path::PathBuf {
+        self.0.path().join("keys")
+    }
+    fn open(&self) -> (SqliteStore, Changes) {
+        SqliteStore::open(&self.file()).unwrap()
+    }
+    fn raw(&self) -> Connection {
+        Connection::open(self.file()).unwrap()
+    }
+}
+
+#[tokio::test]
+async fn what_another_process_writes_is_told_in_order() {
+    let dir = Dir::new();
+    let (serving, mut changes) = dir.open();
+    // Its own connections, as the command line has them.
+    let (writing, _) = dir.open();
+    writing.put_tenant(&tenant("acme")).await.unwrap();
+    writing.put_key(&key("key_1", "acme", "s1")).await.unwrap();
+    assert_eq!(changes.recv().await, Some(Changed::Tenant("acme".into())));
+    assert_eq!(changes.recv().await, Some(Changed::Key("key_1".into())));
+    assert!(serving.find_key_by_digest(&digest_of("s1")).await.unwrap().is_some());
+    // Its own writes are told too: whoever makes them need not know who caches.
+    serving.put_key(&key("key_2", "acme", "s2")).await.unwrap();
+    assert_eq!(changes.recv().await, Some(Changed::Key("key_2".into())));
+}
+
+#[tokio::test]
+async fn a_write_that_was_refused_is_no_change() {
+    let dir = Dir::new();
+    let (store, mut changes) = dir.open();
+    store.put_key(&key("key_1", "acme", "s1")).await.unwrap();
+    assert!(store.put_key(&key("key_1", "acme", "s1")).await.is_err());
+    assert!(store.put_key(&key("key_2", "acme", "s1")).await.is_err());
+    store.put_key(&key("key_3", "acme", "s3")).await.unwrap();
+    assert_eq!(changes.recv().await, Some(Changed::Key("key_1".into())));
+    assert_eq!(changes.recv().await, Some(Changed::Key("key_3".into())));
+    assert_eq!(store.find_key("key_2").await.unwrap(), None);
+}
+
+#[tokio::test]
+async fn changes_that_were_missed_mean_everything() {
+    let dir = Dir::new();
+    let (_serving, mut changes) = dir.open();
+    let mut raw = dir.raw();
+    let transaction = raw.transaction().unwrap();
+    for seq in [5, 6] {
+        transaction.execute("INSERT INTO changes (seq, what, id) VALUES (?1, 'key', 'key_1')", [seq]).unwrap();
+    }
+    transaction.commit().unwrap();
+    assert_eq!(changes.recv().await, Some(Changed::Everything));
+    assert_eq!(changes.recv().await, Some(Changed::Key("key_1".into())));
+    assert_eq!(changes.recv().await, Some(Changed::Key("key_1".into())));
+    raw.execute("DELETE FROM changes", []).unwrap();
+    assert_eq!(changes.recv().await, Some(Changed::Everything));
+}
+
+#[tokio::test]
+async fn what_is_no_record_is_corrupt_for_its_key_only() {
+    let dir = Dir::new();
+    let (store, _) = dir.open();
+    for id in ["key_a", "key_b", "key_c", "key_d"] {
+        store.put_key(&key(id, "acme", id)).await.unwrap();
+    }
+    let raw = dir.raw();
+    let spoil = |id: &str, text: &str| raw.execute("UPDATE keys SET record = ?2 WHERE id = ?1", [id, text]).unwrap();
+    spoil("key_a", "{\"format\":1,");
+    spoil("key_b", &"x".repeat(RECORD_MAX + 1));
+    spoil("key_c", "{\"format\":7}");
+    for id in ["key_a", "key_b", "key_c"] {
+        assert!(matches!(store.find_key(id).await, Err(StoreError::Corrupt { .. })), "{id}");
+        assert!(matches!(store.find_key_by_digest(&digest_of(id)).await, Err(StoreError::Corrupt { .. })), "{id}");
+    }
+    assert!(store.find_key_by_digest(&digest_of("key_d")).await.unwrap().is_some());
+    assert_eq!(store.list_keys(None, None, 10).await.unwrap().items.len(), 1);
+    // An index row opens nothing by itself.
+    raw.execute("INSERT INTO digests (digest, key_id) VALUES (?1, 'key_d')", [digest_of("guess").0]).unwrap();
+    assert_eq!(store.find_key_by_digest(&digest_of("guess")).await.unwrap(), None);
+}
+
+#[test]
+fn a_file_of_a_newer_release_and_what_is_no_database_are_refused() {
+    let dir = Dir::new();
+    drop(dir.open());
+    dir.raw().pragma_update(None, "user_version", 9).unwrap();
+    assert!(SqliteStore::open(&dir.file()).err().unwrap().contains("newer release"));
+    let text = dir.0.path().join("text");
+    std::fs::write(&text, "this is no database, only a text that is long enough to be looked at").unwrap();
+    assert!(SqliteStore::open(&text).is_err());
+    assert!(SqliteStore::open(&dir.0.path().join("no/such/directory")).is_err());
+}
+
+#[test]
+fn only_its_owner_reads_the_file() {
+    use std::os::unix::fs::PermissionsExt as _;
+    let dir = Dir::new();
+    let _open = dir.open();
+    for name in ["keys", "keys-wal", "keys-shm"] {
+        let mode = std::fs::metadata(dir.0.path().join(name)).unwrap().permissions().mode();
+        assert_eq!(mode & 0o077, 0, "{name}");
+    }
+}
+
+#[tokio::test]
+async fn what_was_written_is_there_after_a_restart() {
+    let dir = Dir::new();
+    dir.open().0.put_key(&key("key_1", "acme", "s1")).await.unwrap();
+    assert!(dir.open().0.find_key("key_1").await.unwrap().is_some());
+}

@@ -1,0 +1,20 @@
+//! How often a decision on a cached key allocates. A binary of its own: counting takes a global allocator.
+
+mod gate;
+
+#[test]
+fn a_decision_on_a_cached_key_is_ready_at_once_and_allocates_nothing() {
+    let bench = gate::Bench::new();
+    let counts: Vec<u64> = (0..1000)
+        .map(|_| {
+            let mut head = bench.head();
+            let mut decided = None;
+            let counted = allocation_counter::measure(|| decided = Some(bench.decide(&mut head)));
+            assert!(decided.is_some_and(|decided| decided.is_ok()));
+            counted.count_total
+        })
+        .collect();
+    // moka tidies up in the caller's thread now and then; that may allocate, and is the only thing that may.
+    let (worst, allocating) = (counts.iter().max().copied().unwrap(), counts.iter().filter(|count| **count > 0).count());
+    assert!(worst <= 2 && allocating <= 20, "at worst {worst}, in {allocating} of {} decisions", counts.len());
+}

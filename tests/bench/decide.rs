@@ -1,0 +1,14 @@
+//! Nanoseconds per decision on a cached key: `cargo bench --bench decide`.
+
+mod gate;
+
+use criterion::{BatchSize, Criterion};
+
+fn main() {
+    let bench = gate::Bench::new();
+    let mut criterion = Criterion::default().configure_from_args();
+    criterion.bench_function("decide, cached key", |bencher| {
+        bencher.iter_batched_ref(|| bench.head(), |head| bench.decide(head).unwrap(), BatchSize::SmallInput);
+    });
+    criterion.final_summary();
+}

@@ -1,0 +1,101 @@
+//! A gate over an embedded store with one key in its cache, as bench and allocation test need it.
+
+use std::net::IpAddr;
+use std::pin::pin;
+use std::sync::Arc;
+use std::task::{Context, Poll, Waker};
+
+use bytes::BytesMut;
+use http::request::Parts;
+use http::{HeaderValue, Request, Uri};
+use secrecy::ExposeSecret as _;
+use serde_json::json;
+use sidegate::authn::KeyTable;
+use sidegate::clock::{Clock, Timestamp};
+use sidegate::config::problem::Problems;
+use sidegate::config::sections::Config;
+use sidegate::gate::{Admitted, Connection, Gate, Rules};
+use sidegate::identity::template::IdentityHeaders;
+use sidegate::key::digest::{Digest, Peppers};
+use sidegate::key::format;
+use sidegate::net::Peer;
+use sidegate::rejection::Refusal;
+
+const NOW: Timestamp = Timestamp(1_800_000_000_000);
+const PEER: Connection = Connection { peer: Peer::Ip(IpAddr::V4(std::net::Ipv4Addr::LOCALHOST)), tls: false };
+
+/// A gate, its key, and what must live as long.
+pub(crate) struct Bench {
+    gate: Gate,
+    secret: String,
+    _table: KeyTable,
+    _dir: tempfile::TempDir,
+}
+
+impl Bench {
+    /// Ten routes with a scope by capture, a key with networks and scopes, in the cache already.
+    pub(crate) fn new() -> Self {
+        let dir = tempfile::tempdir().unwrap();
+        let routes: String = (0..10)
+            .map(|n| format!("[[routes]]\nname = \"r{n}\"\nmatch = \"GET /v{n}/{{resource}}/**\"\nscopes = [\"read:{{resource}}\"]\n"))
+            .collect();
+        let text = format!("[upstreams.main]\nurl = \"http://127.0.0.1:1\"\n{routes}");
+        let mut config: Config = toml::from_str(&text).unwrap();
+        config.store.url = format!("embedded:{}", dir.path().join("data").display());
+        let mut problems = Problems::default();
+        let headers = Arc::new(IdentityHeaders::compile(&config, &mut problems).unwrap());
+        let rules = Rules::compile(&config, Some(&headers), &mut problems).unwrap_or_else(|| panic!("{:?}", problems.list()));
+        // Written before the table is open, so that no news of it empties the cache later.
+        let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
+        let secret = runtime.block_on(seed(&config));
+        let table = KeyTable::start(&config, headers, &Clock::manual(NOW)).unwrap();
+        let bench = Self { gate: Gate::new(rules, Arc::clone(table.authenticator())), secret, _table: table, _dir: dir };
+        let mut head = bench.head();
+        let mut seen = Gate::begin(&head.headers, NOW);
+        runtime.block_on(bench.gate.decide(&mut head, &PEER, NOW, &mut seen)).unwrap();
+        bench
+    }
+
+    /// A request as hyper hands it on: values are slices of one buffer.
+    pub(crate) fn head(&self) -> Parts {
+        let (target, lines) =
+            ("/v7/items/42?page=2", [("host", "api.example.com"), ("user-agent", "bench/1.0"), ("accept", "application/json")]);
+        let credential = format!("Bearer {}", self.secret);
+        let mut buffer = BytesMut::with_capacity(1024);
+        let mut slice = |text: &str| {
+            buffer.extend_from_slice(text.as_bytes());
+            buffer.split().freeze()
+        };
+        let mut head = Request::new(()).into_parts().0;
+        head.uri = Uri::from_maybe_shared(slice(target)).unwrap();
+        for (name, value) in lines.into_iter().chain([("authorization", &*credential)]) {
+            head.headers.insert(name, HeaderValue::from_maybe_shared(slice(value)).unwrap());
+        }
+        head
+    }
+
+    /// Decides, without a runtime: a cached credential is ready on the first poll.
+    pub(crate) fn decide(&self, head: &mut Parts) -> Result<Admitted, Refusal> {
+        let mut seen = Gate::begin(&head.headers, NOW);
+        let mut decision = pin!(self.gate.decide(head, &PEER, NOW, &mut seen));
+        match decision.as_mut().poll(&mut Context::from_waker(Waker::noop())) {
+            Poll::Ready(decided) => decided,
+            Poll::Pending => panic!("a cached key waited"),
+        }
+    }
+}
+
+async fn seed(config: &Config) -> String {
+    let secret = format::generate("sk_live_").unwrap();
+    let digest = Peppers::default().store(&Digest::of(secret.expose_secret().as_bytes())).to_hex();
+    let at = "2026-01-01T00:00:00Z";
+    let tenant = json!({"format": 1, "id": "acme", "name": "Acme", "status": "active", "created_at": at, "version": 1});
+    let key = json!({
+        "format": 1, "id": "key_bench", "tenant": "acme", "name": "bench", "prefix": "sk_live_", "last4": "0000", "kind": "secret", "environment": "live",
+        "scopes": ["read:*", "write:items"], "ip_allowlist": ["127.0.0.0/8", "10.0.0.0/8"], "status": "active", "created_at": at, "digest": digest, "version": 1,
+    });
+    let store = sidegate::store::open(&config.store, &Clock::System).await.unwrap().store;
+    store.put_tenant(&serde_json::from_value(tenant).unwrap()).await.unwrap();
+    store.put_key(&serde_json::from_value(key).unwrap()).await.unwrap();
+    secret.expose_secret().to_owned()
+}

@@ -1,0 +1,304 @@
+//! Runs a row: set up, send, compare the answer, what the upstream saw, what the log says and what `explain` says.
+
+use std::collections::BTreeMap;
+
+use secrecy::ExposeSecret as _;
+use sidegate::key::format::generate;
+use toml::{Table, Value};
+
+use crate::row::Row;
+use crate::situation;
+use crate::support::client::{Answer, Client};
+use crate::support::process::{self, Serve};
+use crate::support::seed;
+use crate::support::sidecar::{Home, Kind};
+use crate::support::upstream::{Recorded, Upstream};
+
+/// A row that has been set up.
+pub(crate) struct Stage<'a> {
+    pub(crate) row: &'a Row,
+    pub(crate) home: Home,
+    pub(crate) serve: Serve,
+    /// Placeholders and what they stand for.
+    pub(crate) words: BTreeMap<String, String>,
+    /// Lines of the access log that the situation wrote before the request.
+    pub(crate) lines_before: usize,
+}
+
+pub(crate) fn run(row: &Row, kind: Kind) {
+    let main = situation::upstream(row);
+    let sandbox = Upstream::echo();
+    if row.situation.as_deref() == Some("answer") {
+        situation::check_answer_alone(row, &Home::from_table(kind, config(row, &main, &sandbox)));
+        return;
+    }
+    let home = Home::from_table(kind, config(row, &main, &sandbox));
+    let words = seed_keys(row, &home);
+    for secret in secrets(&words) {
+        main.must_never_see(secret);
+        sandbox.must_never_see(secret);
+    }
+    let serve = Serve::start(&home.config_file());
+    let mut stage = Stage { row, home, serve, words, lines_before: 0 };
+    // Asked before the request, while the situation is still the ordinary one: `explain` has no situation.
+    let explained = (row.situation.is_none() && row.request.raw.is_none() && row.not_explained.is_none()).then(|| explain(&stage));
+    let _held = situation::before(&mut stage);
+    let (answer, closed) = exchange(&stage);
+
+    check_answer(row, &answer);
+    if row.expect.closed {
+        assert!(closed, "the connection should be closed");
+    }
+    let seen = check_upstreams(&stage, &answer, &main, &sandbox);
+    check_log(&stage, &answer);
+    if let Some(explained) = explained {
+        check_explained(row, &answer, seen.as_ref(), &explained);
+    }
+}
+
+fn config(row: &Row, main: &Upstream, sandbox: &Upstream) -> Table {
+    let closed = std::net::TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap();
+    let words = BTreeMap::from([
+        ("main".to_owned(), main.url()),
+        ("sandbox".to_owned(), sandbox.url()),
+        ("closed".to_owned(), format!("http://{closed}")),
+    ]);
+    let Value::Table(mut table) = filled(&Value::Table(row.config.clone()), &words) else { unreachable!() };
+    let named_upstream = table.get("upstreams").and_then(|upstreams| upstreams.get("main")).and_then(|main| main.get("url")).is_some();
+    if !named_upstream {
+        table.insert("upstream".into(), Value::String(main.url()));
+    }
+    if row.profile != "built-in" {
+        table.insert("profile".into(), Value::String(row.profile.clone()));
+    }
+    if row.request.from.is_some() {
+        let trusted = Table::from_iter([("trusted_proxies".to_owned(), Value::Array(vec![Value::String("127.0.0.1".into())]))]);
+        table.entry("client_ip").or_insert(Value::Table(trusted));
+    }
+    table
+}
+
+fn filled(value: &Value, words: &BTreeMap<String, String>) -> Value {
+    match value {
+        Value::String(text) => Value::String(fill(text, words)),
+        Value::Array(items) => Value::Array(items.iter().map(|item| filled(item, words)).collect()),
+        Value::Table(table) => Value::Table(table.iter().map(|(key, value)| (key.clone(), filled(value, words))).collect()),
+        Value::Integer(_) | Value::Float(_) | Value::Boolean(_) | Value::Datetime(_) => value.clone(),
+    }
+}
+
+/// Replaces `{word}`; `{long:9000}` is that many letters.
+pub(crate) fn fill(text: &str, words: &BTreeMap<String, String>) -> String {
+    let mut out = text.to_owned();
+    for (name, word) in words {
+        out = out.replace(&format!("{{{name}}}"), word);
+    }
+    if let Some((front, rest)) = out.split_once("{long:") {
+        let (count, tail) = rest.split_once('}').unwrap();
+        out = format!("{front}{}{tail}", "a".repeat(count.parse().unwrap()));
+    }
+    out
+}
+
+fn json(table: &Table) -> serde_json::Value {
+    serde_json::to_value(table).unwrap()
+}
+
+/// Writes the row's tenant and keys; returns the placeholders of their secrets.
+fn seed_keys(row: &Row, home: &Home) -> BTreeMap<String, String> {
+    let table = home.table();
+    table.put_tenant(&seed::tenant(&json(&row.tenant)));
+    let mut words = BTreeMap::new();
+    let main = std::iter::once(("key", &row.key));
+    for (name, overrides) in main.chain(row.keys.iter().map(|(name, key)| (name.as_str(), key))) {
+        let mut overrides = json(overrides);
+        let fields = overrides.as_object_mut().unwrap();
+        if name != "key" {
+            fields.entry("id").or_insert(format!("key_{name}").into());
+        }
+        let previous_until = fields.remove("previous_until");
+        let kind = fields.get("kind").and_then(|kind| kind.as_str()).unwrap_or("secret").to_owned();
+        let environment = fields.get("environment").and_then(|name| name.as_str()).unwrap_or("live").to_owned();
+        let prefix = seed::prefix(&home.config, &kind, &environment);
+        if let Some(until) = previous_until {
+            let secret = generate(&prefix).unwrap().expose_secret().to_owned();
+            fields.insert("previous".into(), serde_json::json!({ "digest": seed::digest(&secret), "until": until }));
+            words.insert("previous".into(), secret);
+        }
+        let issued = seed::key(&home.config, "acme", &overrides);
+        table.put_key(&issued.record);
+        words.insert(name.to_owned(), issued.secret);
+    }
+    let prefix = seed::prefix(&home.config, "secret", "live");
+    let unknown = generate(&prefix).unwrap().expose_secret().to_owned();
+    words.insert("typo".into(), with_another_end(&unknown));
+    words.insert("unknown".into(), unknown);
+    words.insert("unknown_test".into(), generate(&seed::prefix(&home.config, "secret", "test")).unwrap().expose_secret().to_owned());
+    let credentials = base64(&format!("{}:", words["key"]));
+    words.insert("basic".into(), credentials);
+    words
+}
+
+fn with_another_end(key: &str) -> String {
+    let (front, last) = key.split_at(key.len() - 1);
+    format!("{front}{}", if last == "0" { "1" } else { "0" })
+}
+
+fn base64(text: &str) -> String {
+    const ALPHABET: &[u8; 64] = b"ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789+/";
+    let mut out = String::new();
+    for chunk in text.as_bytes().chunks(3) {
+        let bits = chunk.iter().fold(0_u32, |bits, byte| bits << 8 | u32::from(*byte)) << (8 * (3 - chunk.len()));
+        for index in 0..4 {
+            let digit = (bits >> (18 - 6 * index) & 63) as usize;
+            out.push(if index <= chunk.len() { char::from(ALPHABET[digit]) } else { '=' });
+        }
+    }
+    out
+}
+
+fn secrets(words: &BTreeMap<String, String>) -> impl Iterator<Item = &str> {
+    words.values().map(String::as_str)
+}
+
+pub(crate) fn request_bytes(stage: &Stage<'_>) -> Vec<u8> {
+    let request = &stage.row.request;
+    if let Some(raw) = &request.raw {
+        return fill(raw, &stage.words).into_bytes();
+    }
+    let mut lines = vec![format!("{} {} HTTP/1.1", request.method, request.target), format!("Host: {}", request.host)];
+    lines.extend(request.headers.iter().cloned());
+    if let Some(from) = &request.from {
+        lines.push(format!("X-Forwarded-For: {from}"));
+    }
+    if !request.body.is_empty() {
+        lines.push(format!("Content-Length: {}", request.body.len()));
+    }
+    fill(&format!("{}\r\n\r\n{}", lines.join("\r\n"), request.body), &stage.words).into_bytes()
+}
+
+fn exchange(stage: &Stage<'_>) -> (Answer, bool) {
+    let mut client = Client::connect(stage.serve.address);
+    client.send(request_bytes(stage));
+    let answer = client.answer(&stage.row.request.method);
+    let closed = stage.row.expect.closed && client.is_closed();
+    (answer, closed)
+}
+
+pub(crate) fn check_answer(row: &Row, answer: &Answer) {
+    let expect = &row.expect;
+    let shown = format!("{} {:?}\n{}", answer.status, answer.head.fields, answer.text());
+    assert_eq!(answer.status, expect.status.unwrap_or(200), "{shown}");
+    let request_id = answer.header("X-Request-Id").unwrap_or_else(|| panic!("no X-Request-Id: {shown}"));
+    if let Some(body) = &expect.body {
+        let expected = body.replace("{request_id}", request_id);
+        if row.request.method == "HEAD" {
+            assert!(answer.body.is_empty());
+        } else if row.reason.is_some() {
+            let compact = |text: &str| serde_json::to_string(&serde_json::from_str::<serde_json::Value>(text).unwrap()).unwrap();
+            assert_eq!(answer.text(), compact(&expected), "the body");
+        } else {
+            assert_eq!(answer.text(), expected, "the body");
+        }
+    }
+    if row.reason.is_some() {
+        assert_eq!(answer.header("Content-Type"), Some(expect.content_type.as_deref().unwrap_or("application/json")), "{shown}");
+        assert_eq!(answer.header("Cache-Control"), Some("no-store"), "{shown}");
+        assert_eq!(answer.header("WWW-Authenticate"), expect.challenge.as_deref(), "{shown}");
+    }
+    for line in &expect.headers {
+        let (name, value) = line.split_once(": ").unwrap();
+        assert_eq!(answer.header(name), Some(value), "{shown}");
+    }
+    for name in &expect.absent {
+        assert_eq!(answer.head.all(name).count(), 0, "{name} should be absent: {shown}");
+    }
+}
+
+/// What the upstream was to see, and nothing else; the request that reached it.
+fn check_upstreams(stage: &Stage<'_>, answer: &Answer, main: &Upstream, sandbox: &Upstream) -> Option<Recorded> {
+    let row = stage.row;
+    let situational = row.situation.as_deref().is_some_and(situation::reaches_upstream);
+    if row.reason.is_some() || !row.reaches_upstream() {
+        let seen: Vec<Recorded> = main.recorded().into_iter().chain(sandbox.recorded()).collect();
+        assert!(seen.is_empty() || situational, "a refused request reached the upstream: {seen:?}");
+        return None;
+    }
+    let (reached, other) = if row.upstream.name == "main" { (main, sandbox) } else { (sandbox, main) };
+    assert_eq!(other.recorded().len(), 0, "the wrong upstream was reached");
+    let seen = reached.only();
+    let shown = format!("{} {} {:?}", seen.method, seen.target, seen.head.fields);
+    assert_eq!(seen.method, *row.upstream.method.as_ref().unwrap_or(&row.request.method), "{shown}");
+    assert_eq!(seen.target, *row.upstream.target.as_ref().unwrap_or(&row.request.target), "{shown}");
+    assert_eq!(seen.header("x-request-id"), answer.header("X-Request-Id"), "{shown}");
+    if let Some(body) = &row.upstream.body {
+        assert_eq!(String::from_utf8_lossy(&seen.body), *body);
+    }
+    for line in &row.upstream.headers {
+        let (name, value) = line.split_once(": ").unwrap();
+        assert_eq!(seen.header(name), Some(fill(value, &stage.words).as_str()), "{name}: {shown}");
+    }
+    for name in &row.upstream.absent {
+        assert_eq!(seen.head.all(name).count(), 0, "{name} should be absent: {shown}");
+    }
+    Some(seen)
+}
+
+fn check_log(stage: &Stage<'_>, answer: &Answer) {
+    let lines = stage.serve.access(stage.lines_before + 1);
+    let line = lines.iter().find(|line| line["request_id"].as_str() == answer.header("X-Request-Id"));
+    let line = line.unwrap_or_else(|| panic!("no line of this request in {lines:#?}"));
+    assert_eq!(line["http.response.status_code"], answer.status, "{line:#}");
+    assert_eq!(line["reason"].as_str(), Some(stage.row.reason.as_deref().unwrap_or_default()), "{line:#}");
+    if let Some(detail) = &stage.row.expect.detail {
+        assert!(line["detail"].as_str().is_some_and(|text| text.contains(detail.as_str())), "{line:#}");
+    }
+    let written = format!("{}\n{}", stage.serve.stdout.text(), stage.serve.stderr.text());
+    for secret in secrets(&stage.words) {
+        assert!(!written.contains(secret), "a secret was logged:\n{written}");
+    }
+}
+
+/// The same request, asked of `explain`.
+fn explain(stage: &Stage<'_>) -> serde_json::Value {
+    let request = &stage.row.request;
+    let mut arguments = vec!["explain".to_owned(), "--json".into(), "-X".into(), request.method.clone()];
+    let host = std::iter::once(format!("Host: {}", request.host));
+    let from = request.from.iter().map(|from| format!("X-Forwarded-For: {from}"));
+    for header in host.chain(request.headers.iter().cloned()).chain(from) {
+        arguments.extend(["-H".into(), fill(&header, &stage.words)]);
+    }
+    arguments.extend(["--from".into(), "127.0.0.1".into()]);
+    arguments.push(fill(&request.target, &stage.words));
+    let arguments: Vec<&str> = arguments.iter().map(String::as_str).collect();
+    let ended = process::run(&arguments, &stage.home.config_file());
+    assert_eq!(ended.code, if stage.row.reason.is_some() { 5 } else { 0 }, "explain: {}{}", ended.stdout, ended.stderr);
+    for secret in secrets(&stage.words) {
+        assert!(!ended.stdout.contains(secret) && !ended.stderr.contains(secret), "explain shows a secret");
+    }
+    serde_json::from_str(&ended.stdout).unwrap()
+}
+
+/// The same reason, the same answer, and where it is let through the same headers for the upstream.
+fn check_explained(row: &Row, answer: &Answer, seen: Option<&Recorded>, explained: &serde_json::Value) {
+    assert_eq!(explained["reason"].as_str(), Some(row.reason.as_deref().unwrap_or_default()), "{explained:#}");
+    let told = &explained["answer"];
+    if row.reason.is_some() {
+        assert_eq!(told["status"], answer.status, "{explained:#}");
+        let own_id = told["headers"].as_array().unwrap().iter().find(|line| line[0] == "x-request-id").unwrap()[1].as_str().unwrap();
+        if row.request.method != "HEAD" {
+            assert_eq!(told["body"].as_str().unwrap().replace(own_id, answer.header("X-Request-Id").unwrap()), answer.text());
+        }
+    }
+    let Some(seen) = seen else { return };
+    let of_the_message = ["x-request-id", "content-length", "transfer-encoding", "connection"];
+    let comparable = |name: &str| !of_the_message.contains(&name);
+    let mut sent: Vec<(String, String)> = seen.head.fields.iter().filter(|(name, _)| comparable(name)).cloned().collect();
+    let lines = explained["forward"]["headers"].as_array().unwrap_or_else(|| panic!("{explained:#}"));
+    let text = |value: &serde_json::Value| value.as_str().unwrap().to_owned();
+    let mut foretold: Vec<(String, String)> = lines.iter().map(|line| (text(&line[0]), text(&line[1]))).collect();
+    foretold.retain(|(name, _)| comparable(name));
+    sent.sort();
+    foretold.sort();
+    assert_eq!(foretold, sent, "what explain says is forwarded, and what was");
+}

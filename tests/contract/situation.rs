@@ -1,0 +1,112 @@
+//! Refusals that no request causes by itself: what must be the case around it, provoked as it would come about in earnest.
+
+use secrecy::ExposeSecret as _;
+use sidegate::answer::Answers;
+use sidegate::clock::Clock;
+use sidegate::config::problem::Problems;
+use sidegate::gate::Gate;
+use sidegate::key::format::generate;
+use sidegate::rejection::Rejection;
+
+use crate::row::Row;
+use crate::run::{Stage, check_answer};
+use crate::support::client::{Answer, Client, Request};
+use crate::support::seed;
+use crate::support::upstream::Upstream;
+use crate::support::wire::Reader;
+
+/// The upstream that the situation asks for.
+pub(crate) fn upstream(row: &Row) -> Upstream {
+    match row.situation.as_deref() {
+        // It reads the request and never answers.
+        Some("upstream-silent") => Upstream::start(|exchange| {
+            exchange.read_body();
+            exchange.wait_for_the_end();
+        }),
+        // It reads the request and ends the connection.
+        Some("upstream-breaks") => Upstream::start(|exchange| {
+            exchange.read_body();
+            exchange.close();
+        }),
+        Some("upstream-babbles") => Upstream::start(|exchange| {
+            exchange.read_body();
+            exchange.send(b"this is no HTTP\r\n\r\n");
+            exchange.close();
+        }),
+        // One request is held as long as its client waits.
+        Some("upstream-busy") => Upstream::start(|exchange| {
+            exchange.read_body();
+            if exchange.request.target == "/held" {
+                exchange.wait_for_the_end();
+            } else {
+                exchange.answer(200, &[], b"ok");
+            }
+        }),
+        _ => Upstream::echo(),
+    }
+}
+
+/// Whether a refusal in this situation may come after something was forwarded.
+pub(crate) fn reaches_upstream(situation: &str) -> bool {
+    matches!(situation, "upstream-silent" | "upstream-breaks" | "upstream-babbles" | "upstream-busy")
+}
+
+/// Brings the situation about; what is returned keeps it up.
+pub(crate) fn before(stage: &mut Stage<'_>) -> Vec<Client> {
+    match stage.row.situation.as_deref() {
+        Some("store-down") => {
+            stop_store(stage);
+            Vec::new()
+        }
+        Some("upstream-busy") => {
+            let mut client = Client::connect(stage.serve.address);
+            client.send(Request::get("/held").bearer(&stage.words["key"]).bytes());
+            vec![client]
+        }
+        Some("guesses") => {
+            // As many as the row's configuration lets pass.
+            let failures = stage.home.config.restrictions.guess_throttle.failures;
+            for _ in 0..failures {
+                let guess = generate(&seed::prefix(&stage.home.config, "secret", "live")).unwrap();
+                let answer = crate::support::client::once(stage.serve.address, &Request::get("/v1/users").bearer(guess.expose_secret()));
+                assert_eq!(answer.status, 401);
+                stage.lines_before += 1;
+            }
+            Vec::new()
+        }
+        None | Some("upstream-silent" | "upstream-breaks" | "upstream-babbles") => Vec::new(),
+        Some(other) => panic!("no situation {other}"),
+    }
+}
+
+fn stop_store(stage: &mut Stage<'_>) {
+    if let Some(redis) = &mut stage.home.redis {
+        return redis.stop();
+    }
+    // What a failing disk or a wrong hand does: the table is not there when it is asked.
+    let connection = rusqlite::Connection::open(seed::database(&stage.home.dir.path().join("data"))).unwrap();
+    let mut list = connection.prepare("SELECT name FROM sqlite_schema WHERE type = 'table' AND name NOT LIKE 'sqlite_%'").unwrap();
+    let tables: Vec<String> = list.query_map([], |row| row.get(0)).unwrap().map(Result::unwrap).collect();
+    for table in tables {
+        connection.execute(&format!("DROP TABLE \"{table}\""), []).unwrap();
+    }
+}
+
+/// The bytes of a rejection that nothing outside can provoke (`internal` is a bug of ours): made by the code that would answer.
+pub(crate) fn check_answer_alone(row: &Row, home: &crate::support::sidecar::Home) {
+    let mut problems = Problems::default();
+    let answers = Answers::compile(&home.config, &mut problems).unwrap();
+    let rejection = Rejection::from_reason(row.reason.as_deref().unwrap()).unwrap();
+    let response = answers.refuse(&rejection.into(), &Gate::begin(&http::HeaderMap::new(), Clock::System.now()));
+    let mut bytes = format!("HTTP/1.1 {} X\r\n", response.status().as_u16()).into_bytes();
+    for (name, value) in response.headers() {
+        bytes.extend_from_slice(format!("{name}: ").as_bytes());
+        bytes.extend_from_slice(value.as_bytes());
+        bytes.extend_from_slice(b"\r\n");
+    }
+    bytes.extend_from_slice(b"\r\n");
+    let head = Reader::new(bytes.as_slice()).head().unwrap().unwrap();
+    let answer =
+        Answer { status: response.status().as_u16(), head, body: response.body().to_vec(), trailers: Vec::new(), interim: Vec::new() };
+    check_answer(row, &answer);
+}

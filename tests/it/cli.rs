@@ -1,0 +1,362 @@
+//! The commands, as scripts use them: what they print, how they end, and that they work while `serve` runs.
+
+use serde_json::Value;
+
+use crate::support::client::{Request, once};
+use crate::support::process::{self, Ended, Serve};
+use crate::support::sidecar::{Home, Kind};
+use crate::support::upstream::Upstream;
+
+struct Scene {
+    home: Home,
+    upstream: Upstream,
+}
+
+impl Scene {
+    fn new(kind: Kind, config: &str) -> Self {
+        let upstream = Upstream::echo();
+        // A short ttl stands in for the log of changes, which this release does not read from Redis.
+        let home = Home::new(kind, &format!("upstream = \"{}\"\n{config}\n[cache]\nttl = \"1s\"\nnegative_ttl = \"1s\"", upstream.url()));
+        Self { home, upstream }
+    }
+
+    fn run(&self, arguments: &[&str]) -> Ended {
+        process::run(arguments, &self.home.config_file())
+    }
+
+    fn run_with(&self, arguments: &[&str], stdin: &str) -> Ended {
+        process::run_with_stdin(arguments, &self.home.config_file(), stdin)
+    }
+
+    fn tenant(&self) {
+        self.run(&["tenants", "create", "--id", "acme", "--name", "Acme Inc"]).ok();
+    }
+
+    fn create(&self, more: &[&str]) -> (String, String) {
+        let shown = self.run(&[&["keys", "create", "--tenant", "acme", "--name", "ci", "--json"], more].concat()).json();
+        (word(&shown, "id"), word(&shown, "key"))
+    }
+}
+
+fn word(value: &Value, name: &str) -> String {
+    value[name].as_str().unwrap_or_else(|| panic!("no {name}: {value:#}")).to_owned()
+}
+
+/// Asks until the answer is this: a change is seen within the ttl.
+fn becomes(serve: &Serve, key: &str, status: u16) {
+    let began = sidegate::clock::instant();
+    loop {
+        let answer = once(serve.address, &Request::get("/v1/users").bearer(key));
+        if answer.status == status {
+            return;
+        }
+        assert!(began.elapsed() < crate::support::PATIENCE, "still {} {}", answer.status, answer.text());
+    }
+}
+
+fn a_life(kind: Kind) {
+    let scene = Scene::new(kind, "");
+    let serve = Serve::start(&scene.home.config_file());
+    scene.tenant();
+    let (id, first) = scene.create(&["--scope", "read:users"]);
+    assert!(first.starts_with("sk_live_") && id.starts_with("key_"));
+    becomes(&serve, &first, 200);
+
+    let second = word(&scene.run(&["keys", "rotate", &id, "--json"]).json(), "key");
+    becomes(&serve, &second, 200);
+    becomes(&serve, &first, 401);
+
+    let third = word(&scene.run(&["keys", "rotate", &id, "--overlap", "1h", "--json"]).json(), "key");
+    becomes(&serve, &third, 200);
+    becomes(&serve, &second, 200);
+    scene.run(&["keys", "rotate", &id, "--end-overlap"]).ok();
+    becomes(&serve, &second, 401);
+
+    scene.run(&["keys", "deactivate", &id]).ok();
+    becomes(&serve, &third, 401);
+    scene.run(&["keys", "activate", &id]).ok();
+    becomes(&serve, &third, 200);
+    scene.run(&["tenants", "suspend", "acme"]).ok();
+    becomes(&serve, &third, 401);
+    scene.run(&["tenants", "resume", "acme"]).ok();
+    becomes(&serve, &third, 200);
+
+    let found = scene.run_with(&["keys", "verify", "--json"], &format!("{third}\n")).json();
+    assert_eq!(word(&found, "id"), id);
+    scene.run(&["keys", "revoke", &id]).ok();
+    becomes(&serve, &third, 401);
+    let found = scene.run_with(&["keys", "verify", "--json"], &format!("{third}\n"));
+    assert!(found.stdout.contains("revoked"), "{found:?}");
+    let listed = scene.run(&["keys", "list", "--json"]).json();
+    assert_eq!(listed.as_array().unwrap().len(), 1, "{listed:#}");
+    assert!(scene.upstream.recorded().iter().all(|request| request.header("x-tenant-id") == Some("acme")));
+}
+
+#[test]
+fn keys_live_and_die_while_serve_runs_on_redis() {
+    a_life(Kind::Redis);
+}
+
+#[test]
+fn keys_live_and_die_while_serve_runs_on_the_embedded_store() {
+    a_life(Kind::Embedded);
+}
+
+#[test]
+fn a_key_can_be_revoked_by_its_plaintext_as_secret_scanners_deliver_it() {
+    let scene = Scene::new(Kind::Embedded, "");
+    scene.tenant();
+    let (id, key) = scene.create(&[]);
+    let (other, _) = scene.create(&[]);
+    scene.run_with(&["keys", "revoke", "--stdin"], &format!("{key}\n{other}\n")).ok();
+    for id in [id, other] {
+        assert_eq!(word(&scene.run(&["keys", "show", &id, "--json"]).json(), "status"), "revoked");
+    }
+}
+
+#[test]
+fn quiet_prints_the_key_alone() {
+    let scene = Scene::new(Kind::Embedded, "");
+    scene.tenant();
+    let ended = scene.run(&["keys", "create", "--tenant", "acme", "--name", "ci", "--quiet"]);
+    assert!(ended.stdout.starts_with("sk_live_") && ended.stdout.trim_end().len() == 46, "{ended:?}");
+    assert_eq!(ended.stdout.lines().count(), 1);
+}
+
+#[test]
+fn a_record_keeps_what_it_was_given() {
+    let scene = Scene::new(Kind::Embedded, "");
+    scene.tenant();
+    let (id, key) = scene.create(&[
+        "--env",
+        "test",
+        "--kind",
+        "publishable",
+        "--scope",
+        "read:users",
+        "--scope",
+        "write:*",
+        "--ip",
+        "198.51.100.0/24",
+        "--ip",
+        "2001:db8::/32",
+        "--referrer",
+        "https://*.shop.example",
+        "--endpoint",
+        "GET /v1/users/{id}",
+        "--expires",
+        "90d",
+        "--meta",
+        "team=blue",
+    ]);
+    assert!(key.starts_with("pk_test_"));
+    let shown = scene.run(&["keys", "show", &id, "--json"]).json();
+    assert_eq!(shown["scopes"], serde_json::json!(["read:users", "write:*"]));
+    assert_eq!(shown["ip_allowlist"], serde_json::json!(["198.51.100.0/24", "2001:db8::/32"]));
+    assert_eq!(shown["referrers"], serde_json::json!(["https://*.shop.example"]));
+    assert_eq!(shown["endpoints"], serde_json::json!(["GET /v1/users/{id}"]));
+    assert_eq!(shown["metadata"]["team"], "blue");
+    assert_eq!(
+        (word(&shown, "environment"), word(&shown, "kind"), word(&shown, "last4")),
+        ("test".into(), "publishable".into(), key.get(42..).unwrap_or_default().to_owned())
+    );
+    assert!(shown["expires_at"].is_string() && shown.get("key").is_none() && shown.get("digest").is_none(), "{shown:#}");
+}
+
+#[test]
+fn what_cannot_be_is_not_made() {
+    let scene = Scene::new(Kind::Embedded, "");
+    scene.tenant();
+    let base = ["keys", "create", "--tenant", "acme", "--name", "ci"];
+    for wrong in [
+        &["--scope", "a*b"][..],
+        &["--scope", "with space"],
+        &["--ip", "10.0.0.1/8"],
+        &["--ip", "localhost"],
+        &["--referrer", "shop.example"],
+        &["--endpoint", "v1/users"],
+        &["--endpoint", "GET /v1/../users"],
+        &["--expires", "soon"],
+        &["--kind", "other"],
+        &["--env", "other"],
+        &["--meta", "novalue"],
+    ] {
+        let ended = scene.run(&[&base[..], wrong].concat());
+        assert_eq!(ended.code, 2, "{wrong:?}: {ended:?}");
+        assert!(!ended.stderr.is_empty() && ended.stdout.is_empty(), "{wrong:?}: {ended:?}");
+    }
+    assert_eq!(scene.run(&["keys", "list", "--json"]).json(), serde_json::json!([]));
+}
+
+#[test]
+fn exit_codes_are_the_contracts() {
+    let scene = Scene::new(Kind::Redis, "");
+    scene.tenant();
+    let (id, key) = scene.create(&[]);
+    let code = |arguments: &[&str]| scene.run(arguments).code;
+    assert_eq!(code(&["version"]), 0);
+    assert_eq!(code(&["keys", "nonsense"]), 2);
+    assert_eq!(code(&["keys", "create"]), 2);
+    assert_eq!(code(&["keys", "show", "key_nobodys"]), 4);
+    assert_eq!(code(&["keys", "revoke", "key_nobodys"]), 4);
+    assert_eq!(code(&["keys", "rotate", "key_nobodys"]), 4);
+    assert_eq!(code(&["keys", "create", "--tenant", "nobody", "--name", "x"]), 4);
+    assert_eq!(code(&["tenants", "show", "nobody"]), 4);
+    assert_eq!(code(&["tenants", "create", "--id", "acme", "--name", "again"]), 7);
+    assert_eq!(code(&["explain", "-H", &format!("Authorization: Bearer {key}"), "/v1/users"]), 0);
+    assert_eq!(code(&["explain", "/v1/users"]), 5);
+    scene.run(&["keys", "revoke", &id]).ok();
+    assert_eq!(code(&["keys", "rotate", &id]), 7);
+    assert_eq!(code(&["keys", "activate", &id]), 7);
+    assert_eq!(scene.run_with(&["keys", "verify"], "sk_live_nobodys").code, 4);
+    assert_eq!(code(&["healthcheck"]), 6);
+    assert_eq!(code(&["keys", "list", "--store", "redis+unix:///nowhere/redis.sock"]), 6);
+    std::fs::write(scene.home.config_file(), "nonsense = true\n").unwrap();
+    assert_eq!(code(&["keys", "list"]), 3);
+    assert_eq!(code(&["check"]), 3);
+    assert_eq!(code(&["serve"]), 3);
+}
+
+#[test]
+fn check_reports_every_mistake_at_once_with_line_caret_and_a_fix() {
+    let dir = tempfile::tempdir().unwrap();
+    let file = dir.path().join("proxy.toml");
+    let text = r#"deployment = "prodution"
+listen = "127.0.0.1:0"
+
+[restrictions]
+ip_allowlist = ["10.0.0.1/8"]
+secret_key_in_browser = "maybe"
+
+[cache]
+ttl = "half an hour"
+negative_tll = "2s"
+
+[[routes]]
+name = "users"
+match = "GET v1/users"
+scopes = []
+
+[store]
+url = "postgres://nowhere"
+"#;
+    std::fs::write(&file, text).unwrap();
+    let ended = process::run(&["check"], &file);
+    assert_eq!(ended.code, 3, "{ended:?}");
+    let said = format!("{}{}", ended.stdout, ended.stderr);
+    for (place, part) in [
+        ("proxy.toml:1:", "prod"),
+        ("proxy.toml:5:", "10.0.0.0/8"),
+        ("proxy.toml:6:", "flag"),
+        ("proxy.toml:9:", "duration"),
+        ("proxy.toml:10:", "negative_ttl"),
+        ("proxy.toml:14:", "/"),
+        ("proxy.toml:15:", "scopes"),
+        ("proxy.toml:18:", "redis"),
+    ] {
+        let report = said.split_once(place).unwrap_or_else(|| panic!("nothing of {place}\n{said}")).1;
+        let report: String = report.lines().take(8).collect::<Vec<_>>().join("\n");
+        assert!(report.contains(part), "{place} should say {part}:\n{said}");
+        assert!(report.contains('^'), "{place} needs a caret:\n{said}");
+    }
+}
+
+#[test]
+fn what_init_writes_is_right_and_runs() {
+    let dir = tempfile::tempdir().unwrap();
+    process::run_plain(&["init"], dir.path()).ok();
+    let file = dir.path().join("proxy.toml");
+    let text = std::fs::read_to_string(&file).unwrap();
+    process::run(&["check"], &file).ok();
+    assert_ne!(process::run_plain(&["init"], dir.path()).code, 0, "a file that is there is left alone");
+    assert_eq!(std::fs::read_to_string(&file).unwrap(), text);
+}
+
+#[test]
+fn every_profile_can_be_shown_and_used() {
+    let dir = tempfile::tempdir().unwrap();
+    for profile in ["standard", "gately", "g-tateth", "gatelithix", "problem-json"] {
+        let shown = process::run_plain(&["config", "show", "--profile", profile], dir.path()).ok();
+        let parsed: toml::Table = shown.parse().unwrap_or_else(|error| panic!("{profile}: {error}\n{shown}"));
+        assert!(parsed.contains_key("errors"), "{profile}");
+        let file = dir.path().join(format!("{profile}.toml"));
+        std::fs::write(&file, format!("profile = \"{profile}\"\n")).unwrap();
+        process::run(&["check"], &file).ok();
+    }
+}
+
+#[test]
+fn routes_are_listed_most_specific_first() {
+    let scene = Scene::new(
+        Kind::Embedded,
+        "routes = [{ name = \"rest\", match = \"* /**\" }, { name = \"user\", match = \"GET /users/{id}\" }, { name = \"me\", match = \"GET /users/me\" }]",
+    );
+    let shown = scene.run(&["routes"]).ok();
+    let at = |name: &str| shown.find(name).unwrap_or_else(|| panic!("no {name}:\n{shown}"));
+    assert!(at("/users/me") < at("/users/{id}") && at("/users/{id}") < at("/**"), "{shown}");
+}
+
+#[test]
+fn keys_of_another_system_are_imported_and_work() {
+    let config = "[[key_kinds]]\nname = \"secret\"\nprefixes = { live = \"sk_live_\", test = \"sk_test_\" }\nchecksum = \"optional\"";
+    let scene = Scene::new(Kind::Redis, config);
+    scene.tenant();
+    let file = scene.home.dir.path().join("keys.ndjson");
+    let digest = crate::support::seed::digest("sk_live_from_a_digest");
+    let rows = [
+        r#"{"tenant":"acme","name":"plain","key":"sk_live_abc123xyz789","scopes":["read:users"]}"#.to_owned(),
+        format!(r#"{{"tenant":"acme","name":"digest","digest":"sha256:{digest}","environment":"live","kind":"secret"}}"#),
+    ];
+    std::fs::write(&file, rows.join("\n")).unwrap();
+    let path = file.to_str().unwrap();
+    scene.run(&["keys", "import", path, "--dry-run"]).ok();
+    assert_eq!(scene.run(&["keys", "list", "--json"]).json(), serde_json::json!([]));
+    scene.run(&["keys", "import", path]).ok();
+    let serve = Serve::start(&scene.home.config_file());
+    becomes(&serve, "sk_live_abc123xyz789", 200);
+    becomes(&serve, "sk_live_from_a_digest", 200);
+}
+
+#[test]
+fn import_refuses_keys_that_would_be_refused_later() {
+    let scene = Scene::new(Kind::Embedded, "");
+    scene.tenant();
+    let file = scene.home.dir.path().join("keys.ndjson");
+    std::fs::write(&file, "{\"tenant\":\"acme\",\"name\":\"x\",\"key\":\"sk_live_abc123xyz789\"}\n").unwrap();
+    let ended = scene.run(&["keys", "import", file.to_str().unwrap()]);
+    assert_ne!(ended.code, 0);
+    assert!(ended.stderr.contains("checksum"), "{}", ended.stderr);
+    assert!(!ended.stderr.contains("abc123xyz789"), "{}", ended.stderr);
+}
+
+#[test]
+fn serve_ends_well_on_sigterm() {
+    let scene = Scene::new(Kind::Embedded, "");
+    let serve = Serve::start(&scene.home.config_file());
+    let (status, _, _) = serve.stop();
+    assert!(status.success(), "{status}");
+}
+
+#[test]
+fn the_demo_is_as_told() {
+    let dir = tempfile::tempdir().unwrap();
+    let ended = process::run_plain(&["demo", "--once"], dir.path());
+    assert_eq!(ended.code, 0, "{ended:?}");
+    assert!(ended.stdout.contains("11 of 11 answers were as told"), "{}", ended.stdout);
+    assert!(!ended.stdout.contains('\u{1b}'), "colours in a pipe");
+    assert_eq!(ended.stdout.matches("    curl ").count(), 11, "{}", ended.stdout);
+    assert_eq!(std::fs::read_dir(dir.path()).unwrap().count(), 0, "the demo left something behind");
+}
+
+#[test]
+fn explain_says_every_step_and_never_the_key() {
+    let scene = Scene::new(Kind::Embedded, "routes = [{ name = \"users\", match = \"GET /v1/users\", scopes = [\"read:users\"] }]");
+    scene.tenant();
+    let (_, key) = scene.create(&[]);
+    let ended = scene.run(&["explain", "-H", &format!("X-API-Key: {key}"), "--from", "198.51.100.7", "/v1/users"]);
+    assert_eq!(ended.code, 5, "{ended:?}");
+    assert!(!ended.stdout.contains(&key) && ended.stdout.contains("scope_missing"), "{}", ended.stdout);
+    let ended = scene.run_with(&["explain", "--credential-stdin", "/v1/users"], &key);
+    assert_eq!(ended.code, 5, "{ended:?}");
+    assert!(ended.stdout.contains("scope_missing"), "{}", ended.stdout);
+}

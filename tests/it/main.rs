@@ -1,0 +1,26 @@
+//! Integration tests: real sockets, real redis-servers, the real binary; one file a promise.
+
+#![expect(
+    clippy::unwrap_used,
+    clippy::expect_used,
+    clippy::panic,
+    clippy::indexing_slicing,
+    clippy::wildcard_enum_match_arm,
+    reason = "a test fails by panicking"
+)]
+
+mod cli;
+mod client_address;
+mod framing;
+mod health;
+mod lookups;
+mod outage;
+mod paths;
+mod readme;
+mod secrets;
+mod spoofing;
+#[allow(dead_code, reason = "each test binary uses its part of it")]
+#[path = "../support/support.rs"]
+mod support;
+mod tls;
+mod transparency;

@@ -1,0 +1,117 @@
+//! A plaintext key exists in the answer to create and rotate, and nowhere else.
+
+use std::path::Path;
+
+use serde_json::Value;
+
+use crate::support::client::{Request, once};
+use crate::support::process::{self, Serve};
+use crate::support::sidecar::{Home, Kind};
+use crate::support::upstream::Upstream;
+
+/// Every byte under a directory, with where it is.
+fn files(dir: &Path) -> Vec<(String, Vec<u8>)> {
+    let mut all = Vec::new();
+    for entry in std::fs::read_dir(dir).unwrap().map(Result::unwrap) {
+        match entry.file_type().unwrap() {
+            kind if kind.is_dir() => all.extend(files(&entry.path())),
+            kind if kind.is_file() => all.push((entry.path().display().to_string(), std::fs::read(entry.path()).unwrap())),
+            _ => {}
+        }
+    }
+    all
+}
+
+fn text(value: &Value, name: &str) -> String {
+    value[name].as_str().unwrap_or_else(|| panic!("no {name} in {value}")).to_owned()
+}
+
+fn plaintext_is_nowhere(kind: Kind) {
+    let upstream = Upstream::echo();
+    let home = Home::new(
+        kind,
+        &format!(
+            "upstream = \"{}\"\ndeployment = \"development\"\n[[key_kinds]]\nname = \"secret\"\nprefixes = {{ live = \"sk_live_\", test = \"sk_test_\" }}\nchecksum = \"optional\"",
+            upstream.url()
+        ),
+    );
+    let config = home.config_file();
+    let serve = Serve::start(&config);
+    let mut output = String::new();
+    let mut run = |arguments: &[&str], stdin: &str| {
+        let ended = process::run_with_stdin(arguments, &config, stdin);
+        assert_eq!(ended.code, 0, "{arguments:?}: {}", ended.stderr);
+        output.push_str(&ended.stderr);
+        ended.stdout
+    };
+    let json = |text: String| serde_json::from_str::<Value>(&text).unwrap();
+
+    run(&["tenants", "create", "--id", "acme", "--name", "Acme"], "");
+    let live = json(run(&["keys", "create", "--tenant", "acme", "--name", "live", "--json"], ""));
+    let test = json(run(&["keys", "create", "--tenant", "acme", "--name", "test", "--env", "test", "--json"], ""));
+    let revoked = json(run(&["keys", "create", "--tenant", "acme", "--name", "revoked", "--json"], ""));
+    let rotated = json(run(&["keys", "rotate", &text(&live, "id"), "--overlap", "1h", "--json"], ""));
+    let mut secrets: Vec<String> = [&live, &test, &revoked, &rotated].iter().map(|shown| text(shown, "key")).collect();
+    let mut shown = Vec::new();
+    shown.push(run(&["keys", "revoke", &text(&revoked, "id"), "--json"], ""));
+    shown.push(run(&["keys", "list", "--json"], ""));
+    shown.push(run(&["keys", "show", &text(&live, "id"), "--json"], ""));
+    shown.push(run(&["keys", "verify", "--json"], &format!("{}\n", secrets[3])));
+    shown.push(run(&["tenants", "list", "--json"], ""));
+    let imported = "sk_live_imported0123456789";
+    let file = tempfile::NamedTempFile::new().unwrap();
+    std::fs::write(file.path(), format!("{{\"tenant\":\"acme\",\"name\":\"imported\",\"key\":\"{imported}\"}}\n")).unwrap();
+    shown.push(run(&["keys", "import", file.path().to_str().unwrap(), "--json"], ""));
+    secrets.push(imported.to_owned());
+    // Nobody's, but a secret all the same: somebody's elsewhere.
+    secrets.push("sk_live_nobodys0123456789".to_owned());
+    secrets.push("not-one-of-ours-0123456789".to_owned());
+
+    for secret in &secrets {
+        upstream.must_never_see(secret);
+        for request in [
+            Request::get("/v1/users").bearer(secret),
+            Request::get("/v1/users").header("X-API-Key", secret),
+            Request::get(&format!("/v1/users?key={secret}")),
+            Request::get("/v1/users").header("Authorization", &format!("Basic {secret}")),
+            Request::get("/v1/users").bearer(secret).header("Connection", "x-tenant-id"),
+        ] {
+            once(serve.address, &request);
+        }
+    }
+    let lines = serve.access(secrets.len() * 5).len();
+    assert_eq!(lines, secrets.len() * 5);
+    let (status, stdout, stderr) = serve.stop();
+    assert!(status.success());
+    output.push_str(&stdout.text());
+    output.push_str(&stderr.text());
+
+    let mut places: Vec<(String, Vec<u8>)> = vec![("what was printed".into(), output.into_bytes())];
+    places.extend(shown.into_iter().map(|text| ("what a command showed".to_owned(), text.into_bytes())));
+    places.extend(files(home.dir.path()));
+    if let Some(redis) = &home.redis {
+        places.push(("Redis".into(), redis.dump()));
+        places.extend(files(redis.dir()));
+    }
+    for secret in &secrets {
+        // The part behind the prefix is the secret; half of it is too much already.
+        let (_, tail) = secret.split_at(secret.len() / 2);
+        for (place, bytes) in &places {
+            let found = memchr::memmem::find(bytes, tail.as_bytes()).is_some();
+            assert!(!found, "{secret} is in {place}: {}", String::from_utf8_lossy(bytes));
+        }
+    }
+    // The search finds what is there.
+    let stored = places.iter().any(|(_, bytes)| memchr::memmem::find(bytes, text(&live, "id").as_bytes()).is_some());
+    assert!(stored, "nothing was searched");
+}
+
+#[test]
+fn plaintext_keys_are_nowhere_in_redis_or_in_what_is_printed() {
+    plaintext_is_nowhere(Kind::Redis);
+}
+
+#[test]
+fn plaintext_keys_are_nowhere_in_the_embedded_store_or_in_what_is_printed() {
+    plaintext_is_nowhere(Kind::Embedded);
+}

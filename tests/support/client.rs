@@ -1,0 +1,157 @@
+//! A client that sends exactly the bytes it is given and reads answers strictly.
+
+use std::io::Write as _;
+use std::net::Shutdown;
+
+use super::stream::{Address, Stream};
+use super::wire::{Broken, Framing, Head, Reader};
+
+/// An answer as it came.
+#[derive(Debug, Clone)]
+pub(crate) struct Answer {
+    pub(crate) status: u16,
+    pub(crate) head: Head,
+    pub(crate) body: Vec<u8>,
+    pub(crate) trailers: Vec<(String, String)>,
+    /// Statuses of 1xx answers before it.
+    pub(crate) interim: Vec<u16>,
+}
+
+impl Answer {
+    pub(crate) fn header(&self, name: &str) -> Option<&str> {
+        self.head.one(name)
+    }
+
+    pub(crate) fn text(&self) -> String {
+        String::from_utf8_lossy(&self.body).into_owned()
+    }
+
+    pub(crate) fn json(&self) -> serde_json::Value {
+        serde_json::from_slice(&self.body).unwrap_or_else(|error| panic!("{error}: {}", self.text()))
+    }
+}
+
+/// A connection to a sidecar.
+pub(crate) struct Client {
+    stream: Stream,
+    reader: Reader<Stream>,
+}
+
+impl Client {
+    pub(crate) fn connect(address: impl Into<Address>) -> Self {
+        let stream = address.into().connect().unwrap();
+        let reader = Reader::new(stream.try_clone().unwrap());
+        Self { stream, reader }
+    }
+
+    /// Sends bytes. A server may have refused and closed before it read all of them: that shows in the answers.
+    pub(crate) fn send(&mut self, bytes: impl AsRef<[u8]>) {
+        let _ = self.stream.write_all(bytes.as_ref());
+    }
+
+    /// Says that nothing more will come.
+    pub(crate) fn finish(&mut self) {
+        self.stream.shutdown(Shutdown::Write);
+    }
+
+    /// The next final answer, to a request of this method; `None` where the connection ended instead.
+    pub(crate) fn try_answer(&mut self, method: &str) -> Option<Answer> {
+        let mut interim = Vec::new();
+        loop {
+            let head = match self.reader.head() {
+                Ok(head) => head?,
+                Err(Broken::Ended) => return None,
+                Err(Broken::Malformed(what)) => panic!("the answer is malformed: {what}"),
+            };
+            let words: Vec<&str> = head.first_line.splitn(3, ' ').collect();
+            let status = match words.as_slice() {
+                ["HTTP/1.1", status, _] if status.len() == 3 => status.parse::<u16>().unwrap(),
+                _ => panic!("status line {:?}", head.first_line),
+            };
+            if status < 200 {
+                interim.push(status);
+                continue;
+            }
+            let framing = match head.framing() {
+                Ok(framing) => framing,
+                Err(broken) => panic!("{broken:?}"),
+            };
+            let framing = match framing {
+                _ if method == "HEAD" || matches!(status, 204 | 304) => Framing::Length(0),
+                None => Framing::UntilClose,
+                Some(framing) => framing,
+            };
+            let mut body = Vec::new();
+            return match self.reader.body(framing, &mut |bytes| body.extend_from_slice(bytes)) {
+                Ok(trailers) => Some(Answer { status, head, body, trailers, interim }),
+                Err(Broken::Ended) => None,
+                Err(Broken::Malformed(what)) => panic!("the answer's body is malformed: {what}"),
+            };
+        }
+    }
+
+    pub(crate) fn answer(&mut self, method: &str) -> Answer {
+        self.try_answer(method).expect("an answer")
+    }
+
+    /// Every answer until the server ends the connection.
+    pub(crate) fn answers(&mut self) -> Vec<Answer> {
+        std::iter::from_fn(|| self.try_answer("GET")).collect()
+    }
+
+    /// Waits until the server ends the connection; `false` where more bytes come instead.
+    pub(crate) fn is_closed(&mut self) -> bool {
+        self.reader.at_end()
+    }
+}
+
+/// A request that is alone on its connection.
+pub(crate) fn once(address: impl Into<Address>, request: &Request) -> Answer {
+    let mut client = Client::connect(address);
+    client.send(request.bytes());
+    client.answer(&request.method)
+}
+
+/// An ordinary request, written down.
+#[derive(Debug, Clone)]
+pub(crate) struct Request {
+    pub(crate) method: String,
+    pub(crate) target: String,
+    pub(crate) headers: Vec<(String, String)>,
+    pub(crate) body: Vec<u8>,
+}
+
+impl Request {
+    pub(crate) fn new(method: &str, target: &str) -> Self {
+        Self { method: method.into(), target: target.into(), headers: vec![("Host".into(), "api.example".into())], body: Vec::new() }
+    }
+
+    pub(crate) fn get(target: &str) -> Self {
+        Self::new("GET", target)
+    }
+
+    pub(crate) fn header(mut self, name: &str, value: &str) -> Self {
+        self.headers.push((name.into(), value.into()));
+        self
+    }
+
+    pub(crate) fn bearer(self, key: &str) -> Self {
+        self.header("Authorization", &format!("Bearer {key}"))
+    }
+
+    pub(crate) fn body(mut self, body: impl Into<Vec<u8>>) -> Self {
+        self.body = body.into();
+        let length = self.body.len().to_string();
+        self.header("Content-Length", &length)
+    }
+
+    pub(crate) fn bytes(&self) -> Vec<u8> {
+        let mut bytes = format!("{} {} HTTP/1.1\r\n", self.method, self.target).into_bytes();
+        for (name, value) in &self.headers {
+            bytes.extend_from_slice(format!("{name}: {value}\r\n").as_bytes());
+        }
+        bytes.extend_from_slice(b"\r\n");
+        bytes.extend_from_slice(&self.body);
+        bytes
+    }
+}
