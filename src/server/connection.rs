@@ -74,7 +74,8 @@ pub async fn serve(socket: Socket, session: Rc<Session>, limits: Limits) {
 
 fn builder(limits: Limits) -> http1::Builder {
     let mut builder = http1::Builder::new();
-    builder.auto_date_header(false).pipeline_flush(true);
+    // Never pipeline_flush: with it hyper buffers an answer without bound, and the guard passes one request at a time anyway.
+    builder.auto_date_header(false);
     if limits.headers > HYPER_HEADERS {
         builder.max_headers(limits.headers);
     }

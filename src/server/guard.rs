@@ -27,7 +27,7 @@ pub struct Guard<S> {
     held: BytesMut,
     /// How many of them may be passed on.
     sound: usize,
-    /// How many of them were judged, in vain so far.
+    /// How many of them were judged in vain.
     judged: usize,
     client_gone: bool,
     refusal: Option<Refusal>,
@@ -85,9 +85,9 @@ impl<S> Guard<S> {
     fn judge_held(&mut self) -> io::Result<()> {
         let held = std::mem::take(&mut self.held);
         let sound = self.judge(&held);
-        self.judged = held.len();
         self.held = held;
         self.sound = sound?;
+        self.judged = if self.sound == 0 { self.held.len() } else { 0 };
         Ok(())
     }
 
@@ -97,7 +97,6 @@ impl<S> Guard<S> {
         buf.put_slice(self.held.get(..bytes).unwrap_or_default());
         self.held.advance(bytes);
         self.sound -= bytes;
-        self.judged = self.judged.saturating_sub(bytes);
         if self.held.is_empty() {
             // An idle connection keeps no buffer.
             self.held = BytesMut::new();
@@ -192,12 +191,13 @@ impl<S: AsyncRead + Unpin> AsyncRead for Guard<S> {
                     return Poll::Ready(Err(error));
                 }
             };
-            let unsound = fresh.len() - sound;
             this.hold(buf, before + sound);
-            this.judged = if this.framing.is_complete() { 0 } else { unsound };
             if sound > 0 {
+                // What lies behind is judged when it is asked for: a fault there must not hide what is sound.
+                this.judged = 0;
                 return Poll::Ready(Ok(()));
             }
+            this.judged = this.held.len();
         }
     }
 }
@@ -208,7 +208,10 @@ impl<S: AsyncWrite + Unpin> AsyncWrite for Guard<S> {
     }
 
     fn poll_flush(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
-        Pin::new(&mut self.stream).poll_flush(cx)
+        ready!(Pin::new(&mut self.stream).poll_flush(cx))?;
+        // hyper flushes the stream when it has written all it had.
+        self.life.flushed();
+        Poll::Ready(Ok(()))
     }
 
     fn poll_shutdown(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {

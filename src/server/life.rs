@@ -109,6 +109,7 @@ pub struct Life {
     since: Cell<u32>,
     expired: Cell<bool>,
     in_flight: Cell<bool>,
+    answered: Cell<bool>,
     receiving: Cell<bool>,
     wake_when_finished: Cell<bool>,
     uploaded: Cell<u64>,
@@ -127,6 +128,7 @@ impl Life {
             since: Cell::new(since),
             expired: Cell::new(false),
             in_flight: Cell::new(false),
+            answered: Cell::new(false),
             receiving: Cell::new(false),
             wake_when_finished: Cell::new(false),
             uploaded: Cell::new(0),
@@ -174,9 +176,15 @@ impl Life {
         self.settle();
     }
 
-    /// The answer was written to its end, or given up.
+    /// The answer was handed on to its end, or given up; its last bytes may still wait to be written.
     pub fn answer_ended(&self) {
-        if self.in_flight.replace(false) {
+        self.answered.set(true);
+    }
+
+    /// Everything that was handed on was written.
+    pub fn flushed(&self) {
+        if self.answered.take() {
+            self.in_flight.set(false);
             self.settle();
             if self.wake_when_finished.take() || self.pulse.draining() {
                 self.wake();
@@ -190,7 +198,7 @@ impl Life {
         }
     }
 
-    /// Whether an exchange's answer is not finished.
+    /// Whether an exchange's answer was not written to its end.
     #[must_use]
     pub fn in_flight(&self) -> bool {
         self.in_flight.get()
@@ -284,8 +292,10 @@ mod tests {
         let (pulse, life, timeouts) = life_and(&limits);
         life.exchange_began();
         life.answer_ended();
-        assert_eq!(life.phase(), Phase::Busy, "its body still arrives");
         life.request_ended();
+        assert!(life.in_flight(), "its last bytes are not written");
+        life.flushed();
+        assert_eq!(life.phase(), Phase::Idle);
         assert_eq!(sweeps_until_expired(&pulse, &life, &timeouts), 21);
     }
 
