@@ -21,6 +21,7 @@ use crate::server::framing::Limits;
 use crate::server::tls;
 use crate::store;
 use crate::telemetry::access;
+use crate::telemetry::mask::Mask;
 pub use running::{Running, Stopper};
 
 /// What is compiled from a configuration: all that can be known without opening a socket or the store.
@@ -86,7 +87,8 @@ impl App {
         let limits =
             self.listeners.first().map_or_else(|| Limits::from(&ListenerLimits::default()), |listener| Limits::from(&listener.limits));
         let gate = Gate::new(self.rules, Arc::clone(key_table.authenticator()));
-        Ok(Explainer::new(gate, self.answers, key_table, limits, clock))
+        let mask = Mask::new(&config.key_kinds);
+        Ok(Explainer::new(gate, self.answers, self.upstreams, mask, key_table, limits, clock))
     }
 }
 

@@ -1,16 +1,18 @@
 //! Says how a request would be judged, by running the gate on it: the same code as the proxy, with a trace.
 //! Takes nothing from buckets that count, marks nothing, sends nothing upstream.
 
+use std::borrow::Cow;
 use std::net::IpAddr;
 
-use http::Request;
 use http::request::Parts;
+use http::{HeaderMap, HeaderName, HeaderValue, Request};
 use serde::Serialize;
 
 use crate::answer::Answers;
 use crate::authn::KeyTable;
 use crate::clock::{Clock, Timestamp};
 use crate::forward;
+use crate::forward::upstream::Upstreams;
 use crate::gate::trace::{Note, Step, Trace};
 use crate::gate::{Admitted, Connection, Gate, Presented, Seen};
 use crate::key::record::KeyRecord;
@@ -19,6 +21,7 @@ use crate::policy::CHECKS;
 use crate::rejection::{Refusal, Rejection};
 use crate::server::framing::{Framing, Limits};
 use crate::store::StoreError;
+use crate::telemetry::mask::Mask;
 
 /// A request as somebody describes it.
 #[derive(Debug, Clone)]
@@ -87,17 +90,25 @@ pub struct Forwarded {
     pub headers: Vec<(String, String)>,
 }
 
-#[derive(Default)]
-struct Recorder(Vec<Explained>);
+struct Recorder<'m> {
+    mask: &'m Mask,
+    steps: Vec<Explained>,
+}
 
-impl Trace for Recorder {
+impl Trace for Recorder<'_> {
     const THOROUGH: bool = true;
 
     fn step(&mut self, step: Step, note: impl FnOnce() -> Note, refusal: Option<&Refusal>) {
         let Note { input, path } = note();
         let verdict = if refusal.is_some() { "refused" } else { "ok" };
         let detail = refusal.map(ToString::to_string).unwrap_or_default();
-        self.0.push(Explained { step: step.name(), verdict, input, detail, path });
+        self.steps.push(Explained {
+            step: step.name(),
+            verdict,
+            input: masked(self.mask, &input),
+            detail: masked(self.mask, &detail),
+            path,
+        });
     }
 }
 
@@ -106,6 +117,8 @@ impl Trace for Recorder {
 pub struct Explainer {
     gate: Gate,
     answers: Answers,
+    upstreams: Upstreams,
+    mask: Mask,
     key_table: KeyTable,
     limits: Limits,
     clock: Clock,
@@ -114,8 +127,16 @@ pub struct Explainer {
 impl Explainer {
     /// By the same parts that a running sidecar has.
     #[must_use]
-    pub(crate) const fn new(gate: Gate, answers: Answers, key_table: KeyTable, limits: Limits, clock: Clock) -> Self {
-        Self { gate, answers, key_table, limits, clock }
+    pub(crate) const fn new(
+        gate: Gate,
+        answers: Answers,
+        upstreams: Upstreams,
+        mask: Mask,
+        key_table: KeyTable,
+        limits: Limits,
+        clock: Clock,
+    ) -> Self {
+        Self { gate, answers, upstreams, mask, key_table, limits, clock }
     }
 
     /// The record that `Presented::Record` may stand for.
@@ -129,59 +150,51 @@ impl Explainer {
     /// Judges a described request. `presented` says whether its credential stands in its headers or a record is taken for it.
     #[must_use]
     pub fn explain(&self, described: &Described, presented: Presented<'_>) -> Explanation {
-        self.key_table.runtime().block_on(explain(&self.gate, &self.answers, self.limits, described, presented, self.clock.now()))
+        self.key_table.runtime().block_on(self.judge(described, presented, self.clock.now()))
     }
 }
 
-async fn explain(
-    gate: &Gate,
-    answers: &Answers,
-    limits: Limits,
-    described: &Described,
-    presented: Presented<'_>,
-    now: Timestamp,
-) -> Explanation {
-    let mut trace = Recorder::default();
-    let connection = Connection { peer: Peer::from(described.from), tls: described.tls };
-    let framed = parse(described, limits);
-    let framing = || Note::new(format!("{} {}", described.method, described.target));
-    let mut head = match trace.judge(Step::Framing, framed, framing) {
-        Ok(head) => head,
-        Err(refusal) => {
-            let seen = Gate::begin(&http::HeaderMap::new(), now);
-            return refused(trace, answers, &refusal, &seen);
-        }
-    };
-    let mut seen = Gate::begin(&head.headers, now);
-    match gate.judge(&mut head, presented, &connection, now, &mut seen, &mut trace).await {
-        Err(refusal) => refused(trace, answers, &refusal, &seen),
-        Ok(Admitted::Preflight(headers)) => {
-            let headers = headers.iter().map(header_line).collect();
-            finish(trace, "", String::new(), Some(Answer { status: 204, headers, body: String::new() }), None)
-        }
-        Ok(Admitted::Forward(permit)) => match trace
-            .judge(Step::Rewrite, forward::rewrite(gate, &permit, head, &connection, &seen), || Note::new("headers").at("identity"))
-        {
+impl Explainer {
+    async fn judge(&self, described: &Described, presented: Presented<'_>, now: Timestamp) -> Explanation {
+        let Self { gate, answers, upstreams, mask, .. } = self;
+        let mut trace = Recorder { mask, steps: Vec::new() };
+        let connection = Connection { peer: Peer::from(described.from), tls: described.tls };
+        let asked = || Note::new(format!("{} {}", described.method, described.target));
+        let mut head = match trace.judge(Step::Framing, parse(described, self.limits), asked) {
+            Ok(head) => head,
+            Err(refusal) => return refused(trace, answers, &refusal, &Gate::begin(&HeaderMap::new(), now)),
+        };
+        let mut seen = Gate::begin(&head.headers, now);
+        let permit = match gate.judge(&mut head, presented, &connection, now, &mut seen, &mut trace).await {
+            Err(refusal) => return refused(trace, answers, &refusal, &seen),
+            Ok(Admitted::Preflight(headers)) => {
+                let headers = headers.iter().map(|(name, value)| header_line(mask, name, value)).collect();
+                return finish(trace, "", String::new(), Some(Answer { status: 204, headers, body: String::new() }), None);
+            }
+            Ok(Admitted::Forward(permit)) => permit,
+        };
+        let rewritten = forward::rewrite(gate, upstreams, &permit, head, &connection, &seen);
+        match trace.judge(Step::Rewrite, rewritten, || Note::new("headers").at("identity")) {
             Err(refusal) => refused(trace, answers, &refusal, &seen),
             Ok(forward) => {
-                let request = format!("{} {}", forward.head.method, forward.head.uri);
-                let headers = forward.head.headers.iter().map(header_line).collect();
+                let request = masked(mask, &format!("{} {}", forward.head.method, forward.head.uri));
+                let headers = forward.head.headers.iter().map(|(name, value)| header_line(mask, name, value)).collect();
                 finish(trace, "", String::new(), None, Some(Forwarded { upstream: forward.upstream, request, headers }))
             }
-        },
+        }
     }
 }
 
-fn refused(trace: Recorder, answers: &Answers, refusal: &Refusal, seen: &Seen) -> Explanation {
+fn refused(trace: Recorder<'_>, answers: &Answers, refusal: &Refusal, seen: &Seen) -> Explanation {
     let answer = answers.refuse(refusal, seen);
-    let headers = answer.headers().iter().map(header_line).collect();
+    let headers = answer.headers().iter().map(|(name, value)| header_line(trace.mask, name, value)).collect();
     let body = String::from_utf8_lossy(answer.body()).into_owned();
     let answer = Answer { status: answer.status().as_u16(), headers, body };
     finish(trace, refusal.rejection.row().reason, refusal.detail.to_string(), Some(answer), None)
 }
 
-fn finish(trace: Recorder, reason: &'static str, detail: String, answer: Option<Answer>, forward: Option<Forwarded>) -> Explanation {
-    let mut steps = trace.0;
+fn finish(trace: Recorder<'_>, reason: &'static str, detail: String, answer: Option<Answer>, forward: Option<Forwarded>) -> Explanation {
+    let mut steps = trace.steps;
     let checks = CHECKS.iter().map(|(name, _)| Step::Check(name));
     for step in [Step::Route, Step::Credential, Step::Environment, Step::Authentication].into_iter().chain(checks) {
         if steps.iter().all(|explained| explained.step != step.name()) {
@@ -197,8 +210,15 @@ fn finish(trace: Recorder, reason: &'static str, detail: String, answer: Option<
     Explanation { steps, reason, detail, answer, forward }
 }
 
-fn header_line((name, value): (&http::HeaderName, &http::HeaderValue)) -> (String, String) {
-    (name.as_str().to_owned(), String::from_utf8_lossy(value.as_bytes()).into_owned())
+fn header_line(mask: &Mask, name: &HeaderName, value: &HeaderValue) -> (String, String) {
+    (name.as_str().to_owned(), masked(mask, &String::from_utf8_lossy(value.as_bytes())))
+}
+
+/// A key may stand where none belongs, such as the query; it is not repeated.
+fn masked(mask: &Mask, text: &str) -> String {
+    let mut text = Cow::Borrowed(text);
+    mask.apply(&mut text);
+    text.into_owned()
 }
 
 /// The head through the framing guard's own state machine, then as hyper would hand it on.

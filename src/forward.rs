@@ -10,6 +10,7 @@ use http::request::Parts;
 
 use crate::gate::{Connection, Gate, Permit, Seen};
 use crate::rejection::{Refusal, Rejection};
+use upstream::Upstreams;
 
 /// A head that may be sent.
 #[derive(Debug)]
@@ -26,11 +27,19 @@ pub struct Forward {
 ///
 /// # Errors
 /// `request_invalid` where Connection names a header it must not, or an odd name is refused.
-pub fn rewrite(gate: &Gate, permit: &Permit, mut head: Parts, connection: &Connection, seen: &Seen) -> Result<Forward, Refusal> {
+pub fn rewrite(
+    gate: &Gate,
+    upstreams: &Upstreams,
+    permit: &Permit,
+    mut head: Parts,
+    connection: &Connection,
+    seen: &Seen,
+) -> Result<Forward, Refusal> {
     let rules = gate.header_rules();
     rules.clean(&mut head.headers, gate.trusts(connection.peer))?;
     rules.set_forwarding(&mut head.headers, connection);
-    rules.set_identity(&mut head.headers, permit.identity(), gate.environments(), seen);
+    rules.set_identity(&mut head.headers, permit, gate.environments(), seen);
+    upstreams.set_host(permit.upstream(), &mut head.headers);
     // Absolute-form was checked against Host; upstreams get origin-form (RFC 9112 §3.2.1), the same bytes that were matched.
     let target = head.uri.path_and_query().cloned().ok_or_else(|| Rejection::RequestInvalid.because("no path in the target"))?;
     head.uri = Uri::from(target);

@@ -59,19 +59,30 @@ pub enum Admitted {
     Preflight(HeaderMap),
 }
 
+/// Who a permit is for.
+#[derive(Debug)]
+pub enum Caller {
+    /// An authenticated caller.
+    Known(Arc<Identity>),
+    /// Anybody, on an open route.
+    Nobody,
+    /// A browser that asks whether a page may ask; nothing is said of anybody.
+    Preflight,
+}
+
 /// Proof that a request passed the gate. Only the gate can make one: ungated traffic does not compile.
 #[derive(Debug)]
 pub struct Permit {
-    identity: Option<Arc<Identity>>,
+    caller: Caller,
     upstream: usize,
     response_timeout: Option<Duration>,
 }
 
 impl Permit {
-    /// Who is calling; nobody on an open route.
+    /// Who is calling.
     #[must_use]
-    pub fn identity(&self) -> Option<&Identity> {
-        self.identity.as_deref()
+    pub const fn caller(&self) -> &Caller {
+        &self.caller
     }
 
     /// Index of the upstream that serves the request.
@@ -178,7 +189,7 @@ impl Gate {
         }
         let (route, captures) = self.route(&facts, seen, trace)?;
         if route.open {
-            return self.open(head, route, seen, trace);
+            return self.open(head, route, Caller::Nobody, seen, trace);
         }
         let taken = match presented {
             Presented::InHeaders => self.rules.credentials.take(&mut head.headers),
@@ -198,7 +209,7 @@ impl Gate {
         };
         seen.identity = Some(Arc::clone(&identity));
         self.authorize(&identity, &facts, route, &captures, head, seen, trace)?;
-        Ok(Admitted::Forward(Permit { identity: Some(identity), upstream, response_timeout: route.response_timeout }))
+        Ok(Admitted::Forward(Permit { caller: Caller::Known(identity), upstream, response_timeout: route.response_timeout }))
     }
 
     /// The route, and whether the path may be written as it is. A key in the query would be in every log on its way.
@@ -320,14 +331,14 @@ impl Gate {
     }
 
     /// A route that asks nobody: keys are still taken off, and networks still count.
-    fn open<T: Trace>(&self, head: &mut Parts, route: &Route, seen: &Seen, trace: &mut T) -> Result<Admitted, Refusal> {
+    fn open<T: Trace>(&self, head: &mut Parts, route: &Route, caller: Caller, seen: &Seen, trace: &mut T) -> Result<Admitted, Refusal> {
         self.rules.credentials.strip(&mut head.headers);
         let networks = network::contains(self.rules.deployment_allowlist.as_ref(), seen.client, "deployment")
             .and_then(|()| network::contains(route.allowlist.as_ref(), seen.client, "route"));
         trace.judge(Step::Check("network"), networks, || Note::new("open route").at(&route.path))?;
         let upstream = route.upstream.or(self.rules.environments.of(crate::config::sections::EnvironmentName::Live).upstream);
         let upstream = upstream.ok_or_else(|| Rejection::UpstreamUnavailable.because("no upstream is defined"))?;
-        Ok(Admitted::Forward(Permit { identity: None, upstream, response_timeout: route.response_timeout }))
+        Ok(Admitted::Forward(Permit { caller, upstream, response_timeout: route.response_timeout }))
     }
 
     /// A preflight carries no credential. With `[cors]` it is answered here; else it passes, anonymous, where a route takes the method it asks for.
@@ -351,7 +362,7 @@ impl Gate {
             );
         }
         self.rules.credentials.strip_all(&mut head.headers);
-        self.open(head, route, seen, trace)
+        self.open(head, route, Caller::Preflight, seen, trace)
     }
 
     /// Behind an ingress that nobody declared all clients share one address: throttling it would lock everybody out.

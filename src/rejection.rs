@@ -96,7 +96,7 @@ rejections! {
     KeyUnknown = "key_unknown" 401 Authentication "API_KEY_INVALID" "Invalid API key" true;
     /// The key was revoked.
     KeyRevoked = "key_revoked" 401 Authentication "API_KEY_INVALID" "Invalid API key" true;
-    /// The key, or the replaced secret, is past its end.
+    /// The key is past its end.
     KeyExpired = "key_expired" 401 Authentication "API_KEY_EXPIRED" "API key has expired" true;
     /// The key was deactivated.
     KeyInactive = "key_inactive" 401 Authentication "API_KEY_INACTIVE" "API key is inactive" true;

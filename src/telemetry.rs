@@ -1,4 +1,5 @@
 //! Access log and process log.
 
 pub mod access;
+pub(crate) mod mask;
 pub mod process;

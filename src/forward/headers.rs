@@ -11,8 +11,7 @@ use crate::config::sections::{Config, OddNames};
 use crate::credential::Credentials;
 use crate::environment::Environments;
 use crate::facts::X_REQUEST_ID;
-use crate::gate::{Connection, Seen};
-use crate::identity::Identity;
+use crate::gate::{Caller, Connection, Permit, Seen};
 use crate::identity::template::IdentityHeaders;
 use crate::net::Peer;
 use crate::net::client::Trust;
@@ -196,10 +195,11 @@ impl HeaderRules {
     }
 
     /// Says who is calling.
-    pub(super) fn set_identity(&self, headers: &mut HeaderMap, identity: Option<&Identity>, environments: &Environments, seen: &Seen) {
-        let (own, added) = match identity {
-            Some(identity) => (&identity.headers, &*environments.of(identity.environment).add_headers),
-            None => (&self.nobody, &[][..]),
+    pub(super) fn set_identity(&self, headers: &mut HeaderMap, permit: &Permit, environments: &Environments, seen: &Seen) {
+        let (own, added) = match permit.caller() {
+            Caller::Known(identity) => (&*identity.headers, &*environments.of(identity.environment).add_headers),
+            Caller::Nobody => (&*self.nobody, &[][..]),
+            Caller::Preflight => (&[][..], &[][..]),
         };
         for (name, value) in own.iter().chain(added) {
             headers.insert(name.clone(), value.clone());

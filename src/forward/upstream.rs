@@ -11,7 +11,7 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::Duration;
 
 use http::uri::Authority;
-use http::{HeaderValue, Uri};
+use http::{HeaderMap, HeaderValue, Uri, header};
 
 use crate::config::path::join;
 use crate::config::problem::Problems;
@@ -65,6 +65,16 @@ impl Upstreams {
             targets.push(Target::compile(name, upstream, problems).map(Arc::new));
         }
         Some(Self { targets: targets.into_iter().collect::<Option<_>>()? })
+    }
+
+    /// Sets Host as the upstream with this index wants it.
+    pub(super) fn set_host(&self, index: usize, headers: &mut HeaderMap) {
+        let Some(target) = self.targets.get(index) else { return };
+        match &target.host_header {
+            HostHeader::Set(host) => drop(headers.insert(header::HOST, host.clone())),
+            HostHeader::Preserve if headers.contains_key(header::HOST) => {}
+            HostHeader::Preserve => drop(headers.insert(header::HOST, target.authority.clone())),
+        }
     }
 
     /// Names, in the order of the indexes.

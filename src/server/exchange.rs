@@ -81,7 +81,7 @@ async fn judge(session: &Session, mut head: Parts, unread: Unread, now: Timestam
     };
     // Only now: who may not ask at all is not told what would be too much.
     unread.check_length()?;
-    forward::rewrite(&session.app.gate, &permit, head, &session.connection, seen).map(Judged::Forward)
+    forward::rewrite(&session.app.gate, &session.app.upstreams, &permit, head, &session.connection, seen).map(Judged::Forward)
 }
 
 async fn send(session: &Session, forward: Forward, body: Incoming, mut record: Record) -> Response<Download> {

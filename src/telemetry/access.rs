@@ -26,7 +26,6 @@
 //!
 //! Values are at most 1 kB. It never holds a credential, and writing it never waits.
 
-mod mask;
 mod writer;
 
 use std::borrow::Cow;
@@ -37,9 +36,9 @@ use std::sync::Arc;
 
 use serde::Serialize;
 
+use super::mask::Mask;
 use crate::clock::Timestamp;
 use crate::config::sections::{AccessLog as Which, AddressLog, Config, LogFormat, QueryLog};
-use mask::Mask;
 pub use writer::Writer;
 
 /// `[log]`, as far as it concerns the access log.

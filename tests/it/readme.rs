@@ -49,14 +49,18 @@ fn matches(pattern: &[&str], text: &[&str]) -> bool {
     match pattern.split_first() {
         None => text.is_empty(),
         Some((first, rest)) if first.trim() == "…" => (0..=text.len()).any(|n| matches(rest, &text[n..])),
-        Some((first, rest)) => text.split_first().is_some_and(|(line, others)| line_matches(first.trim_end(), line.trim_end()) && matches(rest, others)),
+        Some((first, rest)) => {
+            text.split_first().is_some_and(|(line, others)| line_matches(first.trim_end(), line.trim_end()) && matches(rest, others))
+        }
     }
 }
 
 fn line_matches(pattern: &str, line: &str) -> bool {
     match pattern.split_once('…') {
         None => pattern == line,
-        Some((front, rest)) => line.strip_prefix(front).is_some_and(|line| line.char_indices().map(|(at, _)| at).chain([line.len()]).any(|at| line.get(at..).is_some_and(|tail| line_matches(rest, tail)))),
+        Some((front, rest)) => line.strip_prefix(front).is_some_and(|line| {
+            line.char_indices().map(|(at, _)| at).chain([line.len()]).any(|at| line.get(at..).is_some_and(|tail| line_matches(rest, tail)))
+        }),
     }
 }
 
@@ -144,7 +148,8 @@ fn the_readmes_table_of_refusals_is_the_codes() {
         .map(|row| format!("| `{}` | {} | `{}` | {} |", row.reason, row.status, row.code, row.message))
         .collect();
     let expected = rows.join("\n");
-    let (_, table) = README.split_once("<!-- test: rejections -->\n| reason | status | code | message |\n| --- | --- | --- | --- |\n").unwrap();
+    let (_, table) =
+        README.split_once("<!-- test: rejections -->\n| reason | status | code | message |\n| --- | --- | --- | --- |\n").unwrap();
     let (table, _) = table.split_once("\n\n").unwrap();
     assert_eq!(table, expected, "the table should be:\n{expected}");
 }
@@ -155,7 +160,8 @@ fn every_command_that_the_readme_names_is_there() {
     let help = crate::support::process::run_plain(&["--help"], dir.path()).ok();
     for part in README.split("sidegate ").skip(1) {
         let word: String = part.chars().take_while(char::is_ascii_lowercase).collect();
-        let is_command = ["check", "keys", "tenants", "serve", "explain", "config", "routes", "demo", "init", "healthcheck"].contains(&word.as_str());
+        let is_command =
+            ["check", "keys", "tenants", "serve", "explain", "config", "routes", "demo", "init", "healthcheck"].contains(&word.as_str());
         assert!(!is_command || help.contains(&format!("  {word}")), "{word} is not in\n{help}");
     }
 }

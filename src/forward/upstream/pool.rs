@@ -22,7 +22,7 @@ use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 
 use super::connect::connect;
 use super::timeout::while_progressing;
-use super::{HostHeader, Target, Upstreams};
+use super::{Target, Upstreams};
 use crate::forward::Forward;
 use crate::rejection::{Refusal, Rejection};
 use crate::server::socket::Socket;
@@ -212,7 +212,7 @@ impl<B: Payload> Lease<B> {
 }
 
 impl Target {
-    /// One Host; framing headers are hyper's to write, from the body.
+    /// Framing headers are hyper's to write, from the body.
     fn prepare(&self, head: &mut Parts, bodiless: bool) {
         head.version = Version::HTTP_11;
         let headers = &mut head.headers;
@@ -220,11 +220,6 @@ impl Target {
         headers.remove(header::CONTENT_LENGTH);
         if bodiless && matches!(head.method, Method::POST | Method::PUT | Method::PATCH) {
             headers.insert(header::CONTENT_LENGTH, HeaderValue::from_static("0"));
-        }
-        match &self.host_header {
-            HostHeader::Set(host) => drop(headers.insert(header::HOST, host.clone())),
-            HostHeader::Preserve if headers.contains_key(header::HOST) => {}
-            HostHeader::Preserve => drop(headers.insert(header::HOST, self.authority.clone())),
         }
     }
 }

@@ -14,12 +14,12 @@ const HIDDEN: &str = "[masked]";
 
 /// The prefixes of all keys.
 #[derive(Debug)]
-pub(super) struct Mask {
+pub(crate) struct Mask {
     prefixes: Vec<Finder<'static>>,
 }
 
 impl Mask {
-    pub(super) fn new(kinds: &[KeyKind]) -> Self {
+    pub(crate) fn new(kinds: &[KeyKind]) -> Self {
         let prefixes = kinds.iter().flat_map(|kind| {
             let current = [&kind.prefixes.live, &kind.prefixes.test].into_iter().flatten();
             current.chain(&kind.legacy_prefixes.live).chain(&kind.legacy_prefixes.test)
@@ -28,7 +28,7 @@ impl Mask {
     }
 
     /// Cleans one value.
-    pub(super) fn apply(&self, text: &mut Cow<'_, str>) {
+    pub(crate) fn apply(&self, text: &mut Cow<'_, str>) {
         shorten(text);
         self.hide(text);
         if text.chars().any(char::is_control) {
