@@ -113,7 +113,7 @@ impl HeaderRules {
         for name in headers.keys() {
             let remove = match self.fate(name.as_str()) {
                 Some(Fate::Reserved | Fate::HopByHop | Fate::Override) => true,
-                Some(Fate::Forwarding) => !trusted,
+                Some(Fate::Forwarding) => !trusted || is_odd(name.as_str()),
                 Some(Fate::Credential) => is_odd(name.as_str()),
                 None if is_odd(name.as_str()) => match self.odd_names {
                     OddNames::Drop => true,
