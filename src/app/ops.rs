@@ -31,6 +31,8 @@ pub struct Ops {
     authenticator: Arc<Authenticator>,
     serving: AtomicBool,
     draining: AtomicBool,
+    /// Whether the store was ever seen to answer.
+    store_met: AtomicBool,
 }
 
 impl std::fmt::Debug for Ops {
@@ -41,7 +43,8 @@ impl std::fmt::Debug for Ops {
 
 impl Ops {
     pub(super) fn new(shared: Arc<Shared>, authenticator: Arc<Authenticator>) -> Self {
-        Self { shared, authenticator, serving: AtomicBool::new(false), draining: AtomicBool::new(false) }
+        let store_met = AtomicBool::new(authenticator.store_status().reachable);
+        Self { shared, authenticator, serving: AtomicBool::new(false), draining: AtomicBool::new(false), store_met }
     }
 
     /// The workers accept.
@@ -111,14 +114,17 @@ impl Ops {
         });
         let store = self.authenticator.store_status();
         match (store.reachable, store.since) {
-            (true, _) => report.push_str("[+]store ok\n"),
+            (true, _) => {
+                self.store_met.store(true, Ordering::Release);
+                report.push_str("[+]store ok\n");
+            }
             (false, Some(since)) => drop(writeln!(report, "[-]store unreachable since {since}: {}", store.detail)),
-            (false, None) => drop(writeln!(report, "[-]store never reached: {}", store.detail)),
+            (false, None) => drop(writeln!(report, "[-]store unreachable: {}", store.detail)),
         }
         if self.shared.app.load().gate.guard().saw_undeclared_ingress() {
             report.push_str("[!]guess guard off: private peers send forwarding headers, and client_ip.trusted_proxies is empty\n");
         }
-        (serving && !draining && (store.reachable || store.since.is_some()), report)
+        (serving && !draining && self.store_met.load(Ordering::Acquire), report)
     }
 }
 

@@ -25,7 +25,7 @@ pub fn run(_args: &Args, globals: &Globals) -> Result<(), Failure> {
     loaded.require()?;
     let listen = &loaded.config.ops.listen;
     if listen.is_empty() {
-        return Err(Exit::Configuration.because("ops.listen is empty: there is nobody to ask"));
+        return Err(Exit::Unreachable.because("ops.listen is empty: there is nobody to ask"));
     }
     let answer = ask(listen).map_err(|error| Exit::Unreachable.because(format!("{listen}: {error}")))?;
     let Some((head, report)) = answer.split_once("\r\n\r\n") else {

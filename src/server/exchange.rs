@@ -113,10 +113,16 @@ async fn send(session: &Session, forward: Forward, body: Incoming, mut record: R
 }
 
 fn refuse(session: &Session, refusal: Refusal, mut record: Record, close: bool) -> Response<Download> {
+    let close = close || is_malformed(refusal.rejection);
     let (mut head, content) = session.app.answers.refuse(&refusal, &record.seen).into_parts();
     record.refused(head.status, refusal);
     finish(session, &mut head.headers, &record.seen, close);
     Response::from_parts(head, Download::own(content, &session.life, Some(record)))
+}
+
+/// Who sends what cannot be read in one way only is not read any further.
+const fn is_malformed(rejection: Rejection) -> bool {
+    matches!(rejection, Rejection::RequestInvalid | Rejection::TargetTooLong | Rejection::HeadersTooLarge | Rejection::MethodDenied)
 }
 
 fn preflight(session: &Session, headers: HeaderMap, mut record: Record, close: bool) -> Response<Download> {
