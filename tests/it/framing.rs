@@ -77,7 +77,6 @@ const REFUSED: &[(u16, &str, &str)] = &[
     (400, "a version in lower case", "GET / http/1.1\r\n{id}\r\n"),
     (400, "a version that nobody knows", "GET / HTTP/1.2\r\n{id}\r\n"),
     (400, "HTTP/0.9", "GET /\r\n\r\n"),
-    (400, "a key in the query", "GET /?key={key} HTTP/1.1\r\n{id}\r\n"),
 ];
 
 /// Chunk grammar. The head was admitted, so the upstream may have been called; it must never see a whole request.
