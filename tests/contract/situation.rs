@@ -84,7 +84,7 @@ fn stop_store(stage: &mut Stage<'_>) {
         return redis.stop();
     }
     // What a failing disk or a wrong hand does: the table is not there when it is asked.
-    let connection = rusqlite::Connection::open(seed::database(&stage.home.dir.path().join("data"))).unwrap();
+    let connection = rusqlite::Connection::open(stage.home.dir.path().join("data")).unwrap();
     let mut list = connection.prepare("SELECT name FROM sqlite_schema WHERE type = 'table' AND name NOT LIKE 'sqlite_%'").unwrap();
     let tables: Vec<String> = list.query_map([], |row| row.get(0)).unwrap().map(Result::unwrap).collect();
     for table in tables {
