@@ -52,7 +52,7 @@ pub(crate) fn reaches_upstream(situation: &str) -> bool {
 }
 
 /// Brings the situation about; what is returned keeps it up.
-pub(crate) fn before(stage: &mut Stage<'_>) -> Vec<Client> {
+pub(crate) fn before(stage: &mut Stage<'_>, upstream: &Upstream) -> Vec<Client> {
     match stage.row.situation.as_deref() {
         Some("store-down") => {
             stop_store(stage);
@@ -61,6 +61,7 @@ pub(crate) fn before(stage: &mut Stage<'_>) -> Vec<Client> {
         Some("upstream-busy") => {
             let mut client = Client::connect(stage.serve.address);
             client.send(Request::get("/held").bearer(&stage.words["key"]).bytes());
+            upstream.wait(|seen| seen.len() == 1);
             vec![client]
         }
         Some("guesses") => {
