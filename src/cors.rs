@@ -18,7 +18,6 @@ pub struct Cors {
 
 impl Cors {
     /// Compiles `[cors]`; the inner `None` where there is no such section.
-    #[expect(clippy::option_option, reason = "absent section and failed compilation are different things")]
     pub fn compile(config: &Config, problems: &mut Problems) -> Option<Option<Self>> {
         let Some(section) = &config.cors else { return Some(None) };
         if section.origins.is_empty() {

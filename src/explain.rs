@@ -229,7 +229,7 @@ fn parse(described: &Described, limits: Limits) -> Result<Parts, Refusal> {
         raw.push_str("Host: localhost\r\n");
     }
     for (name, value) in &described.headers {
-        raw.push_str(&format!("{name}: {value}\r\n"));
+        raw.extend([name, ": ", value, "\r\n"]);
     }
     raw.push_str("\r\n");
     let taken = Framing::new(limits).advance(raw.as_bytes())?;

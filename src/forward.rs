@@ -10,6 +10,7 @@ use http::request::Parts;
 
 use crate::gate::{Connection, Gate, Permit, Seen};
 use crate::rejection::{Refusal, Rejection};
+use headers::HeaderRules;
 use upstream::Upstreams;
 
 /// A head that may be sent.
@@ -37,7 +38,7 @@ pub fn rewrite(
 ) -> Result<Forward, Refusal> {
     let rules = gate.header_rules();
     rules.clean(&mut head.headers, gate.trusts(connection.peer))?;
-    rules.set_forwarding(&mut head.headers, connection);
+    HeaderRules::set_forwarding(&mut head.headers, connection);
     rules.set_identity(&mut head.headers, permit, gate.environments(), seen);
     upstreams.set_host(permit.upstream(), &mut head.headers);
     // Absolute-form was checked against Host; upstreams get origin-form (RFC 9112 §3.2.1), the same bytes that were matched.

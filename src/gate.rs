@@ -24,7 +24,7 @@ use crate::identity::template::IdentityHeaders;
 use crate::key::record::KeyRecord;
 use crate::net::client::{ClientAddr, Trust};
 use crate::net::{IpSet, Peer, is_private};
-use crate::policy::guess_guard::GuessGuard;
+use crate::policy::guess_guard::{GuessGuard, Token};
 use crate::policy::{self, CHECKS, Case, browser, network};
 use crate::rejection::{Refusal, Rejection};
 use crate::route::table::Captures;
@@ -227,9 +227,12 @@ impl Gate {
                 .because(format!("{encoding} in the path; allow_encoded = [\"{encoding}\"] on the route would allow it"))),
             None => Ok(()),
         };
-        let note = || match route.matched {
-            true => Note::new(format!("route {} ({})", route.name, route.template)).at(&route.path),
-            false => Note::new("no route matches").at("routing.unmatched"),
+        let note = || {
+            if route.matched {
+                Note::new(format!("route {} ({})", route.name, route.template)).at(&route.path)
+            } else {
+                Note::new("no route matches").at("routing.unmatched")
+            }
         };
         trace.judge(Step::Route, encoded, note)?;
         if facts.path.query().is_some_and(|query| self.rules.credentials.in_query(query)) {
@@ -261,24 +264,20 @@ impl Gate {
         if !key.plausible {
             return trace.judge(Step::Authentication, Err(Rejection::KeyUnknown.because("checksum or length")), note);
         }
-        let verdict = match self.authenticator.cached(&key.digest, now) {
-            Some(verdict) => verdict,
-            None => {
-                // Who joins a look-up pays nothing: a thousand requests that meet a cold key at once are one look-up, not a thousand guesses.
-                let token = if self.guard_applies(connection, head) && !self.authenticator.is_loading(&key.digest) {
-                    Some(trace.judge(Step::GuessGuard, self.rules.guard.take(self.throttled(connection, seen), now), || {
-                        Note::new("uncached credential").at("restrictions.guess_throttle")
-                    })?)
-                } else {
-                    None
-                };
-                let loaded = self.authenticator.load(&key.digest, now).await;
-                // Only a credential that opens nothing is a guess: a known key's own refusal, or our outage, costs the client nothing.
-                if let Some(token) = token.filter(|_| !matches!(&loaded, Err(refusal) if refusal.rejection == Rejection::KeyUnknown)) {
-                    self.rules.guard.give_back(&token);
-                }
-                loaded
+        let verdict = if let Some(verdict) = self.authenticator.cached(&key.digest, now) {
+            verdict
+        } else {
+            // Who joins a look-up pays nothing: a thousand requests that meet a cold key at once are one look-up, not a thousand guesses.
+            let pays = self.guard_applies(connection, head) && !self.authenticator.is_loading(&key.digest);
+            let taken = if pays { self.rules.guard.take(throttled(connection, seen), now) } else { Ok(Token::free()) };
+            let note = || Note::new("uncached credential").at("restrictions.guess_throttle");
+            let stake = trace.judge(Step::GuessGuard, taken, note)?;
+            let loaded = self.authenticator.load(&key.digest, now).await;
+            // Only a credential that opens nothing is a guess: a known key's own refusal, or our outage, costs the client nothing.
+            if !matches!(&loaded, Err(refusal) if refusal.rejection == Rejection::KeyUnknown) {
+                self.rules.guard.give_back(&stake);
             }
+            loaded
         };
         let claims_hold = |identity: &Identity| identity.environment == key.prefix.environment && identity.kind == key.prefix.kind;
         let verdict = match verdict {
@@ -377,14 +376,6 @@ impl Gate {
         !undeclared
     }
 
-    /// Without a client address the peer is who asks.
-    fn throttled(&self, connection: &Connection, seen: &Seen) -> Option<std::net::IpAddr> {
-        seen.client.0.or(match connection.peer {
-            Peer::Ip(ip) => Some(ip),
-            Peer::Unix => None,
-        })
-    }
-
     /// Whether the peer's forwarding headers are believed.
     #[must_use]
     pub fn trusts(&self, peer: Peer) -> bool {
@@ -414,6 +405,14 @@ impl Gate {
     pub fn begin(headers: &HeaderMap, now: Timestamp) -> Seen {
         Seen::new(RequestId::of(headers, now), headers)
     }
+}
+
+/// Whose bucket pays for a look-up: without a client address the peer is who asks.
+fn throttled(connection: &Connection, seen: &Seen) -> Option<std::net::IpAddr> {
+    seen.client.0.or(match connection.peer {
+        Peer::Ip(ip) => Some(ip),
+        Peer::Unix => None,
+    })
 }
 
 impl std::fmt::Display for ClientAddr {

@@ -20,7 +20,7 @@ impl Encoded {
     ///
     /// # Errors
     /// That word.
-    pub fn parse<'a, S: AsRef<str>>(words: &'a [S]) -> Result<Self, &'a str> {
+    pub fn parse<S: AsRef<str>>(words: &[S]) -> Result<Self, &str> {
         words.iter().try_fold(Self::default(), |set, word| {
             let position = DELIMITERS.iter().position(|(_, name)| name.eq_ignore_ascii_case(word.as_ref()));
             position.map(|index| Self(set.0 | (1 << index))).ok_or(word.as_ref())

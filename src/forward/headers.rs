@@ -174,7 +174,7 @@ impl HeaderRules {
     }
 
     /// Says where the request came from: the peer is appended, scheme and host are set where no trusted proxy did.
-    pub(super) fn set_forwarding(&self, headers: &mut HeaderMap, connection: &Connection) {
+    pub(super) fn set_forwarding(headers: &mut HeaderMap, connection: &Connection) {
         if let Peer::Ip(ip) = connection.peer {
             let mut list = String::new();
             for value in headers.get_all(X_FORWARDED_FOR) {
@@ -333,7 +333,7 @@ mod tests {
             headers.insert(header::HOST, HeaderValue::from_static("a.example"));
             let rules = rules("");
             rules.clean(&mut headers, trusted).unwrap();
-            rules.set_forwarding(&mut headers, &PEER);
+            HeaderRules::set_forwarding(&mut headers, &PEER);
             headers
         };
         let stranger = set(false);

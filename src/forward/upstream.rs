@@ -96,15 +96,15 @@ impl Target {
         let host_header = match upstream.host_header.as_str() {
             "preserve" => HostHeader::Preserve,
             "upstream" => HostHeader::Set(authority.clone()),
-            literal => match literal.parse::<Authority>().ok().and_then(|host| HeaderValue::from_str(host.as_str()).ok()) {
-                Some(value) => HostHeader::Set(value),
-                None => {
+            literal => {
+                let Some(value) = literal.parse::<Authority>().ok().and_then(|host| HeaderValue::from_str(host.as_str()).ok()) else {
                     problems
                         .error(join(&path, "host_header"), format!("`{literal}` is not a host"))
                         .help("write \"preserve\", \"upstream\" or a host, such as \"api.internal:8080\"");
                     return None;
-                }
-            },
+                };
+                HostHeader::Set(value)
+            }
         };
         Some(Self {
             name: name.to_owned(),

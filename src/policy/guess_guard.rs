@@ -28,6 +28,14 @@ pub struct GuessGuard {
 #[derive(Debug)]
 pub struct Token(Option<Arc<AtomicI64>>);
 
+impl Token {
+    /// What costs nothing.
+    #[must_use]
+    pub const fn free() -> Self {
+        Self(None)
+    }
+}
+
 impl GuessGuard {
     /// Compiles `restrictions.guess_throttle`.
     pub fn compile(config: &Config, problems: &mut Problems) -> Option<Self> {
@@ -53,7 +61,7 @@ impl GuessGuard {
     /// # Errors
     /// `guess_throttled` where none is left.
     pub fn take(&self, client: Option<IpAddr>, now: Timestamp) -> Result<Token, Refusal> {
-        let Some(ip) = client else { return Ok(Token(None)) };
+        let Some(ip) = client else { return Ok(Token::free()) };
         let bucket = self.buckets.get_with(throttle_unit(ip), || Arc::new(AtomicI64::new(0)));
         let now_us = now.0.saturating_mul(1000);
         let spent = bucket.fetch_update(Ordering::AcqRel, Ordering::Acquire, |arrival| {

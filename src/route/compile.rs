@@ -239,7 +239,7 @@ mod tests {
             match = "GET /users/{id}"
             "#,
         );
-        let routes = routes.expect(&problems.join("\n"));
+        let routes = routes.unwrap_or_else(|| panic!("{}", problems.join("\n")));
         assert_eq!(name(&routes, &Method::GET, "/files/admin"), "admin");
         assert_eq!(name(&routes, &Method::GET, "/files/readme"), "open");
         assert_eq!(name(&routes, &Method::GET, "/files/README"), "open");

@@ -133,7 +133,7 @@ mod tests {
     }
 
     fn find(table: &Table<&'static str>, method: &Method, path: &'static str) -> Option<&'static str> {
-        let segments: Vec<&str> = path[1..].split('/').collect();
+        let segments: Vec<&str> = path.trim_start_matches('/').split('/').collect();
         table.find(method, &segments, &|_, _| true).map(|(value, _)| *value)
     }
 
@@ -211,7 +211,7 @@ mod tests {
                     templates.push(template);
                 }
             }
-            let segments: Vec<&str> = path[1..].split('/').collect();
+            let segments: Vec<&str> = path.trim_start_matches('/').split('/').collect();
             let naive = templates.iter().enumerate()
                 .filter(|(_, template)| template.methods.contain(&method) && matches(template, &segments))
                 .min_by_key(|(_, template)| template.rank()).map(|(index, _)| index);

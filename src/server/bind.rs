@@ -1,4 +1,4 @@
-//! Addresses: written, bound once, and cloned into every worker. Never SO_REUSEPORT: closing one of such a group drops its queue.
+//! Addresses: written, bound once, and cloned into every worker. Never `SO_REUSEPORT`: closing one of such a group drops its queue.
 
 use std::fmt;
 use std::io;

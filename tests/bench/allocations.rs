@@ -1,5 +1,7 @@
 //! How often a decision on a cached key allocates. A binary of its own: counting takes a global allocator.
 
+#![expect(clippy::unwrap_used, clippy::panic, reason = "a bench or test fails by panicking")]
+
 mod gate;
 
 #[test]

@@ -1,5 +1,7 @@
 //! Nanoseconds per decision on a cached key: `cargo bench --bench decide`.
 
+#![expect(clippy::unwrap_used, clippy::panic, reason = "a bench or test fails by panicking")]
+
 mod gate;
 
 use criterion::{BatchSize, Criterion};

@@ -36,9 +36,9 @@ impl Bench {
     /// Ten routes with a scope by capture, a key with networks and scopes, in the cache already.
     pub(crate) fn new() -> Self {
         let dir = tempfile::tempdir().unwrap();
-        let routes: String = (0..10)
-            .map(|n| format!("[[routes]]\nname = \"r{n}\"\nmatch = \"GET /v{n}/{{resource}}/**\"\nscopes = [\"read:{{resource}}\"]\n"))
-            .collect();
+        let route = |n| format!("[[routes]]\nname = \"r{n}\"\nmatch = \"GET /v{n}/{{resource}}/**\"\nscopes = [\"read:{{resource}}\"]\n");
+        let routes: Vec<String> = (0..10).map(route).collect();
+        let routes = routes.concat();
         let text = format!("[upstreams.main]\nurl = \"http://127.0.0.1:1\"\n{routes}");
         let mut config: Config = toml::from_str(&text).unwrap();
         config.store.url = format!("embedded:{}", dir.path().join("data").display());

@@ -190,7 +190,7 @@ pub(super) fn field(line: &[u8]) -> Result<(&[u8], &[u8]), &'static str> {
         return Err("a header name that is not a token");
     }
     let value = value.get(1..).unwrap_or_default();
-    if !value.iter().fold(true, |valid, byte| valid & ((*byte >= 0x20 && *byte != 0x7f) || *byte == b'\t')) {
+    if value.iter().any(|byte| (*byte < 0x20 && *byte != b'\t') || *byte == 0x7f) {
         return Err("a control byte in a header value");
     }
     Ok((name, value.trim_ascii()))
