@@ -96,15 +96,15 @@ impl Target {
         let host_header = match upstream.host_header.as_str() {
             "preserve" => HostHeader::Preserve,
             "upstream" => HostHeader::Set(authority.clone()),
-            literal => match literal.parse::<Authority>().ok().and_then(|host| HeaderValue::from_str(host.as_str()).ok()) {
-                Some(value) => HostHeader::Set(value),
-                None => {
+            literal => {
+                let Some(value) = literal.parse::<Authority>().ok().and_then(|host| HeaderValue::from_str(host.as_str()).ok()) else {
                     problems
                         .error(join(&path, "host_header"), format!("`{literal}` is not a host"))
                         .help("write \"preserve\", \"upstream\" or a host, such as \"api.internal:8080\"");
                     return None;
-                }
-            },
+                };
+                HostHeader::Set(value)
+            }
         };
         Some(Self {
             name: name.to_owned(),
@@ -205,6 +205,25 @@ mod tests {
     fn indexes_follow_the_configuration() {
         let (upstreams, _) = compile("[upstreams.sandbox]\nurl = \"http://b\"\n[upstreams.main]\nurl = \"unix:/a\"");
         assert_eq!(upstreams.unwrap().names().collect::<Vec<_>>(), ["sandbox", "main"]);
+    }
+
+    #[test]
+    fn the_host_is_the_clients_the_upstreams_or_a_literal() {
+        for (setting, sent, expected) in [
+            ("preserve", Some("api.example"), "api.example"),
+            ("preserve", None, "app:3000"),
+            ("upstream", Some("api.example"), "app:3000"),
+            ("in.example:8", Some("api.example"), "in.example:8"),
+            ("in.example:8", None, "in.example:8"),
+        ] {
+            let (upstreams, _) = compile(&format!("[upstreams.main]\nurl = \"http://app:3000\"\nhost_header = \"{setting}\""));
+            let mut headers = HeaderMap::new();
+            if let Some(host) = sent {
+                headers.insert(header::HOST, HeaderValue::from_static(host));
+            }
+            upstreams.unwrap().set_host(0, &mut headers);
+            assert_eq!(headers.get_all(header::HOST).iter().collect::<Vec<_>>(), [expected], "{setting}, {sent:?}");
+        }
     }
 
     #[test]

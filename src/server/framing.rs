@@ -70,9 +70,8 @@ impl Framing {
         loop {
             let rest = window.get(passed..).unwrap_or_default();
             let step = match &mut self.state {
-                State::Complete => return Ok(passed),
                 State::Refused(refusal) if passed == 0 => return Err(refusal.clone()),
-                State::Refused(_) => return Ok(passed),
+                State::Complete | State::Refused(_) => return Ok(passed),
                 State::Head(head) => match head.advance(rest, self.limits) {
                     Ok(None) => return Ok(passed),
                     Ok(Some((bytes, length))) => {

@@ -77,12 +77,15 @@ pub struct Shared {
     pub workers: usize,
 }
 
+/// A connection, and the timeouts of its listener.
+type Watched = (Rc<Life>, Rc<Timeouts>);
+
 struct Worker {
     shared: Arc<Shared>,
     pools: Rc<Pools<Upload>>,
     pulse: Rc<Pulse>,
     period: Duration,
-    connections: RefCell<HashMap<u64, (Rc<Life>, Rc<Timeouts>)>>,
+    connections: RefCell<HashMap<u64, Watched>>,
     next_id: Cell<u64>,
     turned_away: Cell<usize>,
     accepting: Cell<usize>,

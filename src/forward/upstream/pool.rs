@@ -104,7 +104,7 @@ impl<B: Payload> Pools<B> {
         let limit = forward.response_timeout.unwrap_or(pool.target.response_timeout);
         let mut head = forward.head;
         let bodiless = body.is_end_stream();
-        pool.target.prepare(&mut head, bodiless);
+        prepare(&mut head, bodiless);
         let mut reused = pool.take();
         let mut copy = (reused.is_some() && bodiless && is_safe(&head.method)).then(|| head.clone());
         let mut request = Request::from_parts(head, body);
@@ -120,10 +120,10 @@ impl<B: Payload> Pools<B> {
                     copy = None;
                     request = *unsent;
                 }
-                Attempt::Unsent(_, why) => return Err(pool.unavailable(why)),
+                Attempt::Unsent(_, why) => return Err(pool.unavailable(&why)),
                 Attempt::Broken(why) => match copy.take().filter(|_| !connection.heard.get()) {
                     Some(head) => request = Request::from_parts(head, B::default()),
-                    None => return Err(pool.unavailable(why)),
+                    None => return Err(pool.unavailable(&why)),
                 },
             }
         }
@@ -167,10 +167,10 @@ impl<B: Payload> Pool<B> {
     async fn connect(&self) -> Result<Connection<B>, Refusal> {
         let reserved = self.target.reserve().ok_or_else(|| Rejection::Overloaded.because("all upstream connections are in use"))?;
         let socket =
-            connect(&self.target.address, self.target.connect_timeout).await.map_err(|error| self.unavailable(error.to_string()))?;
+            connect(&self.target.address, self.target.connect_timeout).await.map_err(|error| self.unavailable(&error.to_string()))?;
         let heard = Rc::new(Cell::new(false));
         let stream = Listening { socket, heard: Rc::clone(&heard) };
-        let (sender, connection) = http1::handshake(TokioIo::new(stream)).await.map_err(|error| self.unavailable(error.to_string()))?;
+        let (sender, connection) = http1::handshake(TokioIo::new(stream)).await.map_err(|error| self.unavailable(&error.to_string()))?;
         tokio::task::spawn_local(async move {
             if let Err(error) = connection.await {
                 tracing::debug!(upstream = %reserved.0.name, %error, "upstream connection ended");
@@ -180,7 +180,7 @@ impl<B: Payload> Pool<B> {
         Ok(Connection { sender, heard })
     }
 
-    fn unavailable(&self, why: String) -> Refusal {
+    fn unavailable(&self, why: &str) -> Refusal {
         Rejection::UpstreamUnavailable.because(format!("{}: {why}", self.target.name))
     }
 }
@@ -211,16 +211,14 @@ impl<B: Payload> Lease<B> {
     }
 }
 
-impl Target {
-    /// Framing headers are hyper's to write, from the body.
-    fn prepare(&self, head: &mut Parts, bodiless: bool) {
-        head.version = Version::HTTP_11;
-        let headers = &mut head.headers;
-        headers.remove(header::TRANSFER_ENCODING);
-        headers.remove(header::CONTENT_LENGTH);
-        if bodiless && matches!(head.method, Method::POST | Method::PUT | Method::PATCH) {
-            headers.insert(header::CONTENT_LENGTH, HeaderValue::from_static("0"));
-        }
+/// Framing headers are hyper's to write, from the body.
+fn prepare(head: &mut Parts, bodiless: bool) {
+    head.version = Version::HTTP_11;
+    let headers = &mut head.headers;
+    headers.remove(header::TRANSFER_ENCODING);
+    headers.remove(header::CONTENT_LENGTH);
+    if bodiless && matches!(head.method, Method::POST | Method::PUT | Method::PATCH) {
+        headers.insert(header::CONTENT_LENGTH, HeaderValue::from_static("0"));
     }
 }
 
@@ -274,3 +272,6 @@ impl AsyncWrite for Listening {
         self.socket.is_write_vectored()
     }
 }
+
+#[cfg(test)]
+mod tests;
