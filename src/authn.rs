@@ -83,6 +83,12 @@ impl Authenticator {
         self.shared.cached(digest, now).map(|answer| answer.and_then(|entry| entry.judge(now)))
     }
 
+    /// Whether a look-up of this credential is under way: who asks now joins it and costs the store nothing.
+    #[must_use]
+    pub fn is_loading(&self, digest: &Digest) -> bool {
+        self.shared.is_loading(digest)
+    }
+
     /// Asks the store (one look-up for all who wait for the same digest) and fills the cache.
     /// A caller that leaves does not end the look-up.
     ///

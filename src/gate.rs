@@ -264,7 +264,8 @@ impl Gate {
         let verdict = match self.authenticator.cached(&key.digest, now) {
             Some(verdict) => verdict,
             None => {
-                let token = if self.guard_applies(connection, head) {
+                // Who joins a look-up pays nothing: a thousand requests that meet a cold key at once are one look-up, not a thousand guesses.
+                let token = if self.guard_applies(connection, head) && !self.authenticator.is_loading(&key.digest) {
                     Some(trace.judge(Step::GuessGuard, self.rules.guard.take(self.throttled(connection, seen), now), || {
                         Note::new("uncached credential").at("restrictions.guess_throttle")
                     })?)

@@ -95,6 +95,10 @@ impl Shared {
         drop(self.runtime.spawn(flight.run()));
     }
 
+    pub(super) fn is_loading(&self, digest: &Digest) -> bool {
+        self.flights().contains_key(digest)
+    }
+
     fn flights(&self) -> MutexGuard<'_, HashMap<Digest, Vec<Waiter>, DigestHash>> {
         self.in_flight.lock().unwrap_or_else(PoisonError::into_inner)
     }

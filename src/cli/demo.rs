@@ -11,6 +11,7 @@ use std::path::Path;
 
 use tempfile::TempDir;
 use tokio::runtime::{Builder, Runtime};
+use tokio::signal::unix::{SignalKind, signal};
 
 use super::{Exit, Failure, Globals, output};
 use crate::app;
@@ -90,7 +91,15 @@ fn stay(runtime: &Runtime, home: &TempDir, tour: &Tour) -> Result<(), Failure> {
         say(format_args!("    {line}"));
     }
     output::note("\nCtrl-C ends it.");
-    runtime.block_on(tokio::signal::ctrl_c()).map_err(failed)
+    runtime
+        .block_on(async {
+            let mut terminate = signal(SignalKind::terminate())?;
+            tokio::select! {
+                interrupted = tokio::signal::ctrl_c() => interrupted,
+                _ = terminate.recv() => Ok(()),
+            }
+        })
+        .map_err(failed)
 }
 
 /// A line on stdout; colours reach only a terminal that wants them.

@@ -42,7 +42,7 @@ pub(crate) fn run(row: &Row, kind: Kind) {
     let mut stage = Stage { row, home, serve, words, lines_before: 0 };
     // Asked before the request, while the situation is still the ordinary one: `explain` has no situation.
     let explained = (row.situation.is_none() && row.request.raw.is_none() && row.not_explained.is_none()).then(|| explain(&stage));
-    let _held = situation::before(&mut stage);
+    let _held = situation::before(&mut stage, &main);
     let (answer, closed) = exchange(&stage);
 
     check_answer(row, &answer);

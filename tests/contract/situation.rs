@@ -52,7 +52,7 @@ pub(crate) fn reaches_upstream(situation: &str) -> bool {
 }
 
 /// Brings the situation about; what is returned keeps it up.
-pub(crate) fn before(stage: &mut Stage<'_>) -> Vec<Client> {
+pub(crate) fn before(stage: &mut Stage<'_>, upstream: &Upstream) -> Vec<Client> {
     match stage.row.situation.as_deref() {
         Some("store-down") => {
             stop_store(stage);
@@ -61,6 +61,7 @@ pub(crate) fn before(stage: &mut Stage<'_>) -> Vec<Client> {
         Some("upstream-busy") => {
             let mut client = Client::connect(stage.serve.address);
             client.send(Request::get("/held").bearer(&stage.words["key"]).bytes());
+            upstream.wait(|seen| seen.len() == 1);
             vec![client]
         }
         Some("guesses") => {
@@ -84,7 +85,7 @@ fn stop_store(stage: &mut Stage<'_>) {
         return redis.stop();
     }
     // What a failing disk or a wrong hand does: the table is not there when it is asked.
-    let connection = rusqlite::Connection::open(seed::database(&stage.home.dir.path().join("data"))).unwrap();
+    let connection = rusqlite::Connection::open(stage.home.dir.path().join("data")).unwrap();
     let mut list = connection.prepare("SELECT name FROM sqlite_schema WHERE type = 'table' AND name NOT LIKE 'sqlite_%'").unwrap();
     let tables: Vec<String> = list.query_map([], |row| row.get(0)).unwrap().map(Result::unwrap).collect();
     for table in tables {

@@ -56,17 +56,23 @@ impl Client {
 
     /// The next final answer, to a request of this method; `None` where the connection ended instead.
     pub(crate) fn try_answer(&mut self, method: &str) -> Option<Answer> {
+        self.judged_answer(method).unwrap_or_else(|what| panic!("the answer is malformed: {what}"))
+    }
+
+    /// The same; what is wrong with it as an error.
+    fn judged_answer(&mut self, method: &str) -> Result<Option<Answer>, String> {
         let mut interim = Vec::new();
         loop {
             let head = match self.reader.head() {
-                Ok(head) => head?,
-                Err(Broken::Ended) => return None,
-                Err(Broken::Malformed(what)) => panic!("the answer is malformed: {what}"),
+                Ok(Some(head)) => head,
+                Ok(None) | Err(Broken::Ended) => return Ok(None),
+                Err(Broken::Malformed(what)) => return Err(what),
             };
             let words: Vec<&str> = head.first_line.splitn(3, ' ').collect();
             let status = match words.as_slice() {
-                ["HTTP/1.1", status, _] if status.len() == 3 => status.parse::<u16>().unwrap(),
-                _ => panic!("status line {:?}", head.first_line),
+                // A client of HTTP/1.0 may be answered in its version.
+                ["HTTP/1.1" | "HTTP/1.0", status, _] if status.len() == 3 => status.parse::<u16>().unwrap(),
+                _ => return Err(format!("status line {:?}", head.first_line)),
             };
             if status < 200 {
                 interim.push(status);
@@ -74,7 +80,7 @@ impl Client {
             }
             let framing = match head.framing() {
                 Ok(framing) => framing,
-                Err(broken) => panic!("{broken:?}"),
+                Err(broken) => return Err(format!("{broken:?}")),
             };
             let framing = match framing {
                 _ if method == "HEAD" || matches!(status, 204 | 304) => Framing::Length(0),
@@ -83,9 +89,9 @@ impl Client {
             };
             let mut body = Vec::new();
             return match self.reader.body(framing, &mut |bytes| body.extend_from_slice(bytes)) {
-                Ok(trailers) => Some(Answer { status, head, body, trailers, interim }),
-                Err(Broken::Ended) => None,
-                Err(Broken::Malformed(what)) => panic!("the answer's body is malformed: {what}"),
+                Ok(trailers) => Ok(Some(Answer { status, head, body, trailers, interim })),
+                Err(Broken::Ended) => Ok(None),
+                Err(Broken::Malformed(what)) => Err(what),
             };
         }
     }
@@ -96,7 +102,21 @@ impl Client {
 
     /// Every answer until the server ends the connection.
     pub(crate) fn answers(&mut self) -> Vec<Answer> {
-        std::iter::from_fn(|| self.try_answer("GET")).collect()
+        let (answers, end) = self.answers_and_end();
+        end.unwrap_or_else(|what| panic!("after {} answers: {what}", answers.len()));
+        answers
+    }
+
+    /// The same, and what is wrong with the end: malformed bytes, or a connection that is kept open.
+    pub(crate) fn answers_and_end(&mut self) -> (Vec<Answer>, Result<(), String>) {
+        let mut answers = Vec::new();
+        loop {
+            match self.judged_answer("GET") {
+                Ok(Some(answer)) => answers.push(answer),
+                Ok(None) => return (answers, Ok(())),
+                Err(what) => return (answers, Err(what)),
+            }
+        }
     }
 
     /// Waits until the server ends the connection; `false` where more bytes come instead.

@@ -66,14 +66,6 @@ impl Table {
     }
 }
 
-/// The file of the embedded store in its directory.
-pub(crate) fn database(dir: &std::path::Path) -> std::path::PathBuf {
-    let files = std::fs::read_dir(dir).unwrap().map(|entry| entry.unwrap().path());
-    let mut databases: Vec<_> = files.filter(|path| std::fs::read(path).is_ok_and(|bytes| bytes.starts_with(b"SQLite format 3"))).collect();
-    assert_eq!(databases.len(), 1, "{databases:?}");
-    databases.remove(0)
-}
-
 async fn open(config: &Config) -> Arc<dyn Store> {
     sidegate::store::open(&config.store, &Clock::System).await.unwrap().store
 }

@@ -13,4 +13,4 @@ pub(crate) mod wire;
 use std::time::Duration;
 
 /// How long anything may take before the test is a failure. Never a measure: what works ends long before.
-pub(crate) const PATIENCE: Duration = Duration::from_secs(30);
+pub(crate) const PATIENCE: Duration = Duration::from_secs(10);

@@ -113,11 +113,11 @@ impl Tour {
 
     /// Lines to try when the tour is over.
     pub(super) fn suggestions(&self, config: &Path) -> [String; 3] {
-        let config = config.display();
+        let (config, sidegate) = (config.display(), own_name());
         [
             format!("curl -i -H 'X-API-Key: {}' http://{}/v1/orders/7", self.key, self.sidecar),
-            format!("sidegate keys list --config {config}"),
-            format!("sidegate explain --config {config} -H 'X-API-Key: {}' /v1/orders/7", self.key),
+            format!("{sidegate} keys list --config {config}"),
+            format!("{sidegate} explain --config {config} -H 'X-API-Key: {}' /v1/orders/7", self.key),
         ]
     }
 
@@ -135,7 +135,7 @@ impl Tour {
             let answer = self.ask(step).await?;
             let waited = began.elapsed();
             if step.told.is(&answer) || waited > PATIENCE {
-                self.report(step, &answer, &format!(", {} ms after the change", waited.as_millis()));
+                self.report(step, &answer, &format!("  {} ms after the change", waited.as_millis()));
                 return Ok(());
             }
             tokio::time::sleep(PAUSE).await;
@@ -147,10 +147,10 @@ impl Tour {
         let good = step.told.is(answer);
         self.wrong += usize::from(!good);
         let colour = if answer.status < 400 { 32 } else { 33 };
-        let verdict = if good { format!("\x1b[2mas told{when}\x1b[0m") } else { "\x1b[31mNOT AS TOLD\x1b[0m".to_owned() };
+        let verdict = if good { "\x1b[32m✓\x1b[0m" } else { "\x1b[31m✗ not as told:\x1b[0m" };
         say(format_args!("\n\x1b[1m{:2}  {}\x1b[0m", self.played, step.title));
         say(format_args!("    {}", step.curl(self.sidecar)));
-        say(format_args!("    \x1b[{colour}m{}\x1b[0m  {}  {verdict}", answer.status, answer.body));
+        say(format_args!("  {verdict} \x1b[{colour}m{}\x1b[0m  {}\x1b[2m{when}\x1b[0m", answer.status, answer.body));
     }
 
     async fn ask(&self, step: &Step<'_>) -> Result<Answer, Failure> {
@@ -179,6 +179,13 @@ impl Told {
             }
         }
     }
+}
+
+/// What this program is called from here: `cargo run` puts it on no path.
+fn own_name() -> String {
+    let own = std::env::current_exe().unwrap_or_else(|_| "sidegate".into());
+    let here = std::env::current_dir().ok().and_then(|here| own.strip_prefix(here).ok().map(Path::to_path_buf));
+    here.unwrap_or(own).display().to_string()
 }
 
 fn misspelt(key: &str) -> String {

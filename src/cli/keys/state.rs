@@ -1,5 +1,8 @@
 //! `keys deactivate`, `keys activate`, `keys revoke`. Doing it twice is as good as once.
 
+use secrecy::SecretString;
+use zeroize::Zeroize as _;
+
 use super::context::Context;
 use super::view;
 use crate::cli::{Exit, Failure, Globals, output};
@@ -16,8 +19,11 @@ pub struct One {
 #[derive(Debug, clap::Args)]
 pub struct Many {
     /// The keys
-    #[arg(required = true, value_name = "ID")]
+    #[arg(required_unless_present = "stdin", conflicts_with = "stdin", value_name = "ID")]
     ids: Vec<String>,
+    /// Read ids or plaintext keys from stdin, one a line, as secret scanners deliver them
+    #[arg(long)]
+    stdin: bool,
 }
 
 pub(super) fn deactivate(args: &One, globals: &Globals) -> Result<(), Failure> {
@@ -38,8 +44,8 @@ pub(super) fn activate(args: &One, globals: &Globals) -> Result<(), Failure> {
 pub(super) fn revoke(args: &Many, globals: &Globals) -> Result<(), Failure> {
     let context = Context::open(globals)?;
     let mut failed: Option<Failure> = None;
-    for id in &args.ids {
-        match context.run(context.lifecycle.set_status(id, KeyStatus::Revoked)) {
+    for id in wanted(args, &context) {
+        match id.and_then(|id| context.run(context.lifecycle.set_status(&id, KeyStatus::Revoked))) {
             Ok(record) => print(&record, &context, globals),
             Err(error) if error.exit == Exit::Unreachable => return Err(error),
             // A wrong id among many must not keep a leaked key alive: the others are revoked all the same.
@@ -51,6 +57,29 @@ pub(super) fn revoke(args: &Many, globals: &Globals) -> Result<(), Failure> {
     }
     context.warn_of_caches(globals);
     failed.map_or(Ok(()), Err)
+}
+
+/// The ids to revoke; a line that is no id is a secret whose key must be found.
+fn wanted(args: &Many, context: &Context) -> Vec<Result<String, Failure>> {
+    if !args.stdin {
+        return args.ids.iter().cloned().map(Ok).collect();
+    }
+    let lines = std::io::stdin().lines().map(|line| line.map_err(|error| Exit::Failed.because(error.to_string())));
+    lines.filter(|line| !matches!(line, Ok(line) if line.trim().is_empty())).map(|line| find(line?, context)).collect()
+}
+
+fn find(mut line: String, context: &Context) -> Result<String, Failure> {
+    let word = line.trim().to_owned();
+    line.zeroize();
+    if word.starts_with("key_") {
+        return Ok(word);
+    }
+    let secret = SecretString::from(word);
+    match context.run(context.lifecycle.find_by_secret(&secret))? {
+        Some(record) => Ok(record.id),
+        // Not the line: it may be somebody's secret.
+        None => Err(Exit::NotFound.because("a line is no key of this table")),
+    }
 }
 
 fn print(record: &KeyRecord, context: &Context, globals: &Globals) {

@@ -62,7 +62,7 @@ impl Link {
         let first = shared.dial().await;
         match &first {
             Ok(dialled) => shared.publish(dialled),
-            Err(why) => shared.lost(why),
+            Err(why) => shared.not_reached(why),
         }
         let supervisor = tokio::spawn(supervise(Arc::clone(&shared), first.ok()));
         Self { shared, supervisor }
@@ -159,6 +159,12 @@ impl Shared {
         }
         self.current.store(Some(Arc::new(dialled.connection.clone())));
         self.trouble.store(Arc::default());
+    }
+
+    /// The first attempt failed. Nothing changed by that: a sidecar that never had its store is not ready.
+    fn not_reached(&self, why: &str) {
+        self.trouble.store(Arc::new(why.to_owned()));
+        tracing::warn!(store = %self.target.address, why, "the store cannot be reached; trying again until it is there");
     }
 
     fn lost(&self, why: &str) {
