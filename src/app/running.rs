@@ -2,6 +2,7 @@
 
 use std::io::Write;
 use std::net::SocketAddr;
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::sync::atomic::AtomicUsize;
 use std::sync::mpsc::{self, Receiver, RecvTimeoutError};
@@ -32,12 +33,21 @@ pub struct Running {
     /// Closed when the last worker has ended.
     working: Receiver<()>,
     ops: Arc<Ops>,
-    /// Bound addresses by name, as they are told to people; the socket address of those that have one.
-    addresses: Vec<(String, String, Option<SocketAddr>)>,
+    addresses: Vec<Address>,
     drain_timeout: Duration,
     log: Arc<Writer>,
     // Last: workers and ops ask it to their end.
     key_table: Option<KeyTable>,
+}
+
+/// A bound address.
+#[derive(Debug)]
+struct Address {
+    name: String,
+    /// As people read it.
+    text: String,
+    socket: Option<SocketAddr>,
+    file: Option<PathBuf>,
 }
 
 /// Stops a sidecar at once, from another thread.
@@ -105,12 +115,12 @@ impl Running {
     /// Address of the listener with this name (`public`, or the ops listener as `ops`); `None` for Unix sockets.
     #[must_use]
     pub fn address(&self, listener: &str) -> Option<SocketAddr> {
-        self.addresses.iter().find(|(name, ..)| name == listener).and_then(|(.., address)| *address)
+        self.addresses.iter().find(|address| address.name == listener).and_then(|address| address.socket)
     }
 
     /// Names and addresses of all listeners, as people read them.
     pub fn listeners(&self) -> impl Iterator<Item = (&str, &str)> {
-        self.addresses.iter().map(|(name, text, _)| (name.as_str(), text.as_str()))
+        self.addresses.iter().map(|address| (address.name.as_str(), address.text.as_str()))
     }
 
     /// The access log's writer: lines dropped so far.
@@ -139,6 +149,7 @@ impl Running {
     /// The same with another limit.
     pub fn stop_within(mut self, timeout: Duration) {
         self.set_unready();
+        self.remove_files();
         self.stage.0.send_if_modified(|stage| {
             let drains = *stage == Stage::Serve;
             *stage = (*stage).max(Stage::Drain);
@@ -154,7 +165,15 @@ impl Running {
         self.end();
     }
 
+    /// Before the sockets are closed: from then on a successor may bind the same paths.
+    fn remove_files(&mut self) {
+        for file in self.addresses.iter_mut().filter_map(|address| address.file.take()) {
+            let _ = std::fs::remove_file(file);
+        }
+    }
+
     fn end(&mut self) {
+        self.remove_files();
         self.stage.stop_now();
         for worker in self.workers.drain(..) {
             let _ = worker.join();
@@ -176,6 +195,6 @@ fn listen(settings: ListenerSettings) -> anyhow::Result<Arc<Listener>> {
     Ok(Arc::new(Listener { name, bound, tls: tls.map(TlsAcceptor::from), limits, open: AtomicUsize::new(0) }))
 }
 
-fn describe(name: &str, bound: &Bound) -> (String, String, Option<SocketAddr>) {
-    (name.to_owned(), bound.to_string(), bound.address())
+fn describe(name: &str, bound: &Bound) -> Address {
+    Address { name: name.to_owned(), text: bound.to_string(), socket: bound.address(), file: bound.file().map(Path::to_owned) }
 }

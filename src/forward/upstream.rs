@@ -208,6 +208,25 @@ mod tests {
     }
 
     #[test]
+    fn the_host_is_the_clients_the_upstreams_or_a_literal() {
+        for (setting, sent, expected) in [
+            ("preserve", Some("api.example"), "api.example"),
+            ("preserve", None, "app:3000"),
+            ("upstream", Some("api.example"), "app:3000"),
+            ("in.example:8", Some("api.example"), "in.example:8"),
+            ("in.example:8", None, "in.example:8"),
+        ] {
+            let (upstreams, _) = compile(&format!("[upstreams.main]\nurl = \"http://app:3000\"\nhost_header = \"{setting}\""));
+            let mut headers = HeaderMap::new();
+            if let Some(host) = sent {
+                headers.insert(header::HOST, HeaderValue::from_static(host));
+            }
+            upstreams.unwrap().set_host(0, &mut headers);
+            assert_eq!(headers.get_all(header::HOST).iter().collect::<Vec<_>>(), [expected], "{setting}, {sent:?}");
+        }
+    }
+
+    #[test]
     fn every_bad_upstream_is_reported_at_its_key() {
         let (upstreams, problems) =
             compile("[upstreams.main]\nurl = \"ftp://a\"\n[upstreams.b]\nurl = \"http://b\"\nhost_header = \"a b\"");

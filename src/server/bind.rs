@@ -114,10 +114,12 @@ impl Bound {
         }
     }
 
-    /// Removes a Unix socket's file: the last step of closing it.
-    pub fn remove_file(&self) {
-        if let Self::Unix(_, path) = self {
-            let _ = std::fs::remove_file(path);
+    /// Its file, for a Unix socket. Whoever closes it removes that first: afterwards it may be another process'.
+    #[must_use]
+    pub fn file(&self) -> Option<&Path> {
+        match self {
+            Self::Tcp(_) => None,
+            Self::Unix(_, path) => Some(path),
         }
     }
 }
@@ -198,7 +200,7 @@ mod tests {
         drop(unix::UnixListener::bind(&path).unwrap());
         let bound = bind(&address).unwrap();
         assert_eq!(bind(&address).unwrap_err().kind(), io::ErrorKind::AddrInUse);
-        bound.remove_file();
+        std::fs::remove_file(bound.file().unwrap()).unwrap();
         std::fs::write(&path, "not a socket").unwrap();
         assert!(bind(&address).is_err());
         assert_eq!(std::fs::read(&path).unwrap(), b"not a socket");

@@ -226,3 +226,6 @@ impl<S: AsyncWrite + Unpin> AsyncWrite for Guard<S> {
         self.stream.is_write_vectored()
     }
 }
+
+#[cfg(test)]
+mod tests;

@@ -69,3 +69,64 @@ fn read_chain(file: &Path, path: &str, problems: &mut Problems) -> Option<Vec<Ce
         }
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use std::path::PathBuf;
+
+    use super::*;
+
+    struct Files {
+        directory: tempfile::TempDir,
+    }
+
+    impl Files {
+        fn new() -> Self {
+            let directory = tempfile::tempdir().unwrap();
+            let files = Self { directory };
+            for name in ["a", "b"] {
+                let signed = rcgen::generate_simple_self_signed(vec![format!("{name}.example")]).unwrap();
+                std::fs::write(files.path(&format!("{name}.crt")), signed.cert.pem()).unwrap();
+                std::fs::write(files.path(&format!("{name}.key")), signed.signing_key.serialize_pem()).unwrap();
+            }
+            std::fs::write(files.path("empty"), "").unwrap();
+            files
+        }
+
+        fn path(&self, name: &str) -> PathBuf {
+            self.directory.path().join(name)
+        }
+
+        fn problems(&self, cert: &str, key: &str, client_ca: Option<&str>) -> (bool, Vec<String>) {
+            let tls = ListenerTls {
+                cert_file: self.path(cert),
+                key_file: self.path(key),
+                min_version: TlsVersion::V1_2,
+                client_ca_file: client_ca.map(|name| self.path(name)).unwrap_or_default(),
+            };
+            let mut problems = Problems::default();
+            let compiled = compile(&tls, "listeners[1]", &mut problems).is_some();
+            (compiled, problems.list().iter().map(|problem| problem.path.clone()).collect())
+        }
+    }
+
+    #[test]
+    fn good_files_compile_and_each_bad_one_is_reported_at_its_key() {
+        let files = Files::new();
+        assert_eq!(files.problems("a.crt", "a.key", None), (true, vec![]));
+        assert_eq!(files.problems("a.crt", "a.key", Some("b.crt")), (true, vec![]));
+        let at = |key: &str| format!("listeners[1].tls.{key}");
+        for (cert, key, client_ca, paths) in [
+            ("none", "a.key", None, vec![at("cert_file")]),
+            ("empty", "a.key", None, vec![at("cert_file")]),
+            ("a.key", "a.key", None, vec![at("cert_file")]),
+            ("a.crt", "none", None, vec![at("key_file")]),
+            ("a.crt", "a.crt", None, vec![at("key_file")]),
+            ("a.crt", "b.key", None, vec![at("cert_file")]),
+            ("a.crt", "a.key", Some("empty"), vec![at("client_ca_file")]),
+            ("none", "none", Some("none"), vec![at("cert_file"), at("key_file"), at("client_ca_file")]),
+        ] {
+            assert_eq!(files.problems(cert, key, client_ca), (false, paths), "{cert} {key} {client_ca:?}");
+        }
+    }
+}

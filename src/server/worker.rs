@@ -77,7 +77,7 @@ pub struct Shared {
     pub workers: usize,
 }
 
-/// A connection that the sweep looks at, and by which clocks.
+/// A connection, and the timeouts of its listener.
 type Watched = (Rc<Life>, Rc<Timeouts>);
 
 struct Worker {

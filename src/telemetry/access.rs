@@ -227,3 +227,104 @@ impl Line<'_> {
         out
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use std::sync::Mutex;
+
+    use super::*;
+
+    #[derive(Clone, Default)]
+    struct Kept(Arc<Mutex<Vec<u8>>>);
+
+    impl io::Write for Kept {
+        fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
+            self.0.lock().unwrap().extend_from_slice(bytes);
+            Ok(bytes.len())
+        }
+        fn flush(&mut self) -> io::Result<()> {
+            Ok(())
+        }
+    }
+
+    fn line() -> Line<'static> {
+        Line {
+            timestamp: Timestamp(0),
+            method: "GET".into(),
+            path: "/v1/sk_live_secret".into(),
+            query: Some("a=1&key=sk_live_secret&b".into()),
+            host: Some("api.example".into()),
+            client: Some("2001:db8:1:2::3".parse().unwrap()),
+            status: Some(403),
+            route: Some("users"),
+            reason: "ip_denied",
+            detail: "key".into(),
+            error: None,
+            request_id: "req-12345",
+            tenant: Some("acme"),
+            key: Some("key_1"),
+            environment: Some("live"),
+            credential: "api_key",
+            fingerprint: None,
+            duration_ms: 1.5,
+            upstream_ms: None,
+            request_bytes: 0,
+            response_bytes: 77,
+            user_agent: Some("a\"b\n".into()),
+            listener: "public",
+        }
+    }
+
+    fn written(settings: &str, lines: Vec<Line<'_>>) -> String {
+        let config: Config = toml::from_str(&format!("[log]\n{settings}")).unwrap();
+        let kept = Kept::default();
+        let writer = Arc::new(Writer::start(Box::new(kept.clone())).unwrap());
+        let log = AccessLog::new(Arc::new(Settings::compile(&config)), Arc::clone(&writer));
+        for line in lines {
+            log.write(line);
+        }
+        writer.close();
+        let bytes = kept.0.lock().unwrap().clone();
+        String::from_utf8(bytes).unwrap()
+    }
+
+    #[test]
+    fn a_line_is_one_json_object_without_any_credential() {
+        let text = written("format = \"json\"", vec![line()]);
+        assert_eq!(
+            text,
+            concat!(
+                r#"{"timestamp":"1970-01-01T00:00:00Z","http.request.method":"GET","url.path":"/v1/[masked]","url.query":"a&key&b","#,
+                r#""server.address":"api.example","client.address":"2001:db8:1:2::3","http.response.status_code":403,"http.route":"users","#,
+                r#""reason":"ip_denied","detail":"key","request_id":"req-12345","tenant.id":"acme","key.id":"key_1","environment":"live","#,
+                r#""credential":"api_key","duration_ms":1.5,"http.request.body.size":0,"http.response.body.size":77,"#,
+                r#""user_agent.original":"a\"b\\x0a","listener":"public"}"#,
+                "\n"
+            )
+        );
+    }
+
+    #[test]
+    fn settings_say_which_lines_and_how_much_of_them() {
+        let value = |settings: &str| {
+            serde_json::from_str::<serde_json::Value>(&written(&format!("format = \"json\"\n{settings}"), vec![line()])).unwrap()
+        };
+        assert_eq!(value("query = \"full\"")["url.query"], "a=1&key=[masked]&b");
+        assert!(value("query = \"off\"").get("url.query").is_none());
+        assert_eq!(value("client_address = \"network\"")["client.address"], "2001:db8:1::");
+        assert!(value("client_address = \"off\"").get("client.address").is_none());
+        let admitted = || Line { reason: "", ..line() };
+        assert_eq!(written("access = \"denied\"", vec![admitted(), line(), admitted()]).lines().count(), 1);
+        assert_eq!(written("access = \"all\"", vec![admitted(), line()]).lines().count(), 2);
+        assert_eq!(written("access = \"off\"", vec![admitted(), line()]), "");
+    }
+
+    #[test]
+    fn text_is_for_people() {
+        let text = written("format = \"text\"", vec![line()]);
+        assert_eq!(
+            text,
+            "1970-01-01T00:00:00Z GET /v1/[masked]?a&key&b 403 1.5ms reason=ip_denied detail=key client=2001:db8:1:2::3 tenant=acme key=key_1 route=users id=req-12345\n"
+        );
+    }
+}

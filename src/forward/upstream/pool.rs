@@ -104,7 +104,7 @@ impl<B: Payload> Pools<B> {
         let limit = forward.response_timeout.unwrap_or(pool.target.response_timeout);
         let mut head = forward.head;
         let bodiless = body.is_end_stream();
-        Target::prepare(&mut head, bodiless);
+        prepare(&mut head, bodiless);
         let mut reused = pool.take();
         let mut copy = (reused.is_some() && bodiless && is_safe(&head.method)).then(|| head.clone());
         let mut request = Request::from_parts(head, body);
@@ -211,16 +211,14 @@ impl<B: Payload> Lease<B> {
     }
 }
 
-impl Target {
-    /// Framing headers are hyper's to write, from the body.
-    fn prepare(head: &mut Parts, bodiless: bool) {
-        head.version = Version::HTTP_11;
-        let headers = &mut head.headers;
-        headers.remove(header::TRANSFER_ENCODING);
-        headers.remove(header::CONTENT_LENGTH);
-        if bodiless && matches!(head.method, Method::POST | Method::PUT | Method::PATCH) {
-            headers.insert(header::CONTENT_LENGTH, HeaderValue::from_static("0"));
-        }
+/// Framing headers are hyper's to write, from the body.
+fn prepare(head: &mut Parts, bodiless: bool) {
+    head.version = Version::HTTP_11;
+    let headers = &mut head.headers;
+    headers.remove(header::TRANSFER_ENCODING);
+    headers.remove(header::CONTENT_LENGTH);
+    if bodiless && matches!(head.method, Method::POST | Method::PUT | Method::PATCH) {
+        headers.insert(header::CONTENT_LENGTH, HeaderValue::from_static("0"));
     }
 }
 
@@ -274,3 +272,6 @@ impl AsyncWrite for Listening {
         self.socket.is_write_vectored()
     }
 }
+
+#[cfg(test)]
+mod tests;

@@ -43,7 +43,7 @@ mod tests {
         let progress = Cell::new(0);
         let upload = async {
             for _ in 0..10 {
-                sleep(Duration::from_secs(59)).await;
+                sleep(LIMIT / 2).await;
                 progress.set(progress.get() + 1);
             }
         };

@@ -190,7 +190,7 @@ pub(super) fn field(line: &[u8]) -> Result<(&[u8], &[u8]), &'static str> {
         return Err("a header name that is not a token");
     }
     let value = value.get(1..).unwrap_or_default();
-    if value.iter().any(|byte| (*byte < 0x20 && *byte != b'\t') || *byte == 0x7f) {
+    if !value.iter().all(|byte| (*byte >= 0x20 && *byte != 0x7f) || *byte == b'\t') {
         return Err("a control byte in a header value");
     }
     Ok((name, value.trim_ascii()))
@@ -204,7 +204,7 @@ fn content_length(value: &[u8]) -> Option<u64> {
 }
 
 fn is_token(name: &[u8]) -> bool {
-    !name.is_empty() && name.iter().fold(true, |valid, byte| valid & is_token_byte(*byte))
+    !name.is_empty() && name.iter().copied().all(is_token_byte)
 }
 
 /// RFC 9110 §5.6.2 `tchar`.
