@@ -1,6 +1,7 @@
 //! The page to read first: the order in which a request is judged. The order is a security property and lives here,
 //! not in configuration. Each step is a file of its own; this one only sequences, and makes the [`Permit`] that forwarding needs.
 
+mod rules;
 pub mod seen;
 pub mod trace;
 
@@ -12,23 +13,21 @@ use http::request::Parts;
 
 use crate::authn::Authenticator;
 use crate::clock::Timestamp;
-use crate::config::problem::Problems;
-use crate::config::sections::{BrowserRule, Config};
-use crate::cors::Cors;
-use crate::credential::{ApiKey, Credentials};
+use crate::config::sections::BrowserRule;
+use crate::credential::ApiKey;
 use crate::environment::Environments;
 use crate::facts::{Facts, RequestId, is_preflight};
 use crate::forward::headers::HeaderRules;
 use crate::identity::Identity;
-use crate::identity::template::IdentityHeaders;
 use crate::key::record::KeyRecord;
-use crate::net::client::{ClientAddr, Trust};
-use crate::net::{IpSet, Peer, is_private};
+use crate::net::client::ClientAddr;
+use crate::net::{Peer, is_private};
 use crate::policy::guess_guard::{GuessGuard, Token};
 use crate::policy::{self, CHECKS, Case, browser, network};
 use crate::rejection::{Refusal, Rejection};
+use crate::route::Route;
 use crate::route::table::Captures;
-use crate::route::{Route, Routes};
+pub use rules::Rules;
 pub use seen::Seen;
 use trace::{Note, Step, Trace};
 
@@ -95,53 +94,6 @@ impl Permit {
     #[must_use]
     pub const fn response_timeout(&self) -> Option<Duration> {
         self.response_timeout
-    }
-}
-
-/// What the configuration says of the gate, compiled.
-#[derive(Debug)]
-pub struct Rules {
-    trust: Trust,
-    routes: Routes,
-    credentials: Credentials,
-    environments: Environments,
-    guard: GuessGuard,
-    cors: Option<Cors>,
-    deployment_allowlist: Option<IpSet>,
-    browser: BrowserRule,
-    headers: HeaderRules,
-}
-
-impl Rules {
-    /// Compiles what concerns the gate; `None` after an error.
-    pub fn compile(config: &Config, identity_headers: Option<&IdentityHeaders>, problems: &mut Problems) -> Option<Self> {
-        let trust = Trust::compile(config, problems);
-        let routes = Routes::compile(config, problems);
-        let credentials = Credentials::compile(config, problems);
-        let environments = Environments::compile(config, problems);
-        let guard = GuessGuard::compile(config, problems);
-        let cors = Cors::compile(config, problems);
-        // Bad networks are reported where all configured lists are checked.
-        let deployment_allowlist = config.restrictions.ip_allowlist.as_ref().map(|list| IpSet::parse(list)).transpose().ok();
-        let (trust, credentials, environments) = (trust?, credentials?, environments?);
-        let headers = HeaderRules::compile(config, &trust, &environments, &credentials, identity_headers?, problems);
-        Some(Self {
-            trust,
-            routes: routes?,
-            credentials,
-            environments,
-            guard: guard?,
-            cors: cors?,
-            deployment_allowlist: deployment_allowlist?,
-            browser: config.restrictions.secret_key_in_browser,
-            headers: headers?,
-        })
-    }
-
-    /// All routes.
-    #[must_use]
-    pub const fn routes(&self) -> &Routes {
-        &self.routes
     }
 }
 

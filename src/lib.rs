@@ -1,4 +1,36 @@
-//! Sidegate: a reverse-proxy authentication sidecar.
+//! Sidegate: a reverse-proxy authentication sidecar. This page is the map; [`gate`] is the code to read first.
+//!
+//! # The way of a request
+//!
+//! ```text
+//! bytes ─▶ server::guard       framing: what cannot be read in one way only is refused before the parser sees it
+//!       ─▶ gate::Gate::decide  one page, in the order of the contract; each step is pure and a file of its own
+//!            net::client       whose address it has
+//!            facts             method, host, one canonical path
+//!            route             what that demands
+//!            credential        what is presented, taken off the request
+//!            environment       live or test, from the prefix alone
+//!            policy::guess_guard, authn   who that is: from the cache at once, or by one look-up for all who wait
+//!            policy            kind, network, referrer, browser, endpoint, scope
+//!       ─▶ gate::Permit        only the gate makes one, and nothing is forwarded without
+//!       ─▶ forward::rewrite    the request as the upstream gets it
+//!       ─▶ forward::upstream   over a worker's own connections
+//!       ─▶ telemetry::access   exactly one line
+//! ```
+//!
+//! A refusal anywhere is one variant of [`rejection::Rejection`]; [`answer`] says it in the words of the profile.
+//! [`explain`] runs the same gate with a trace.
+//!
+//! # Threads
+//!
+//! Each worker is a thread with a runtime of its own and never shares a connection: [`server`]. The key table lives on one more
+//! thread ([`authn::KeyTable`]: store, look-ups, changes, ops listener), the access log on another. Workers share the cache and the compiled
+//! configuration ([`app::Snapshot`]), both read without a lock.
+//!
+//! # Configuration
+//!
+//! [`config`] reads and merges layers and reports all mistakes at once; every module compiles what concerns it, and the request path sees only that.
+//! Time is read in [`clock`] alone.
 
 pub mod answer;
 pub mod app;

@@ -4,14 +4,18 @@
 
 pub mod gate;
 pub mod process;
+pub mod rules;
 pub mod state;
+pub mod tokens;
 
 use indexmap::IndexMap;
 use serde::{Deserialize, Serialize};
 
 pub use gate::*;
 pub use process::*;
+pub use rules::*;
 pub use state::*;
+pub use tokens::*;
 
 /// The whole of proxy.toml, all layers merged.
 #[derive(Debug, Clone, PartialEq, Deserialize, Serialize)]
