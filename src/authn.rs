@@ -3,6 +3,7 @@
 //! What is cached are identities, never decisions; every deadline is judged against the time that is handed in.
 
 mod cache;
+mod exposure;
 mod key_table;
 mod load;
 mod slots;

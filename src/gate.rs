@@ -317,6 +317,13 @@ impl Gate {
         self.open(head, route, Caller::Preflight, seen, trace)
     }
 
+    /// Writes down what a request showed of its key. Apart from the judgement, which `explain` runs too.
+    pub fn note(&self, seen: &Seen) {
+        if let Some(identity) = seen.identity.as_ref().filter(|_| seen.exposed) {
+            self.authenticator.mark_exposed(identity);
+        }
+    }
+
     /// Behind an ingress that nobody declared all clients share one address: throttling it would lock everybody out.
     fn guard_applies(&self, connection: &Connection, head: &Parts) -> bool {
         let undeclared = self.rules.trust.is_empty()

@@ -3,6 +3,8 @@
 
 pub mod template;
 
+use std::sync::atomic::AtomicBool;
+
 use http::{HeaderName, HeaderValue};
 
 use crate::config::sections::{CredentialType, EnvironmentName};
@@ -37,6 +39,8 @@ pub struct Identity {
     pub referrers: Option<Referrers>,
     /// The key's endpoints; `None` = any.
     pub endpoints: Option<Endpoints>,
+    /// Whether the record says, or was told, that the key was seen in a browser.
+    pub exposed: AtomicBool,
     /// What the upstream is told, ready to send.
     pub headers: Box<[(HeaderName, HeaderValue)]>,
 }
@@ -65,6 +69,7 @@ impl Identity {
             key_allowlist: allowlist(&key.ip_allowlist, "ip_allowlist")?,
             referrers: key.referrers.as_ref().map(|list| Referrers::parse(list)).transpose().map_err(|why| format!("referrers: {why}"))?,
             endpoints: key.endpoints.as_ref().map(|list| Endpoints::parse(list)).transpose().map_err(|why| format!("endpoints: {why}"))?,
+            exposed: AtomicBool::new(key.exposed),
             headers: headers.for_key(key, tenant, &grants)?,
             grants,
         })

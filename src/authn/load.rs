@@ -33,7 +33,7 @@ pub(super) struct Shared {
     peppers: Peppers,
     headers: Arc<IdentityHeaders>,
     clock: Clock,
-    runtime: Handle,
+    pub(super) runtime: Handle,
     in_flight: Mutex<HashMap<Digest, Vec<Waiter>, DigestHash>>,
 }
 

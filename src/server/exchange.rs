@@ -75,7 +75,9 @@ enum Judged {
 
 async fn judge(session: &Session, mut head: Parts, unread: Unread, now: Timestamp, seen: &mut Seen) -> Result<Judged, Refusal> {
     unread.check_expectation()?;
-    let permit = match session.app.gate.decide(&mut head, &session.connection, now, seen).await? {
+    let decided = session.app.gate.decide(&mut head, &session.connection, now, seen).await;
+    session.app.gate.note(seen);
+    let permit = match decided? {
         Admitted::Preflight(headers) => return Ok(Judged::Preflight(headers)),
         Admitted::Forward(permit) => permit,
     };

@@ -11,6 +11,7 @@
 
 mod cli;
 mod client_address;
+mod exposure;
 mod framing;
 mod health;
 mod lookups;

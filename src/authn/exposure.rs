@@ -1,0 +1,45 @@
+//! Marks the records of keys that were seen where they must not be. In the background, once for each time a record is cached:
+//! the request that showed it does not wait, and a store that is away loses nothing but the mark.
+
+use std::sync::Arc;
+use std::sync::atomic::Ordering;
+
+use super::Authenticator;
+use crate::identity::Identity;
+use crate::store::{Store, StoreError};
+
+/// Attempts, where other changes come first.
+const ATTEMPTS: usize = 8;
+
+impl Authenticator {
+    /// A secret key was sent by a browser: its record says so from now on.
+    pub fn mark_exposed(&self, identity: &Identity) {
+        if identity.exposed.swap(true, Ordering::Relaxed) {
+            return;
+        }
+        let (store, id) = (Arc::clone(&self.shared.store), identity.key_id.clone());
+        drop(self.shared.runtime.spawn(async move {
+            match mark(&*store, &id).await {
+                Ok(()) => tracing::warn!(key.id = %id, "a secret key was sent by a browser; its record is marked exposed"),
+                Err(error) => tracing::warn!(key.id = %id, %error, "a secret key was sent by a browser; its record could not be marked"),
+            }
+        }));
+    }
+}
+
+async fn mark(store: &dyn Store, id: &str) -> Result<(), StoreError> {
+    for _ in 1..ATTEMPTS {
+        match try_mark(store, id).await {
+            Err(StoreError::Conflict { .. }) => {}
+            outcome => return outcome,
+        }
+    }
+    try_mark(store, id).await
+}
+
+async fn try_mark(store: &dyn Store, id: &str) -> Result<(), StoreError> {
+    let Some(mut record) = store.find_key(id).await?.filter(|record| !record.exposed) else { return Ok(()) };
+    record.exposed = true;
+    record.version += 1;
+    store.put_key(&record).await
+}
