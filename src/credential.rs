@@ -35,6 +35,8 @@ pub struct ApiKey<'k> {
     pub digest: Digest,
     /// Whether its length and checksum are right, or need not be.
     pub plausible: bool,
+    /// Where it stood; nowhere if a record stands in for it.
+    pub header: Option<HeaderName>,
 }
 
 /// The text of a credential, while it is looked at.
@@ -112,7 +114,7 @@ impl Credentials {
         }
         let text = first.bytes();
         let prefix = self.kinds.classify(text).ok_or_else(|| Rejection::CredentialMalformed.because("no configured key prefix"))?;
-        let key = ApiKey { prefix, digest: Digest::of(text), plausible: prefix.admits(text) };
+        let key = ApiKey { prefix, digest: Digest::of(text), plausible: prefix.admits(text), header: Some(first_header.clone()) };
         if more_than_one_header {
             self.strip(headers);
         } else {
@@ -128,7 +130,7 @@ impl Credentials {
     pub fn stand_in(&self, record: &KeyRecord) -> Result<ApiKey<'_>, Refusal> {
         let prefix = self.kinds.classify(record.prefix.as_bytes()).filter(|prefix| *prefix.text == *record.prefix);
         let prefix = prefix.ok_or_else(|| Rejection::CredentialMalformed.because("no configured key prefix"))?;
-        Ok(ApiKey { prefix, digest: Digest([0; 32]), plausible: true })
+        Ok(ApiKey { prefix, digest: Digest([0; 32]), plausible: true, header: None })
     }
 
     /// Removes every value in a source that is a credential of ours; the upstream never sees a key, not on an open route either.
@@ -161,6 +163,17 @@ impl Credentials {
             .iter()
             .flat_map(|source| headers.get_all(&source.header).iter().filter_map(move |value| Some((&source.header, source.read(value)?))))
             .filter(|(_, secret)| !secret.bytes().is_empty())
+    }
+}
+
+/// Where credentials are looked for, in words.
+impl std::fmt::Display for Credentials {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        for (index, source) in self.sources.iter().enumerate() {
+            let scheme = source.scheme.map(|scheme| format!(" {scheme:?}")).unwrap_or_default();
+            write!(f, "{}{}{scheme}", if index == 0 { "" } else { ", " }, source.header)?;
+        }
+        Ok(())
     }
 }
 

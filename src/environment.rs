@@ -20,8 +20,8 @@ pub struct Environments {
 #[derive(Debug)]
 pub struct Environment {
     allow: bool,
-    /// Where it stands in the configuration.
-    pub path: &'static str,
+    /// Whether the configuration says so itself, or the deployment implies it.
+    allow_is_written: bool,
     /// Index of its upstream; none = it is served nowhere, never by another upstream.
     pub upstream: Option<usize>,
     /// Set on its requests.
@@ -58,20 +58,57 @@ impl Environments {
     /// Whether a key of this environment is served here, and by which upstream.
     ///
     /// # Errors
-    /// `environment_blocked`.
-    pub fn check(&self, name: EnvironmentName, facts: &Facts, route: &Route) -> Result<usize, Refusal> {
+    /// What blocks it.
+    pub fn check(&self, name: EnvironmentName, facts: &Facts, route: &Route) -> Result<usize, Blocked> {
         let environment = self.of(name);
-        let blocked = |why: &'static str| Err(Rejection::EnvironmentBlocked.because(why));
         if !environment.allow {
-            return blocked("not served by this deployment");
+            return Err(Blocked::Deployment);
         }
         if !environment.hosts.is_empty() && !facts.host.as_ref().is_some_and(|host| environment.hosts.iter().any(|name| host.is(name))) {
-            return blocked("not served at this host");
+            return Err(Blocked::Host);
         }
         if route.environments.as_ref().is_some_and(|allowed| !allowed.contains(&name)) {
-            return blocked("not served by this route");
+            return Err(Blocked::Route);
         }
-        route.upstream.or(environment.upstream).map_or_else(|| blocked("its upstream is not defined"), Ok)
+        route.upstream.or(environment.upstream).ok_or(Blocked::Upstream)
+    }
+
+    /// Where in the configuration it is decided.
+    #[must_use]
+    pub fn place(&self, name: EnvironmentName, blocked: Option<Blocked>, route: &Route) -> String {
+        let environment = self.of(name);
+        let section = format!("environments.{}", name.name());
+        match blocked {
+            None | Some(Blocked::Deployment) if !environment.allow_is_written => "deployment".to_owned(),
+            None | Some(Blocked::Deployment) => format!("{section}.allow"),
+            Some(Blocked::Host) => format!("{section}.hosts"),
+            Some(Blocked::Route) => format!("{}.environments", route.path),
+            Some(Blocked::Upstream) => format!("{section}.upstream"),
+        }
+    }
+}
+
+/// What keeps a key of an environment out.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Blocked {
+    /// The deployment does not serve it.
+    Deployment,
+    /// Another host does.
+    Host,
+    /// Other routes do.
+    Route,
+    /// Nothing does: its upstream is not defined.
+    Upstream,
+}
+
+impl From<Blocked> for Refusal {
+    fn from(blocked: Blocked) -> Self {
+        Rejection::EnvironmentBlocked.because(match blocked {
+            Blocked::Deployment => "not served by this deployment",
+            Blocked::Host => "not served at this host",
+            Blocked::Route => "not served by this route",
+            Blocked::Upstream => "its upstream is not defined",
+        })
     }
 }
 
@@ -88,7 +125,7 @@ impl Environment {
         }
         sound.then(|| Self {
             allow: rule.allow.unwrap_or(default),
-            path,
+            allow_is_written: rule.allow.is_some(),
             upstream: config.upstreams.get_index_of(&rule.upstream),
             add_headers: add_headers.into(),
             label: rule.label.as_str().into(),

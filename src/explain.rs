@@ -41,6 +41,8 @@ pub struct Described {
 /// What would become of it.
 #[derive(Debug, Serialize)]
 pub struct Explanation {
+    /// Method and target, a key in it masked.
+    pub request: String,
     /// Every step, in order.
     pub steps: Vec<Explained>,
     /// Reason of the refusal; empty if there is none.
@@ -88,10 +90,13 @@ pub struct Forwarded {
     pub request: String,
     /// Headers, identity included; never a credential.
     pub headers: Vec<(String, String)>,
+    /// Names of the client's headers that the upstream does not get as they were sent.
+    pub removed: Vec<String>,
 }
 
 struct Recorder<'m> {
     mask: &'m Mask,
+    request: String,
     steps: Vec<Explained>,
 }
 
@@ -157,10 +162,10 @@ impl Explainer {
 impl Explainer {
     async fn judge(&self, described: &Described, presented: Presented<'_>, now: Timestamp) -> Explanation {
         let Self { gate, answers, upstreams, mask, .. } = self;
-        let mut trace = Recorder { mask, steps: Vec::new() };
+        let asked = format!("{} {}", described.method, described.target);
+        let mut trace = Recorder { mask, request: masked(mask, &asked), steps: Vec::new() };
         let connection = Connection { peer: Peer::from(described.from), tls: described.tls };
-        let asked = || Note::new(format!("{} {}", described.method, described.target));
-        let mut head = match trace.judge(Step::Framing, parse(described, self.limits), asked) {
+        let mut head = match trace.judge(Step::Framing, parse(described, self.limits), || Note::new(asked)) {
             Ok(head) => head,
             Err(refusal) => return refused(trace, answers, &refusal, &Gate::begin(&HeaderMap::new(), now)),
         };
@@ -178,8 +183,12 @@ impl Explainer {
             Err(refusal) => refused(trace, answers, &refusal, &seen),
             Ok(forward) => {
                 let request = masked(mask, &format!("{} {}", forward.head.method, forward.head.uri));
-                let headers = forward.head.headers.iter().map(|(name, value)| header_line(mask, name, value)).collect();
-                finish(trace, "", String::new(), None, Some(Forwarded { upstream: forward.upstream, request, headers }))
+                let sent = &forward.head.headers;
+                let headers = sent.iter().map(|(name, value)| header_line(mask, name, value)).collect();
+                let is_kept = |name: &str, value: &str| sent.get_all(name).iter().any(|kept| kept.as_bytes() == value.trim().as_bytes());
+                let removed =
+                    described.headers.iter().filter(|(name, value)| !is_kept(name, value)).map(|(name, _)| name.to_lowercase()).collect();
+                finish(trace, "", String::new(), None, Some(Forwarded { upstream: forward.upstream, request, headers, removed }))
             }
         }
     }
@@ -195,7 +204,7 @@ fn refused(trace: Recorder<'_>, answers: &Answers, refusal: &Refusal, seen: &See
 
 fn finish(trace: Recorder<'_>, reason: &'static str, detail: String, answer: Option<Answer>, forward: Option<Forwarded>) -> Explanation {
     let mut steps = trace.steps;
-    let checks = CHECKS.iter().map(|(name, _)| Step::Check(name));
+    let checks = CHECKS.iter().map(|check| Step::Check(check.name));
     for step in [Step::Route, Step::Credential, Step::Environment, Step::Authentication].into_iter().chain(checks) {
         if steps.iter().all(|explained| explained.step != step.name()) {
             steps.push(Explained {
@@ -207,7 +216,8 @@ fn finish(trace: Recorder<'_>, reason: &'static str, detail: String, answer: Opt
             });
         }
     }
-    Explanation { steps, reason, detail, answer, forward }
+    let detail = masked(trace.mask, &detail);
+    Explanation { request: trace.request, steps, reason, detail, answer, forward }
 }
 
 fn header_line(mask: &Mask, name: &HeaderName, value: &HeaderValue) -> (String, String) {

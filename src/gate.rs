@@ -148,7 +148,9 @@ impl Gate {
             Presented::Record(record) => self.rules.credentials.stand_in(record),
         };
         seen.credential_sent = !matches!(&taken, Err(refusal) if refusal.rejection == Rejection::CredentialMissing);
-        let key = trace.judge(Step::Credential, taken, || Note::new("[credentials] sources").at("credentials.sources"))?;
+        let found = taken.as_ref().ok().and_then(|key| key.header.clone());
+        let note = || Note::new(found.map_or_else(|| format!("looked in {}", self.rules.credentials), |header| format!("in {header}")));
+        let key = trace.judge(Step::Credential, taken, || note().at("credentials.sources"))?;
         seen.presented(&key);
         // From the prefix alone: a key of another environment costs no look-up.
         let upstream = self.environment(&key, &facts, route, trace)?;
@@ -183,7 +185,8 @@ impl Gate {
             if route.matched {
                 Note::new(format!("route {} ({})", route.name, route.template)).at(&route.path)
             } else {
-                Note::new("no route matches").at("routing.unmatched")
+                let near = self.rules.routes.near_miss(&facts.method, &facts.path).unwrap_or_default();
+                Note::new(format!("no route matches{near}")).at("routing.unmatched")
             }
         };
         trace.judge(Step::Route, encoded, note)?;
@@ -197,9 +200,9 @@ impl Gate {
     fn environment<T: Trace>(&self, key: &ApiKey<'_>, facts: &Facts, route: &Route, trace: &mut T) -> Result<usize, Refusal> {
         let environment = key.prefix.environment;
         let verdict = self.rules.environments.check(environment, facts, route);
-        trace.judge(Step::Environment, verdict, || {
-            Note::new(format!("{} key ({}…)", environment.name(), key.prefix.text)).at(self.rules.environments.of(environment).path)
-        })
+        let place = || self.rules.environments.place(environment, verdict.err(), route);
+        let note = || Note::new(format!("{} key ({}…)", environment.name(), key.prefix.text)).at(&place());
+        trace.judge(Step::Environment, verdict.map_err(Refusal::from), note)
     }
 
     /// Steps 6 and 7: cached credentials are answered here and now; others pay a token for their look-up.
@@ -212,9 +215,10 @@ impl Gate {
         seen: &Seen,
         trace: &mut T,
     ) -> Result<Arc<Identity>, Refusal> {
-        let note = || Note::new(format!("{}…/{}", key.prefix.text, key.digest.fingerprint())).at("key_kinds");
+        let presented = || format!("{}…/{}", key.prefix.text, key.digest.fingerprint());
         if !key.plausible {
-            return trace.judge(Step::Authentication, Err(Rejection::KeyUnknown.because("checksum or length")), note);
+            let verdict = Err(Rejection::KeyUnknown.because("checksum or length"));
+            return trace.judge(Step::Authentication, verdict, || Note::new(presented()).at("key_kinds"));
         }
         let verdict = if let Some(verdict) = self.authenticator.cached(&key.digest, now) {
             verdict
@@ -237,6 +241,11 @@ impl Gate {
                 Err(Rejection::KeyUnknown.because(format!("prefix and record of {} disagree", identity.key_id)))
             }
             verdict => verdict,
+        };
+        let known = verdict.as_ref().ok().cloned();
+        let note = || match &known {
+            Some(identity) => Note::new(format!("{} is {} of tenant {}", presented(), identity.key_id, identity.tenant_id)),
+            None => Note::new(presented()).at("store.url"),
         };
         trace.judge(Step::Authentication, verdict, note)
     }
@@ -266,8 +275,8 @@ impl Gate {
         };
         seen.exposed = self.rules.browser == BrowserRule::Flag && browser::is_exposed(&case);
         let mut verdict = Ok(());
-        for (name, check) in CHECKS {
-            let said = trace.judge(Step::Check(name), check(&case), || Note::new(identity.key_id.to_string()).at(&route.path));
+        for check in CHECKS {
+            let said = trace.judge(Step::Check(check.name), (check.check)(&case), || (check.look)(&case));
             if verdict.is_ok() {
                 verdict = said;
             }
@@ -287,7 +296,7 @@ impl Gate {
         self.rules.credentials.strip(&mut head.headers);
         let networks = network::contains(self.rules.deployment_allowlist.as_ref(), seen.client, "deployment")
             .and_then(|()| network::contains(route.allowlist.as_ref(), seen.client, "route"));
-        trace.judge(Step::Check("network"), networks, || Note::new("open route").at(&route.path))?;
+        trace.judge(Step::Check("network"), networks, || Note::new(format!("{}; nobody is authenticated", seen.client)).at(&route.path))?;
         let upstream = route.upstream.or(self.rules.environments.of(crate::config::sections::EnvironmentName::Live).upstream);
         let upstream = upstream.ok_or_else(|| Rejection::UpstreamUnavailable.because("no upstream is defined"))?;
         Ok(Admitted::Forward(Permit { caller, upstream, response_timeout: route.response_timeout }))

@@ -31,6 +31,8 @@ pub struct Identity {
     pub environment: EnvironmentName,
     /// Effective scopes.
     pub grants: Grants,
+    /// The tenant's ceiling, which the effective scopes are under already; kept for `explain`.
+    pub ceiling: Option<Grants>,
     /// The tenant's networks; `None` = any.
     pub tenant_allowlist: Option<IpSet>,
     /// The key's networks; `None` = any.
@@ -52,10 +54,8 @@ impl Identity {
     /// What in the records cannot be used; such a key is refused (`identity_invalid`), nobody else is.
     pub fn compile(key: &KeyRecord, tenant: &TenantRecord, headers: &IdentityHeaders) -> Result<Self, String> {
         let own = Grants::parse(&key.scopes).map_err(|why| format!("scopes: {why}"))?;
-        let grants = match &tenant.scopes {
-            None => own,
-            Some(ceiling) => own.intersect(&Grants::parse(ceiling).map_err(|why| format!("tenant scopes: {why}"))?),
-        };
+        let ceiling = tenant.scopes.as_ref().map(|list| Grants::parse(list)).transpose().map_err(|why| format!("tenant scopes: {why}"))?;
+        let grants = ceiling.as_ref().map_or_else(|| own.clone(), |ceiling| own.intersect(ceiling));
         let allowlist = |list: &Option<Vec<String>>, whose: &str| {
             list.as_ref().map(|list| IpSet::parse(list)).transpose().map_err(|why| format!("{whose}: {why}"))
         };
@@ -72,6 +72,7 @@ impl Identity {
             exposed: AtomicBool::new(key.exposed),
             headers: headers.for_key(key, tenant, &grants)?,
             grants,
+            ceiling,
         })
     }
 }

@@ -106,6 +106,34 @@ impl IpSet {
     }
 }
 
+/// As networks where a range is one, else as `first–last`.
+impl fmt::Display for IpSet {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let v4 = self
+            .v4
+            .iter()
+            .map(|(first, last)| range(Ipv4Addr::from(*first), Ipv4Addr::from(*last), first ^ last, 32 - (first ^ last).count_ones()));
+        let v6 = self
+            .v6
+            .iter()
+            .map(|(first, last)| range(Ipv6Addr::from(*first), Ipv6Addr::from(*last), first ^ last, 128 - (first ^ last).count_ones()));
+        let ranges: Vec<String> = v4.chain(v6).collect();
+        f.write_str(if ranges.is_empty() { "none" } else { "" })?;
+        f.write_str(&ranges.join(" "))
+    }
+}
+
+/// `differing` are the bits in which the ends differ: a network's are its host bits, all of them and nothing else.
+fn range<T: fmt::Display + PartialEq, B: Into<u128>>(first: T, last: T, differing: B, bits: u32) -> String {
+    if first == last {
+        first.to_string()
+    } else if differing.into().wrapping_add(1).is_power_of_two() {
+        format!("{first}/{bits}")
+    } else {
+        format!("{first}–{last}")
+    }
+}
+
 fn merged<T: Ord + Copy>(mut ranges: Vec<(T, T)>) -> Box<[(T, T)]> {
     ranges.sort_unstable();
     let mut out: Vec<(T, T)> = Vec::with_capacity(ranges.len());
@@ -239,6 +267,15 @@ mod tests {
             let ip = IpAddr::from(Ipv4Addr::from(ip));
             prop_assert!(!fewer.contains(ip) || all.contains(ip));
         }
+    }
+
+    #[test]
+    fn a_set_prints_the_networks_it_was_made_of() {
+        for text in ["192.0.2.0/24", "192.0.2.7", "0.0.0.0/0", "2001:db8::/32", "::/0", "10.0.0.0/8 192.0.2.0/24 2001:db8::1"] {
+            assert_eq!(set(&text.split(' ').collect::<Vec<_>>()).to_string(), text);
+        }
+        assert_eq!(set(&["192.0.2.0/25", "192.0.2.0/26"]).to_string(), "192.0.2.0/25");
+        assert_eq!(set(&[]).to_string(), "none");
     }
 
     #[test]

@@ -12,6 +12,7 @@ pub mod scope;
 use http::HeaderMap;
 
 use crate::facts::Facts;
+use crate::gate::trace::Note;
 use crate::identity::Identity;
 use crate::net::IpSet;
 use crate::net::client::ClientAddr;
@@ -39,22 +40,50 @@ pub struct Case<'a> {
     pub browser: crate::config::sections::BrowserRule,
 }
 
-/// A check.
-pub type Check = fn(&Case<'_>) -> Result<(), Refusal>;
+/// A check: what it decides, and what `explain` says of it.
+#[derive(Debug)]
+pub struct Check {
+    /// Its name.
+    pub name: &'static str,
+    /// Decides.
+    pub check: fn(&Case<'_>) -> Result<(), Refusal>,
+    /// Says what it looks at, and where that stands.
+    pub look: fn(&Case<'_>) -> Note,
+}
 
-/// The checks, by name, in order.
-pub const CHECKS: &[(&str, Check)] = &[
-    ("key kind", kind::check_kind),
-    ("credential type", kind::check_credential),
-    ("network", network::check),
-    ("referrer", referrer::check),
-    ("browser", browser::check),
-    ("endpoint", endpoint::check),
+/// The checks, in order.
+pub const CHECKS: &[Check] = &[
+    Check { name: "key kind", check: kind::check_kind, look: kind::look_at_kind },
+    Check { name: "credential type", check: kind::check_credential, look: kind::look_at_credential },
+    Check { name: "network", check: network::check, look: network::look },
+    Check { name: "referrer", check: referrer::check, look: referrer::look },
+    Check { name: "browser", check: browser::check, look: browser::look },
+    Check { name: "endpoint", check: endpoint::check, look: endpoint::look },
     // A caller whose own restrictions hold may learn that there is no such route.
-    ("route", check_matched),
-    ("scope", scope::check),
+    Check { name: "known route", check: check_matched, look: look_at_route },
+    Check { name: "scope", check: scope::check, look: scope::look },
 ];
 
 fn check_matched(case: &Case<'_>) -> Result<(), Refusal> {
     if case.route.matched { Ok(()) } else { Err(Rejection::RouteUnmatched.into()) }
+}
+
+fn look_at_route(case: &Case<'_>) -> Note {
+    if case.route.matched {
+        Note::new(case.route.template.as_ref()).at(&case.route.path)
+    } else {
+        Note::new("no route matches").at("routing.unmatched")
+    }
+}
+
+impl Note {
+    /// Decided by this field of the key's record.
+    fn record(self, case: &Case<'_>, field: &str) -> Self {
+        self.at(&format!("record of {}, {field}", case.identity.key_id))
+    }
+
+    /// Decided by this key of the route.
+    fn route(self, case: &Case<'_>, key: &str) -> Self {
+        if case.route.path.is_empty() { self } else { self.at(&format!("{}.{key}", case.route.path)) }
+    }
 }

@@ -175,6 +175,22 @@ impl Routes {
         (found, captures)
     }
 
+    /// Why a path that no route matches nearly matched one.
+    #[must_use]
+    pub fn near_miss(&self, method: &Method, path: &CanonicalPath) -> Option<String> {
+        let segments = path.segments();
+        if let Some((route, captures)) = self.table.find(method, &segments, &|_, _| true) {
+            return Some(if route.accepts(&captures) {
+                format!(": in lower case and without a final slash it would be stricter than {}", route.template)
+            } else {
+                format!(": a capture of {} stands in its scopes and is not [A-Za-z0-9._-]{{1,64}}", route.template)
+            });
+        }
+        let others = [Method::GET, Method::POST, Method::PUT, Method::PATCH, Method::DELETE];
+        let other = others.iter().find_map(|other| self.table.find(other, &segments, &|_, _| true));
+        other.map(|(route, _)| format!(" {method}; {} takes other methods", route.template))
+    }
+
     fn lookup<'p>(&self, method: &Method, segments: &[&'p str]) -> (&Arc<Route>, Captures<'p>) {
         self.table.find(method, segments, &|route, captures| route.accepts(captures)).unwrap_or_else(|| (&self.fallback, Captures::new()))
     }

@@ -57,7 +57,7 @@ impl Entry {
             Verdict::TenantSuspended => Err(Rejection::TenantSuspended.into()),
             Verdict::Inactive => Err(Rejection::KeyInactive.into()),
             Verdict::Unusable(_) | Verdict::Admitted(_) if self.expires_at.is_some_and(|end| now >= end) => {
-                Err(Rejection::KeyExpired.into())
+                Err(Rejection::KeyExpired.because(self.expires_at.map(|end| format!("since {end}")).unwrap_or_default()))
             }
             Verdict::Unusable(why) => Err(Rejection::IdentityInvalid.because(why.to_string())),
             Verdict::Admitted(identity) => Ok(Arc::clone(identity)),

@@ -32,7 +32,7 @@ pub struct Args {
     /// Read the credential from stdin, so that no history or process list holds it
     #[arg(long)]
     credential_stdin: bool,
-    /// Request target: path and query, as it would be sent
+    /// Path and query, as it would be sent; or a whole URL, as curl takes it
     target: String,
 }
 
@@ -75,7 +75,34 @@ fn describe(args: &Args) -> Result<Described, Failure> {
         let credential = SecretString::from(line.trim().to_owned());
         headers.push(("Authorization".to_owned(), format!("Bearer {}", credential.expose_secret())));
     }
-    Ok(Described { method: args.request.clone(), target: args.target.clone(), headers, from: args.from, tls: args.tls })
+    let (target, tls) = match absolute(&args.target) {
+        Some((host, target, tls)) => {
+            if !headers.iter().any(|(name, _)| name.eq_ignore_ascii_case("host")) {
+                headers.push(("Host".to_owned(), host.to_owned()));
+            }
+            (target.to_owned(), tls)
+        }
+        None => (args.target.clone(), args.tls),
+    };
+    Ok(Described { method: args.request.clone(), target, headers, from: args.from, tls })
+}
+
+/// A URL as curl takes it: host, target, whether it is TLS.
+fn absolute(url: &str) -> Option<(&str, &str, bool)> {
+    let (rest, tls) =
+        url.strip_prefix("https://").map(|rest| (rest, true)).or_else(|| url.strip_prefix("http://").map(|rest| (rest, false)))?;
+    let (host, target) = rest.split_at_checked(rest.find(['/', '?']).unwrap_or(rest.len()))?;
+    Some((host, if target.is_empty() { "/" } else { target }, tls))
+}
+
+/// The line that decides: of proxy.toml, of a profile, or the record's field.
+fn place(loaded: &Loaded, path: &str) -> String {
+    match (path, loaded.origin(path)) {
+        ("", _) => String::new(),
+        (record, _) if record.starts_with("record of ") => format!("  [{record}]"),
+        (key, Some(place)) => format!("  [{place}, {key}]"),
+        (key, None) => format!("  [{key}, by default]"),
+    }
 }
 
 /// A header line that was typed wrongly may be a credential.
@@ -84,7 +111,7 @@ fn mask(line: &str) -> String {
 }
 
 fn print(explanation: &Explanation, described: &Described, loaded: &Loaded) {
-    output::line(format_args!("{} {} from {}", described.method, described.target, described.from));
+    output::line(format_args!("{} from {}", explanation.request, described.from));
     output::line("");
     for step in &explanation.steps {
         let mark = match step.verdict {
@@ -92,14 +119,11 @@ fn print(explanation: &Explanation, described: &Described, loaded: &Loaded) {
             "ok" => "✓",
             _ => "·",
         };
-        let text = if step.detail.is_empty() { &step.input } else { &step.detail };
-        let text = if step.verdict == "not reached" { "not reached" } else { text };
-        let place = Some(&step.path)
-            .filter(|path| step.verdict == "refused" && !path.is_empty())
-            .and_then(|path| loaded.origin(path))
-            .map(|place| format!("  [{place}]"))
-            .unwrap_or_default();
-        output::line(format_args!("{mark} {:<16} {text}{place}", step.step));
+        let text = if step.verdict == "not reached" { "not reached" } else { &step.input };
+        output::line(format_args!("{mark} {:<16} {text}", step.step));
+        if !step.detail.is_empty() {
+            output::line(format_args!("  {:<16} {}{}", "", step.detail, place(loaded, &step.path)));
+        }
     }
     output::line("");
     if let Some(answer) = &explanation.answer {
@@ -122,6 +146,9 @@ fn print(explanation: &Explanation, described: &Described, loaded: &Loaded) {
         output::line(format_args!("forwarded to {upstream}\n\n{}", forward.request));
         for (name, value) in &forward.headers {
             output::line(format_args!("{name}: {value}"));
+        }
+        if !forward.removed.is_empty() {
+            output::line(format_args!("\nnot as the client sent it: {}", forward.removed.join(", ")));
         }
     }
 }

@@ -4,6 +4,7 @@ use http::{HeaderMap, HeaderName, header};
 
 use super::Case;
 use crate::config::sections::BrowserRule;
+use crate::gate::trace::Note;
 use crate::rejection::{Refusal, Rejection};
 
 // Fetch Metadata Request Headers, W3C.
@@ -12,6 +13,13 @@ const SEC_FETCH_DEST: HeaderName = HeaderName::from_static("sec-fetch-dest");
 
 /// The kind of keys that browsers are meant to hold.
 const PUBLISHABLE: &str = "publishable";
+
+/// What the check looks at.
+pub(super) fn look(case: &Case<'_>) -> Note {
+    let signs = if is_browser(case.headers) { "a browser" } else { "no sign of a browser" };
+    let flagged = if case.browser == BrowserRule::Flag && is_exposed(case) { "; served, and the record is marked exposed" } else { "" };
+    Note::new(format!("{} key, {signs}{flagged}", case.identity.kind)).at("restrictions.secret_key_in_browser")
+}
 
 /// `secret_key_in_browser = "reject"`.
 pub(super) fn check(case: &Case<'_>) -> Result<(), Refusal> {

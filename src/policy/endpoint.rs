@@ -4,21 +4,35 @@ use http::Method;
 
 use super::Case;
 use crate::facts::path::CanonicalPath;
+use crate::gate::trace::Note;
 use crate::rejection::{Refusal, Rejection};
 use crate::route::table::Table;
 use crate::route::template::{Methods, Template};
 
+/// What the check looks at.
+pub(super) fn look(case: &Case<'_>) -> Note {
+    let allowed =
+        case.identity.endpoints.as_ref().map_or("any", |endpoints| if endpoints.words.is_empty() { "none" } else { &endpoints.words });
+    Note::new(format!("{} {}; the key allows {allowed}", case.facts.method, case.facts.path.raw())).record(case, "endpoints")
+}
+
 /// The key's `endpoints`.
 pub(super) fn check(case: &Case<'_>) -> Result<(), Refusal> {
     match &case.identity.endpoints {
-        Some(endpoints) if !endpoints.allow(&case.facts.method, &case.facts.path) => Err(Rejection::EndpointDenied.into()),
+        Some(endpoints) if !endpoints.allow(&case.facts.method, &case.facts.path) => {
+            Err(Rejection::EndpointDenied.because("not among the key's endpoints"))
+        }
         Some(_) | None => Ok(()),
     }
 }
 
 /// Allowed endpoints.
 #[derive(Debug, Default)]
-pub struct Endpoints(Table<()>);
+pub struct Endpoints {
+    table: Table<()>,
+    /// As they are written in the record, for `explain`.
+    words: Box<str>,
+}
 
 impl Endpoints {
     /// From the words of a record.
@@ -38,13 +52,14 @@ impl Endpoints {
                 let _ = table.insert(&Template { methods, steps: steps.clone() }, ());
             }
         }
-        Ok(Self(table))
+        let words: Vec<&str> = list.iter().map(AsRef::as_ref).collect();
+        Ok(Self { table, words: words.join(", ").into() })
     }
 
     /// Whether one of them matches.
     #[must_use]
     pub fn allow(&self, method: &Method, path: &CanonicalPath) -> bool {
-        self.0.find(method, &path.segments(), &|(), _| true).is_some()
+        self.table.find(method, &path.segments(), &|(), _| true).is_some()
     }
 }
 

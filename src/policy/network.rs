@@ -2,16 +2,39 @@
 //! a request without a client address is in none.
 
 use super::Case;
+use crate::gate::trace::Note;
 use crate::net::IpSet;
 use crate::net::client::ClientAddr;
 use crate::rejection::{Refusal, Rejection};
 
+/// The four lists, and whose they are.
+fn lists<'a>(case: &Case<'a>) -> [(Option<&'a IpSet>, &'static str); 4] {
+    let identity = case.identity;
+    [
+        (case.deployment_allowlist, "deployment"),
+        (identity.tenant_allowlist.as_ref(), "tenant"),
+        (identity.key_allowlist.as_ref(), "key"),
+        (case.route.allowlist.as_ref(), "route"),
+    ]
+}
+
 /// All four lists.
 pub(super) fn check(case: &Case<'_>) -> Result<(), Refusal> {
-    contains(case.deployment_allowlist, case.client, "deployment")?;
-    contains(case.identity.tenant_allowlist.as_ref(), case.client, "tenant")?;
-    contains(case.identity.key_allowlist.as_ref(), case.client, "key")?;
-    contains(case.route.allowlist.as_ref(), case.client, "route")
+    lists(case).into_iter().try_for_each(|(list, whose)| contains(list, case.client, whose))
+}
+
+/// What the check looks at, and where the list stands that decides.
+pub(super) fn look(case: &Case<'_>) -> Note {
+    let lists = lists(case);
+    let said: Vec<String> = lists.iter().filter_map(|(list, whose)| Some(format!("{whose} {}", (*list)?))).collect();
+    let allowed = if said.is_empty() { "no allowlist".to_owned() } else { said.join("; ") };
+    let note = Note::new(format!("{}; {allowed}", case.client));
+    match lists.iter().find(|(list, whose)| contains(*list, case.client, whose).is_err()).map(|(_, whose)| *whose) {
+        Some("deployment") => note.at("restrictions.ip_allowlist"),
+        Some("tenant") => note.at(&format!("record of tenant {}, ip_allowlist", case.identity.tenant_id)),
+        Some("key") => note.record(case, "ip_allowlist"),
+        _ => note.route(case, "ip_allowlist"),
+    }
 }
 
 /// One list; absent = any.

@@ -3,7 +3,15 @@
 use http::header;
 
 use super::Case;
+use crate::gate::trace::Note;
 use crate::rejection::{Refusal, Rejection};
+
+/// What the check looks at.
+pub(super) fn look(case: &Case<'_>) -> Note {
+    let sent = [header::ORIGIN, header::REFERER].iter().find_map(|name| Some(format!("{name} {}", case.headers.get(name)?.to_str().ok()?)));
+    let allowed = case.identity.referrers.as_ref().map_or_else(|| "any".to_owned(), ToString::to_string);
+    Note::new(format!("{}; the key allows {allowed}", sent.as_deref().unwrap_or("neither Origin nor Referer"))).record(case, "referrers")
+}
 
 /// The key's `referrers`: Origin, else Referer; a request that names neither, or names it twice, is refused.
 pub(super) fn check(case: &Case<'_>) -> Result<(), Refusal> {
@@ -51,6 +59,21 @@ impl Referrers {
     #[must_use]
     pub fn allow(&self, origin: &str) -> bool {
         Origin::parse(origin).is_some_and(|origin| self.0.iter().any(|pattern| pattern.matches(&origin)))
+    }
+}
+
+impl std::fmt::Display for Referrers {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        let patterns: Vec<String> = self.0.iter().map(ToString::to_string).collect();
+        f.write_str(if patterns.is_empty() { "none" } else { "" })?;
+        f.write_str(&patterns.join(" "))
+    }
+}
+
+impl std::fmt::Display for Pattern {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        write!(f, "{}://{}{}", self.scheme, if self.below { "*." } else { "" }, self.host)?;
+        self.port.map_or(Ok(()), |port| write!(f, ":{port}"))
     }
 }
 

@@ -5,6 +5,7 @@ use std::fmt;
 use smallvec::SmallVec;
 
 use super::Case;
+use crate::gate::trace::Note;
 use crate::rejection::{Refusal, Rejection};
 use crate::route::{Demand, Scope};
 
@@ -118,6 +119,26 @@ impl fmt::Display for Grants {
         }
         Ok(())
     }
+}
+
+/// What the check looks at.
+pub(super) fn look(case: &Case<'_>) -> Note {
+    let identity = case.identity;
+    let all = demanded(&case.route.scopes, case.captures);
+    let any = demanded(&case.route.any_scopes, case.captures);
+    let needs = match (all.is_empty(), any.is_empty()) {
+        (true, true) => "none needed".to_owned(),
+        (false, true) => format!("needs {all}"),
+        (true, false) => format!("needs one of {any}"),
+        (false, false) => format!("needs {all} and one of {any}"),
+    };
+    let granted = if identity.grants.is_empty() { "none".to_owned() } else { identity.grants.to_string() };
+    let ceiling = identity
+        .ceiling
+        .as_ref()
+        .map(|ceiling| format!(", under the ceiling of tenant {}: {ceiling}", identity.tenant_id))
+        .unwrap_or_default();
+    Note::new(format!("{needs}; granted {granted}{ceiling}")).route(case, if all.is_empty() { "any_scopes" } else { "scopes" })
 }
 
 /// The route's `scopes` are all granted, and one of its `any_scopes`.
