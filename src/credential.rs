@@ -1,9 +1,12 @@
 //! The credential of a request: found in `[credentials] sources`, told apart by its prefix, taken off the request.
 //! Its text lives only inside this file; what leaves is a digest, a claim, and a fingerprint for the log.
 
+use std::borrow::Cow;
+
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
 use http::{HeaderMap, HeaderName, HeaderValue, header};
+use memchr::memmem::Finder;
 use zeroize::Zeroizing;
 
 use crate::config::problem::Problems;
@@ -13,11 +16,18 @@ use crate::key::kind::{KeyKinds, Prefix};
 use crate::key::record::KeyRecord;
 use crate::rejection::{Refusal, Rejection};
 
+/// Characters behind a prefix from which a word in a query is a key rather than talk of keys.
+const SHORT_KEY: usize = 5;
+/// The same where nothing shows that a word begins there.
+const LONG_KEY: usize = 16;
+
 /// Where credentials are looked for, and what they may be.
 #[derive(Debug)]
 pub struct Credentials {
     sources: Box<[Source]>,
     kinds: KeyKinds,
+    /// Of every prefix that is not empty.
+    finders: Box<[Finder<'static>]>,
 }
 
 #[derive(Debug)]
@@ -81,7 +91,10 @@ impl Credentials {
             sound = false;
         }
         let kinds = KeyKinds::compile(config, problems);
-        sound.then_some(Self { sources: sources.into(), kinds: kinds? })
+        let kinds = kinds?;
+        let prefixes = kinds.prefixes().iter().filter(|prefix| !prefix.text.is_empty());
+        let finders = prefixes.map(|prefix| Finder::new(prefix.text.as_bytes()).into_owned()).collect();
+        sound.then_some(Self { sources: sources.into(), kinds, finders })
     }
 
     /// The headers in which credentials are looked for.
@@ -105,21 +118,16 @@ impl Credentials {
         }
         let mut secrets = self.secrets(headers);
         let (first_header, first) = secrets.next().ok_or(Rejection::CredentialMissing)?;
-        let mut more_than_one_header = false;
-        for (header, other) in secrets {
-            if other.bytes() != first.bytes() {
-                return Err(Rejection::CredentialConflict.because("two different credentials"));
-            }
-            more_than_one_header |= header != first_header;
+        let conflict = secrets.any(|(_, other)| other.bytes() != first.bytes());
+        drop(secrets);
+        if conflict {
+            return Err(Rejection::CredentialConflict.because("two different credentials"));
         }
         let text = first.bytes();
         let prefix = self.kinds.classify(text).ok_or_else(|| Rejection::CredentialMalformed.because("no configured key prefix"))?;
         let key = ApiKey { prefix, digest: Digest::of(text), plausible: prefix.admits(text), header: Some(first_header.clone()) };
-        if more_than_one_header {
-            self.strip(headers);
-        } else {
-            headers.remove(first_header);
-        }
+        headers.remove(first_header);
+        self.strip(headers);
         Ok(key)
     }
 
@@ -133,28 +141,73 @@ impl Credentials {
         Ok(ApiKey { prefix, digest: Digest([0; 32]), plausible: true, header: None })
     }
 
-    /// Removes every value in a source that is a credential of ours; the upstream never sees a key, not on an open route either.
+    /// Removes every header that carries credentials and shows a key of ours, in whatever form: the upstream never sees one,
+    /// not on an open route and not beside another credential either.
     pub fn strip(&self, headers: &mut HeaderMap) {
-        let ours: Vec<&HeaderName> =
-            self.secrets(headers).filter(|(_, secret)| self.kinds.classify(secret.bytes()).is_some()).map(|(header, _)| header).collect();
-        for header in ours {
-            headers.remove(header);
+        for carrier in self.headers().chain([&header::AUTHORIZATION]) {
+            if headers.get_all(carrier).iter().any(|value| self.shows_key(value.as_bytes())) {
+                headers.remove(carrier);
+            }
         }
     }
 
-    /// Removes whatever stands in any source.
+    /// Whether a word of this value, plain or in Base64 as Basic has it, is a key.
+    fn shows_key(&self, value: &[u8]) -> bool {
+        let words = value.split(|byte| !(byte.is_ascii_alphanumeric() || matches!(byte, b'_' | b'-' | b'+' | b'/' | b'=' | b'.' | b'~')));
+        words.filter(|word| !word.is_empty()).any(|word| {
+            self.is_key(word)
+                || STANDARD
+                    .decode(word)
+                    .map(Zeroizing::new)
+                    .is_ok_and(|decoded| decoded.split(|byte| *byte == b':').any(|part| self.is_key(part)))
+        })
+    }
+
+    /// Whether this is, by its prefix, a key. One of a kind without a prefix cannot be told from anything else: such a kind takes all.
+    fn is_key(&self, word: &[u8]) -> bool {
+        self.kinds.classify(word).is_some_and(|prefix| word.len() > prefix.text.len())
+    }
+
+    /// Removes whatever stands where credentials do.
     pub fn strip_all(&self, headers: &mut HeaderMap) {
-        for header in self.headers() {
+        for header in self.headers().chain([&header::AUTHORIZATION]) {
             headers.remove(header);
         }
     }
 
-    /// Whether a value of the query is a key of ours: it would be in every log on its way.
+    /// Whether a key of ours stands in the query: it would be in every log on its way. Anywhere, if it is long enough to be one;
+    /// at the start of a name or value at any length.
     #[must_use]
     pub fn in_query(&self, query: &str) -> bool {
-        query.split('&').filter_map(|pair| pair.split_once('=')).any(|(_, value)| {
-            let decoded: std::borrow::Cow<'_, [u8]> = percent_encoding::percent_decode_str(value).into();
-            self.kinds.classify(&decoded).is_some_and(|prefix| !prefix.text.is_empty() && decoded.len() > prefix.text.len())
+        let mut decoded = Cow::Borrowed(query.as_bytes());
+        loop {
+            let starts = decoded.split(|byte| matches!(byte, b'&' | b';' | b'=' | b' ' | b'+' | b'[' | b']' | b',' | b':'));
+            if starts.into_iter().any(|word| self.is_prefixed(word)) || self.holds_key(&decoded) {
+                return true;
+            }
+            if !decoded.contains(&b'%') {
+                return false;
+            }
+            let once: Vec<u8> = percent_encoding::percent_decode(&decoded).collect();
+            if once.len() == decoded.len() {
+                return false;
+            }
+            decoded = Cow::Owned(once);
+        }
+    }
+
+    fn is_prefixed(&self, word: &[u8]) -> bool {
+        self.kinds.classify(word).is_some_and(|prefix| !prefix.text.is_empty() && word.len() > prefix.text.len() + SHORT_KEY)
+    }
+
+    /// Whether a prefix with as many key characters behind it as a key has stands anywhere in the text.
+    #[must_use]
+    pub fn holds_key(&self, text: &[u8]) -> bool {
+        self.finders.iter().any(|prefix| {
+            prefix.find_iter(text).any(|start| {
+                let rest = text.get(start + prefix.needle().len()..).unwrap_or_default();
+                rest.iter().take_while(|byte| byte.is_ascii_alphanumeric() || matches!(byte, b'_' | b'-')).count() >= LONG_KEY
+            })
         })
     }
 
@@ -187,7 +240,7 @@ impl Source {
         };
         let bytes = value.as_bytes();
         let (front, rest) = bytes.split_at_checked(word.len())?;
-        if !front.eq_ignore_ascii_case(word) || rest.first() != Some(&b' ') {
+        if !front.eq_ignore_ascii_case(word) || !matches!(rest.first(), Some(b' ' | b'\t')) {
             return None;
         }
         match scheme {
@@ -273,6 +326,15 @@ mod tests {
     }
 
     #[test]
+    fn a_key_in_another_form_beside_the_credential_goes_too() {
+        for other in ["Token sk_live_x", "sk_live_y", "Basic c2tfbGl2ZV94Og=="] {
+            let mut headers = headers(&[("authorization", other), ("x-api-key", "sk_live_x")]);
+            credentials("").take(&mut headers).unwrap();
+            assert!(headers.is_empty(), "{other}");
+        }
+    }
+
+    #[test]
     fn basic_carries_the_key_as_user_name() {
         let both = credentials(
             "[credentials]\nsources = [{ header = \"Authorization\", scheme = \"Bearer\" }, { header = \"Authorization\", scheme = \"Basic\" }]",
@@ -285,17 +347,42 @@ mod tests {
 
     #[test]
     fn an_open_route_loses_keys_and_nothing_else() {
-        let mut lines = headers(&[("authorization", "Bearer eyJ.x.y"), ("x-api-key", "sk_live_x"), ("cookie", "a=b")]);
+        for (name, value) in [
+            ("x-api-key", "sk_live_x"),
+            ("x-api-key", "Bearer sk_live_x"),
+            ("authorization", "Bearer\tsk_live_x"),
+            ("authorization", "sk_live_x"),
+            ("authorization", "Token sk_live_x"),
+            ("authorization", "Token token=\"sk_live_x\""),
+            ("authorization", "Basic c2tfbGl2ZV94Og=="),
+        ] {
+            let mut lines = headers(&[(name, value), ("cookie", "a=b")]);
+            credentials("").strip(&mut lines);
+            assert!(lines.len() == 1 && lines.contains_key("cookie"), "{name}: {value}");
+        }
+        let mut lines = headers(&[("authorization", "Bearer eyJ.x.y"), ("x-api-key", "other")]);
         credentials("").strip(&mut lines);
         assert_eq!(lines.len(), 2);
-        assert!(!lines.contains_key("x-api-key"));
     }
 
     #[test]
     fn a_key_in_the_query_is_seen_through_its_encoding() {
         let credentials = credentials("");
-        assert!(credentials.in_query("a=1&api_key=sk_live_x"));
-        assert!(credentials.in_query("k=%73k_live_x"));
+        let key = "sk_live_abcdef";
+        for query in [
+            "a=1&api_key=KEY",
+            "KEY",
+            "a=Bearer%20KEY",
+            "a=Bearer+KEY",
+            "a=1;k=KEY",
+            "a[KEY]=1",
+            "a=%5BKEY",
+            "k=%73k_live_abcdef",
+            "k=%2573k_live_abcdef",
+        ] {
+            assert!(credentials.in_query(&query.replace("KEY", key)), "{query}");
+        }
+        assert!(credentials.in_query("x=1.sk_live_0123456789abcdef"));
         assert!(!credentials.in_query("q=how+do+sk_live_keys+work&prefix=sk_live_"));
     }
 }

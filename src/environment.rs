@@ -6,6 +6,7 @@ use http::{HeaderName, HeaderValue};
 use crate::config::problem::Problems;
 use crate::config::sections::{Config, Deployment, EnvironmentName, EnvironmentRule};
 use crate::facts::Facts;
+use crate::identity::template::is_plain_name;
 use crate::rejection::{Refusal, Rejection};
 use crate::route::Route;
 
@@ -70,7 +71,11 @@ impl Environments {
         if route.environments.as_ref().is_some_and(|allowed| !allowed.contains(&name)) {
             return Err(Blocked::Route);
         }
-        route.upstream.or(environment.upstream).ok_or(Blocked::Upstream)
+        let own = environment.upstream.ok_or(Blocked::Upstream)?;
+        // A route's upstream is for the environment that shares live's, or that the route names: test keys that have an upstream
+        // of their own never meet live's by a route that did not think of them.
+        let is_meant = own == self.live.upstream.unwrap_or(own) || route.environments.is_some();
+        Ok(route.upstream.filter(|_| is_meant).unwrap_or(own))
     }
 
     /// Where in the configuration it is decided.
@@ -112,6 +117,11 @@ impl From<Blocked> for Refusal {
     }
 }
 
+/// Whether `[identity.headers]` has it: what is added last would stand in its place.
+fn tells_identity(config: &Config, name: &HeaderName) -> bool {
+    config.identity.headers.keys().any(|identity| identity.eq_ignore_ascii_case(name.as_str()))
+}
+
 impl Environment {
     fn compile(config: &Config, rule: &EnvironmentRule, default: bool, path: &'static str, problems: &mut Problems) -> Option<Self> {
         let mut sound = true;
@@ -119,7 +129,13 @@ impl Environment {
         for (name, value) in &rule.add_headers {
             let at = format!("{path}.add_headers.{name}");
             match (problems.parse::<HeaderName>(&at, name), problems.parse::<HeaderValue>(&at, value)) {
-                (Some(name), Some(value)) => add_headers.push((name, value)),
+                (Some(name), Some(value)) if is_plain_name(&name) && !tells_identity(config, &name) => add_headers.push((name, value)),
+                (Some(_), Some(_)) => {
+                    problems
+                        .error(&at, format!("`{name}` tells who is calling, or is a header of HTTP itself"))
+                        .help("add a header of your own, such as X-Sandbox");
+                    sound = false;
+                }
                 _ => sound = false,
             }
         }

@@ -174,7 +174,7 @@ impl Explainer {
             Err(refusal) => return refused(trace, answers, &refusal, &seen),
             Ok(Admitted::Preflight(headers)) => {
                 let headers = headers.iter().map(|(name, value)| header_line(mask, name, value)).collect();
-                return finish(trace, "", String::new(), Some(Answer { status: 204, headers, body: String::new() }), None);
+                return finish(trace, "", "", Some(Answer { status: 204, headers, body: String::new() }), None);
             }
             Ok(Admitted::Forward(permit)) => permit,
         };
@@ -188,7 +188,7 @@ impl Explainer {
                 let is_kept = |name: &str, value: &str| sent.get_all(name).iter().any(|kept| kept.as_bytes() == value.trim().as_bytes());
                 let removed =
                     described.headers.iter().filter(|(name, value)| !is_kept(name, value)).map(|(name, _)| name.to_lowercase()).collect();
-                finish(trace, "", String::new(), None, Some(Forwarded { upstream: forward.upstream, request, headers, removed }))
+                finish(trace, "", "", None, Some(Forwarded { upstream: forward.upstream, request, headers, removed }))
             }
         }
     }
@@ -199,10 +199,10 @@ fn refused(trace: Recorder<'_>, answers: &Answers, refusal: &Refusal, seen: &See
     let headers = answer.headers().iter().map(|(name, value)| header_line(trace.mask, name, value)).collect();
     let body = String::from_utf8_lossy(answer.body()).into_owned();
     let answer = Answer { status: answer.status().as_u16(), headers, body };
-    finish(trace, refusal.rejection.row().reason, refusal.detail.to_string(), Some(answer), None)
+    finish(trace, refusal.rejection.row().reason, &refusal.detail, Some(answer), None)
 }
 
-fn finish(trace: Recorder<'_>, reason: &'static str, detail: String, answer: Option<Answer>, forward: Option<Forwarded>) -> Explanation {
+fn finish(trace: Recorder<'_>, reason: &'static str, detail: &str, answer: Option<Answer>, forward: Option<Forwarded>) -> Explanation {
     let mut steps = trace.steps;
     let checks = CHECKS.iter().map(|check| Step::Check(check.name));
     for step in [Step::Route, Step::Credential, Step::Environment, Step::Authentication].into_iter().chain(checks) {
@@ -216,7 +216,7 @@ fn finish(trace: Recorder<'_>, reason: &'static str, detail: String, answer: Opt
             });
         }
     }
-    let detail = masked(trace.mask, &detail);
+    let detail = masked(trace.mask, detail);
     Explanation { request: trace.request, steps, reason, detail, answer, forward }
 }
 

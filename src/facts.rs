@@ -5,7 +5,7 @@ pub mod path;
 mod request_id;
 
 use http::request::Parts;
-use http::{HeaderMap, HeaderValue, Method, Version, header};
+use http::{HeaderMap, HeaderValue, Method, Uri, Version, header};
 
 use crate::rejection::{Refusal, Rejection};
 use path::CanonicalPath;
@@ -32,7 +32,8 @@ impl Facts {
     /// # Errors
     /// `method_denied`, `request_invalid`, `target_too_long`.
     pub fn parse(head: &Parts) -> Result<Self, Refusal> {
-        if head.method == Method::CONNECT || matches!(head.method.as_str(), "TRACE" | "TRACK") {
+        // Methods are case-sensitive, but not every upstream knows.
+        if ["CONNECT", "TRACE", "TRACK"].iter().any(|denied| head.method.as_str().eq_ignore_ascii_case(denied)) {
             return Err(Rejection::MethodDenied.into());
         }
         let target = head.uri.path_and_query().cloned().ok_or_else(|| Rejection::RequestInvalid.because("no path in the target"))?;
@@ -96,8 +97,16 @@ pub fn check_target(raw: &[u8]) -> Result<(), Refusal> {
     match raw.iter().find_map(rule) {
         Some(rule) => Err(Rejection::RequestInvalid.because(rule)),
         None if raw.is_empty() => Err(Rejection::RequestInvalid.because("empty target")),
+        // hyper answers what this parser refuses by itself, without body and log line.
+        None if raw.starts_with(b"/") && !raw.iter().copied().all(is_usual) && Uri::try_from(raw).is_err() => {
+            Err(Rejection::RequestInvalid.because("a byte that no target may hold"))
+        }
         None => Ok(()),
     }
+}
+
+const fn is_usual(byte: u8) -> bool {
+    byte.is_ascii_alphanumeric() || matches!(byte, b'/' | b'?' | b'&' | b'=' | b'-' | b'_' | b'.' | b'%' | b',' | b'+' | b'*')
 }
 
 /// Whether a CORS preflight (Fetch §4.8): OPTIONS with Origin and Access-Control-Request-Method, and no body.
@@ -141,7 +150,7 @@ mod tests {
 
     #[test]
     fn what_is_never_forwarded_is_refused() {
-        for method in ["TRACE", "TRACK"] {
+        for method in ["TRACE", "TRACK", "trace", "Connect"] {
             assert_eq!(parse(method, "/", &["a"]).unwrap_err().rejection, Rejection::MethodDenied);
         }
         assert_eq!(parse("GET", "/", &[]).unwrap_err().rejection, Rejection::RequestInvalid);
@@ -151,7 +160,7 @@ mod tests {
 
     #[test]
     fn raw_target_bytes_that_a_parser_would_hide_are_refused() {
-        for bad in [&b""[..], b"/a#b", b"/\xff", b"/a b", b"/\x00", b"/\x7f"] {
+        for bad in [&b""[..], b"/<", b"/a`b", b"/a#b", b"/\xff", b"/a b", b"/\x00", b"/\x7f"] {
             assert!(check_target(bad).is_err());
         }
         assert!(check_target(b"/a?b=%20").is_ok());

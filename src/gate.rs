@@ -132,6 +132,10 @@ impl Gate {
         seen: &mut Seen,
         trace: &mut T,
     ) -> Result<Admitted, Refusal> {
+        // An id that shows a key would carry it into every log on the way.
+        if matches!(&seen.request_id, RequestId::Kept(id) if self.rules.credentials.holds_key(id.as_bytes())) {
+            seen.request_id = RequestId::new(now);
+        }
         // Who stands there is settled before anything the client wrote is looked at.
         seen.client = self.rules.trust.client(connection.peer, &head.headers);
         trace.pass(Step::Client, || Note::new(format!("peer {}, client {}", connection.peer, seen.client)).at("client_ip"));

@@ -109,14 +109,13 @@ impl IpSet {
 /// As networks where a range is one, else as `first–last`.
 impl fmt::Display for IpSet {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let v4 = self
-            .v4
-            .iter()
-            .map(|(first, last)| range(Ipv4Addr::from(*first), Ipv4Addr::from(*last), first ^ last, 32 - (first ^ last).count_ones()));
+        let v4 = self.v4.iter().map(|(first, last)| {
+            range(&Ipv4Addr::from(*first), &Ipv4Addr::from(*last), u128::from(first ^ last), 32 - (first ^ last).count_ones())
+        });
         let v6 = self
             .v6
             .iter()
-            .map(|(first, last)| range(Ipv6Addr::from(*first), Ipv6Addr::from(*last), first ^ last, 128 - (first ^ last).count_ones()));
+            .map(|(first, last)| range(&Ipv6Addr::from(*first), &Ipv6Addr::from(*last), first ^ last, 128 - (first ^ last).count_ones()));
         let ranges: Vec<String> = v4.chain(v6).collect();
         f.write_str(if ranges.is_empty() { "none" } else { "" })?;
         f.write_str(&ranges.join(" "))
@@ -124,14 +123,19 @@ impl fmt::Display for IpSet {
 }
 
 /// `differing` are the bits in which the ends differ: a network's are its host bits, all of them and nothing else.
-fn range<T: fmt::Display + PartialEq, B: Into<u128>>(first: T, last: T, differing: B, bits: u32) -> String {
+fn range<T: fmt::Display + PartialEq>(first: &T, last: &T, differing: u128, bits: u32) -> String {
     if first == last {
         first.to_string()
-    } else if differing.into().wrapping_add(1).is_power_of_two() {
+    } else if is_host_mask(differing) {
         format!("{first}/{bits}")
     } else {
         format!("{first}–{last}")
     }
+}
+
+/// Ones from the right, and nothing else.
+const fn is_host_mask(bits: u128) -> bool {
+    bits & bits.wrapping_add(1) == 0
 }
 
 fn merged<T: Ord + Copy>(mut ranges: Vec<(T, T)>) -> Box<[(T, T)]> {

@@ -203,13 +203,15 @@ impl Routes {
     }
 }
 
-/// The segments in lower case and without one trailing slash, if that is another path.
+/// The segments as a careless upstream may read them, if that is another path: in lower case, without path parameters (`;v=1`),
+/// without one trailing slash.
 fn folded(segments: &[&str]) -> Option<Vec<String>> {
     let kept = match segments {
         [front @ .., _, ""] => segments.get(..=front.len()).unwrap_or(segments),
         all => all,
     };
-    let may_be_upper = |byte: u8| byte.is_ascii_uppercase() || !byte.is_ascii();
-    let upper = kept.iter().any(|segment| segment.bytes().any(may_be_upper) && segment.chars().any(char::is_uppercase));
-    (upper || kept.len() < segments.len()).then(|| kept.iter().map(|segment| segment.to_lowercase()).collect())
+    let may_fold = |byte: u8| byte.is_ascii_uppercase() || !byte.is_ascii() || byte == b';';
+    let folds = kept.iter().any(|segment| segment.bytes().any(may_fold) && segment.chars().any(|c| c.is_uppercase() || c == ';'));
+    let bare = |segment: &str| segment.split(';').next().unwrap_or_default().to_lowercase();
+    (folds || kept.len() < segments.len()).then(|| kept.iter().map(|segment| bare(segment)).filter(|segment| !segment.is_empty()).collect())
 }

@@ -37,8 +37,8 @@ const HOP_BY_HOP: [&str; 12] = [
     "http2-settings",
     "expect",
 ];
-/// Headers by which some upstreams let a request be another one.
-const OVERRIDES: [&str; 5] = ["x-http-method-override", "x-http-method", "x-method-override", "x-original-url", "x-rewrite-url"];
+/// Headers by which some upstreams let a request be another one; CGI takes `Proxy` for the environment's `HTTP_PROXY`.
+const OVERRIDES: [&str; 6] = ["proxy", "x-http-method-override", "x-http-method", "x-method-override", "x-original-url", "x-rewrite-url"];
 /// Beyond `OVERRIDES`: whole families.
 const OVERRIDE_PREFIXES: [&str; 2] = ["x-original-", "x-rewrite-"];
 
@@ -93,6 +93,7 @@ impl HeaderRules {
         fates.insert(header::AUTHORIZATION.as_str().into(), Fate::Credential);
         fates.extend(HOP_BY_HOP.map(|name| (name.into(), Fate::HopByHop)));
         fates.extend(identity.names().chain(environments.added_headers()).map(|name| (folded(name.as_str()), Fate::Reserved)));
+        fates.insert(X_REQUEST_ID.as_str().into(), Fate::Reserved);
         if !config.identity.signed.header.is_empty() {
             fates.insert(folded(&config.identity.signed.header), Fate::Reserved);
         }
@@ -312,6 +313,8 @@ mod tests {
             ("content-length", "5"),
             ("transfer-encoding", "chunked"),
             ("expect", "100-continue"),
+            ("proxy", "http://evil"),
+            ("x_request_id", "forged-id"),
         ];
         assert_eq!(cleaned("[identity]\nodd_names = \"keep\"", &lines).unwrap(), ["te: trailers"]);
     }

@@ -191,7 +191,8 @@ fn field(name: &str) -> Option<Field> {
 }
 
 /// A name that every upstream reads alike, and that is nobody else's.
-fn is_plain_name(name: &HeaderName) -> bool {
+#[must_use]
+pub fn is_plain_name(name: &HeaderName) -> bool {
     let reserved = [
         "authorization",
         "connection",

@@ -20,6 +20,8 @@ enum Grant {
     Prefix(Box<str>),
 }
 
+/// Scopes of one record, at most: a ceiling is compared with each of them.
+pub const SCOPES_MAX: usize = 512;
 /// Longest scope.
 pub const SCOPE_MAX: usize = 256;
 
@@ -50,6 +52,9 @@ impl Grants {
     /// # Errors
     /// What is wrong with the first bad one.
     pub fn parse<S: AsRef<str>>(scopes: &[S]) -> Result<Self, String> {
+        if scopes.len() > SCOPES_MAX {
+            return Err(format!("more than {SCOPES_MAX} scopes"));
+        }
         scopes.iter().map(|scope| check_grant(scope.as_ref()).map(|()| Grant::new(scope.as_ref()))).collect::<Result<_, _>>().map(Self)
     }
 
@@ -193,6 +198,7 @@ mod tests {
 
     #[test]
     fn what_could_be_read_otherwise_is_refused() {
+        assert!(Grants::parse(&vec!["a"; SCOPES_MAX + 1]).is_err());
         for bad in ["", "a b", "a,b", "a\"b", "r*d", "**", "é", "read:..", "a/./b", &"x".repeat(257)] {
             assert!(Grants::parse(&[bad]).is_err(), "{bad}");
         }

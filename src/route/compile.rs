@@ -244,7 +244,9 @@ mod tests {
         assert_eq!(name(&routes, &Method::GET, "/files/readme"), "open");
         assert_eq!(name(&routes, &Method::GET, "/files/README"), "open");
         assert_eq!(name(&routes, &Method::GET, "/users/AbC"), "user");
-        for target in ["/files/Admin", "/files/admin/", "/files/ADMIN/", "/files/%41dmin"] {
+        for target in
+            ["/files/admin;v=1", "/files;x/admin", "/;/files/admin", "/files/Admin", "/files/admin/", "/files/ADMIN/", "/files/%41dmin"]
+        {
             assert_eq!(name(&routes, &Method::GET, target), "", "{target}");
         }
     }

@@ -5,6 +5,9 @@ use std::fmt;
 use http::Method;
 use smallvec::SmallVec;
 
+/// Segments of a template, at most: the table is as deep, and is walked and dropped by recursion.
+pub const SEGMENTS_MAX: usize = 64;
+
 /// Methods of a route.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Methods {
@@ -96,6 +99,9 @@ fn parse_methods(text: &str) -> Result<Methods, String> {
 fn parse_steps(path: &str) -> Result<Vec<Step>, String> {
     let body = path.strip_prefix('/').ok_or_else(|| format!("`{path}`: a path template begins with /"))?;
     let count = body.split('/').count();
+    if count > SEGMENTS_MAX {
+        return Err(format!("a path template has at most {SEGMENTS_MAX} segments"));
+    }
     let mut steps = Vec::with_capacity(count);
     for (index, segment) in body.split('/').enumerate() {
         let last = index + 1 == count;
@@ -176,6 +182,12 @@ mod tests {
         for text in ["* /**", "GET /", "GET,HEAD /api/v1/{resource}/**", "POST /v1/tokens", "DELETE /v1/a/", "GET /é"] {
             assert_eq!(text.parse::<Template>().unwrap().to_string(), text);
         }
+    }
+
+    #[test]
+    fn a_template_is_not_deeper_than_the_stack() {
+        assert!(format!("GET {}", "/a".repeat(SEGMENTS_MAX)).parse::<Template>().is_ok());
+        assert!(format!("GET {}", "/a".repeat(SEGMENTS_MAX + 1)).parse::<Template>().is_err());
     }
 
     #[test]

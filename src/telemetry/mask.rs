@@ -4,7 +4,7 @@ use std::borrow::Cow;
 use std::fmt::Write as _;
 
 use memchr::memmem::Finder;
-use percent_encoding::percent_decode_str;
+use percent_encoding::percent_decode;
 
 use crate::config::sections::KeyKind;
 
@@ -37,28 +37,51 @@ impl Mask {
         }
     }
 
+    /// One pass from left to right: what was put in is never looked at again, whatever the prefixes are.
     fn hide(&self, text: &mut Cow<'_, str>) {
-        while let Some((start, end)) = self.find(text.as_bytes()) {
-            let (before, after) = (text.get(..start).unwrap_or_default(), text.get(end..).unwrap_or_default());
-            *text = Cow::Owned(format!("{before}{HIDDEN}{after}"));
+        let mut clean = String::new();
+        let mut rest: &str = text;
+        while let Some((start, end)) = self.find(rest.as_bytes()) {
+            clean.push_str(rest.get(..start).unwrap_or_default());
+            clean.push_str(HIDDEN);
+            rest = rest.get(end..).unwrap_or_default();
         }
-        // A key whose characters are percent-encoded cannot be cut out of the raw text.
-        if text.contains('%') && self.find(&Cow::from(percent_decode_str(text))).is_some() {
-            *text = Cow::Borrowed(HIDDEN);
+        if rest.len() < text.len() {
+            clean.push_str(rest);
+            *text = Cow::Owned(clean);
+        }
+        // A key whose characters are percent-encoded, once or more often, cannot be cut out of the raw text.
+        let mut decoded = Vec::from(text.as_bytes());
+        while decoded.contains(&b'%') {
+            let once: Vec<u8> = percent_decode(&decoded).collect();
+            if self.find_beside_mask(&once) {
+                *text = Cow::Borrowed(HIDDEN);
+                return;
+            }
+            if once.len() == decoded.len() {
+                return;
+            }
+            decoded = once;
         }
     }
 
-    /// A prefix with key characters behind it.
+    /// The left-most prefix with key characters behind it.
     fn find(&self, text: &[u8]) -> Option<(usize, usize)> {
-        self.prefixes.iter().find_map(|prefix| {
-            let starts = prefix.find_iter(text);
-            starts.into_iter().find_map(|start| {
+        let first = |prefix: &Finder<'static>| {
+            prefix.find_iter(text).find_map(|start| {
                 let secret = start + prefix.needle().len();
                 let rest = text.get(secret..).unwrap_or_default();
                 let length = rest.iter().take_while(|byte| byte.is_ascii_alphanumeric() || matches!(byte, b'_' | b'-')).count();
                 (length > 0).then_some((start, secret + length))
             })
-        })
+        };
+        self.prefixes.iter().filter_map(first).min_by_key(|(start, _)| *start)
+    }
+
+    /// The word that stands for a key may hold a prefix itself; it is no finding.
+    fn find_beside_mask(&self, text: &[u8]) -> bool {
+        let text = String::from_utf8_lossy(text);
+        text.split(HIDDEN).any(|part| self.find(part.as_bytes()).is_some())
     }
 }
 
@@ -99,10 +122,27 @@ mod tests {
             ("Bearer sk_live_abc", "Bearer [masked]"),
             ("/a/sk%5Flive%5Fabc", "[masked]"),
             ("/a/%73k_live_abc", "[masked]"),
+            ("/a/%2573k_live_abc", "[masked]"),
+            ("/a/%252573k_live_abc", "[masked]"),
+            ("pk_live_B then sk_live_A%20", "[masked] then [masked]%20"),
             ("/docs/sk_live_", "/docs/sk_live_"),
             ("/a%20b", "/a%20b"),
         ] {
             assert_eq!(cleaned(text), expected);
+        }
+    }
+
+    #[test]
+    fn a_prefix_that_the_masking_word_holds_is_masked_once() {
+        for prefix in ["s", "sk", "ask", "mask", "m", "masked", "ed"] {
+            let kinds: Vec<KeyKind> = toml::from_str::<crate::config::sections::Config>(&format!(
+                "[[key_kinds]]\nname = \"a\"\nprefixes = {{ live = \"{prefix}\" }}"
+            ))
+            .unwrap()
+            .key_kinds;
+            let mut text = Cow::Owned(format!("/x%20/{prefix}1/y"));
+            Mask::new(&kinds).apply(&mut text);
+            assert!(!text.contains(&format!("{prefix}1")), "{prefix}: {text}");
         }
     }
 

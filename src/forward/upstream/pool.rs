@@ -104,7 +104,7 @@ impl<B: Payload> Pools<B> {
         let limit = forward.response_timeout.unwrap_or(pool.target.response_timeout);
         let mut head = forward.head;
         let bodiless = body.is_end_stream();
-        prepare(&mut head, bodiless);
+        prepare(&mut head, bodiless, body.size_hint().exact());
         let mut reused = pool.take();
         let mut copy = (reused.is_some() && bodiless && is_safe(&head.method)).then(|| head.clone());
         let mut request = Request::from_parts(head, body);
@@ -211,14 +211,16 @@ impl<B: Payload> Lease<B> {
     }
 }
 
-/// Framing headers are hyper's to write, from the body.
-fn prepare(head: &mut Parts, bodiless: bool) {
+/// One framing header, by the body. hyper would send none for a GET or HEAD with a body of unknown length, and no body.
+fn prepare(head: &mut Parts, bodiless: bool, length: Option<u64>) {
     head.version = Version::HTTP_11;
     let headers = &mut head.headers;
     headers.remove(header::TRANSFER_ENCODING);
     headers.remove(header::CONTENT_LENGTH);
-    if bodiless && matches!(head.method, Method::POST | Method::PUT | Method::PATCH) {
-        headers.insert(header::CONTENT_LENGTH, HeaderValue::from_static("0"));
+    match if bodiless { Some(0) } else { length } {
+        Some(0) if !matches!(head.method, Method::POST | Method::PUT | Method::PATCH) => {}
+        Some(length) => drop(headers.insert(header::CONTENT_LENGTH, HeaderValue::from(length))),
+        None => drop(headers.insert(header::TRANSFER_ENCODING, HeaderValue::from_static("chunked"))),
     }
 }
 

@@ -155,7 +155,7 @@ fn request_line(line: &[u8], start: usize) -> Result<RequestLine, Refusal> {
     if target.len() > TARGET_MAX {
         return Err(Rejection::TargetTooLong.because("more than 8 KiB"));
     }
-    if method == b"CONNECT" {
+    if method.eq_ignore_ascii_case(b"CONNECT") {
         return Err(Rejection::MethodDenied.because("CONNECT"));
     }
     check_target(target)?;
