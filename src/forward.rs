@@ -13,6 +13,9 @@ use crate::rejection::{Refusal, Rejection};
 use headers::HeaderRules;
 use upstream::Upstreams;
 
+/// About as many headers as are set: one growth of the map instead of two.
+const HEADERS_ADDED: usize = 12;
+
 /// A head that may be sent.
 #[derive(Debug)]
 pub struct Forward {
@@ -37,6 +40,7 @@ pub fn rewrite(
     seen: &Seen,
 ) -> Result<Forward, Refusal> {
     let rules = gate.header_rules();
+    head.headers.reserve(HEADERS_ADDED);
     rules.clean(&mut head.headers, gate.trusts(connection.peer))?;
     HeaderRules::set_forwarding(&mut head.headers, connection);
     rules.set_identity(&mut head.headers, permit, gate.environments(), seen);

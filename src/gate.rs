@@ -232,7 +232,8 @@ impl Gate {
             let taken = if pays { self.rules.guard.take(throttled(connection, seen), now) } else { Ok(Token::free()) };
             let note = || Note::new("uncached credential").at("restrictions.guess_throttle");
             let stake = trace.judge(Step::GuessGuard, taken, note)?;
-            let loaded = self.authenticator.load(&key.digest, now).await;
+            // Boxed, as is every step that most requests never reach: it would be part of each request's future, and moved with it.
+            let loaded = Box::pin(self.authenticator.load(&key.digest, now)).await;
             // Only a credential that opens nothing is a guess: a known key's own refusal, or our outage, costs the client nothing.
             if !matches!(&loaded, Err(refusal) if refusal.rejection == Rejection::KeyUnknown) {
                 self.rules.guard.give_back(&stake);

@@ -58,11 +58,11 @@ pub async fn answer(session: Rc<Session>, request: Request<Incoming>) -> Respons
     match judge(&session, head, unread, record.began, &mut record.seen).await {
         Ok(Judged::Forward(forward)) => send(&session, forward, body, record).await,
         Ok(Judged::Preflight(headers)) => {
-            let close = unread.discard(body).await == Left::Unread;
+            let close = Box::pin(unread.discard(body)).await == Left::Unread;
             preflight(&session, headers, record, close)
         }
         Err(refusal) => {
-            let close = unread.discard(body).await == Left::Unread;
+            let close = Box::pin(unread.discard(body)).await == Left::Unread;
             refuse(&session, refusal, record, close)
         }
     }

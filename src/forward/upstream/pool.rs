@@ -111,7 +111,7 @@ impl<B: Payload> Pools<B> {
         loop {
             let (mut connection, again) = match reused.take() {
                 Some(connection) => (connection, true),
-                None => (pool.connect().await?, false),
+                None => (Box::pin(pool.connect()).await?, false),
             };
             let attempt = while_progressing(limit, progress, connection.send(request)).await;
             match attempt.ok_or_else(|| Rejection::UpstreamTimeout.because(pool.target.name.clone()))? {
