@@ -1,5 +1,6 @@
 //! What is legal as TOML and types and wrong all the same, where no other module owns it. One file a concern.
 
+mod addresses;
 mod answers;
 mod kinds;
 mod lists;
@@ -13,6 +14,7 @@ use super::tree::Tree;
 /// Runs all checks.
 pub(super) fn check(config: &Config, tree: &Tree, in_pod: bool, problems: &mut Problems) {
     process::check(config, tree, in_pod, problems);
+    addresses::check(config, problems);
     lists::check(config, problems);
     names::check(config, tree, problems);
     kinds::check(config, problems);

@@ -154,6 +154,24 @@ fn files_are_relative_to_the_configuration_and_must_be_there() {
     assert_eq!(paths, ["store.password_file"], "{}", loaded.report());
 }
 
+#[test]
+fn an_address_that_cannot_be_listened_on_is_told_where_it_is_written() {
+    for (text, place, words) in [
+        ("listen = \"localhost\"", "1:10", "such as \"localhost:8080\""),
+        ("listen = \"127.0.0.1:99999\"", "1:10", "a port is 0 to 65535"),
+        ("[[listeners]]\nname = \"x\"\naddress = \":8080\"", "3:11", "\"[::]:8080\""),
+        ("[ops]\nlisten = \"9901\"", "2:10", "\"[::]:9901\""),
+        ("[admin]\nlisten = \"unix:\"\n[[admin.tokens]]\nname = \"x\"\nfile = \"Cargo.toml\"\nallow = [\"*\"]", "2:10", "names no path"),
+        ("listen = \"[::]:3000\"", "", "in a circle"),
+        ("listen = \"[::]:1\"\nupstream = \"http://localhost:1\"", "2:12", "in a circle"),
+    ] {
+        let mut loaded = loaded(text);
+        assert!(loaded.compile().is_none(), "{text}");
+        let report = loaded.report();
+        assert!(report.contains(words) && (place.is_empty() || report.contains(&format!("proxy.toml:{place}\n"))), "{text}\n{report}");
+    }
+}
+
 /// One line of proxy.toml each, and the words of the one problem it must give.
 #[test]
 fn each_rule_has_its_words() {
