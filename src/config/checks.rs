@@ -8,7 +8,7 @@ mod names;
 mod process;
 
 use super::problem::Problems;
-use super::sections::{Config, Deployment, EnvironmentName, EnvironmentRule};
+use super::sections::{Config, Deployment};
 use super::tree::Tree;
 
 /// Runs all checks.
@@ -21,11 +21,9 @@ pub(super) fn check(config: &Config, tree: &Tree, in_pod: bool, problems: &mut P
     answers::check(config, problems);
 }
 
-/// Whether this deployment serves keys of the environment.
-pub(super) fn serves(config: &Config, environment: EnvironmentName, rule: &EnvironmentRule) -> bool {
-    rule.allow.unwrap_or(match config.deployment {
-        Deployment::Production => environment == EnvironmentName::Live,
-        Deployment::Staging => environment == EnvironmentName::Test,
-        Deployment::Development => true,
-    })
+/// Says what `deployment` decides, where nothing is written: `environments.*.allow`.
+pub(super) fn say_allow(config: &mut Config) {
+    let (live, test) = (config.deployment != Deployment::Staging, config.deployment != Deployment::Production);
+    config.environments.live.allow.get_or_insert(live);
+    config.environments.test.allow.get_or_insert(test);
 }
