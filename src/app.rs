@@ -17,6 +17,7 @@ use crate::forward::upstream::Upstreams;
 use crate::gate::{Gate, Rules};
 use crate::identity::template::IdentityHeaders;
 use crate::key;
+use crate::server::bind;
 use crate::server::framing::Limits;
 use crate::server::tls;
 use crate::store;
@@ -63,6 +64,11 @@ pub fn compile(config: &Config, problems: &mut Problems) -> Option<App> {
     let upstreams = Upstreams::compile(config, problems);
     let listeners: Vec<_> =
         config.listeners.iter().enumerate().map(|(index, listener)| ListenerSettings::compile(index, listener, problems)).collect();
+    for (path, address) in [("ops.listen", &config.ops.listen), ("admin.listen", &config.admin.listen)] {
+        if !address.is_empty() {
+            problems.parse::<bind::Address>(path, address);
+        }
+    }
     store::target::check(&config.store, problems);
     // What the management commands would find, serve and check find too.
     let key_rules = key::rules::Rules::compile(config, problems);
@@ -94,10 +100,12 @@ impl App {
 
 impl ListenerSettings {
     fn compile(index: usize, listener: &crate::config::sections::Listener, problems: &mut Problems) -> Option<Self> {
+        let address = problems.parse::<bind::Address>(&format!("listeners[{index}].address"), &listener.address);
         let tls = match &listener.tls {
             None => None,
             Some(tls) => Some(tls::compile(tls, &format!("listeners[{index}]"), problems)?),
         };
+        address?;
         Some(Self { name: listener.name.as_str().into(), address: listener.address.clone(), tls, limits: listener.limits.clone() })
     }
 }

@@ -148,6 +148,17 @@ pub fn main() -> ExitCode {
     }
 }
 
+fn version(globals: &Globals) {
+    let version = env!("CARGO_PKG_VERSION");
+    if globals.json {
+        output::json(&serde_json::json!({ "version": version }));
+    } else if globals.quiet {
+        output::line(version);
+    } else {
+        output::line(format_args!("sidegate {version}"));
+    }
+}
+
 fn run(cli: &Cli) -> Result<(), Failure> {
     let globals = &cli.globals;
     match &cli.command {
@@ -162,7 +173,7 @@ fn run(cli: &Cli) -> Result<(), Failure> {
         Command::Healthcheck(args) => healthcheck::run(args, globals),
         Command::Demo(args) => demo::run(args, globals),
         Command::Version => {
-            output::line(format_args!("sidegate {}", env!("CARGO_PKG_VERSION")));
+            version(globals);
             Ok(())
         }
     }

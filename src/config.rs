@@ -106,6 +106,7 @@ fn build(file: Option<(PathBuf, String)>, sources: &Sources, mut problems: Probl
     let mut tree = layers::merged(file.as_deref().zip(text), sources, &mut problems);
     shorthand::expand(&mut tree, &mut problems);
     let mut config = parse::parse(&mut tree, &mut problems);
+    checks::say_allow(&mut config);
     let directory = file.as_deref().and_then(Path::parent).unwrap_or(Path::new(""));
     let directory = std::path::absolute(if directory.as_os_str().is_empty() { Path::new(".") } else { directory }).unwrap_or_default();
     files::resolve(&mut config, &tree, &directory, &mut problems);

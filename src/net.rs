@@ -61,7 +61,13 @@ impl FromStr for Network {
             }
         };
         if network.0 != canonical {
-            return Err(format!("`{text}` has host bits set; did you mean {}/{bits}?", network.0));
+            // Of a wide network nobody writes a host: to suggest it could open an allowlist to half of the world.
+            let is_wide = bits < if canonical.is_ipv4() { 8 } else { 16 };
+            return Err(if is_wide {
+                format!("`{text}` has host bits set; one address is written {canonical}")
+            } else {
+                format!("`{text}` has host bits set; did you mean {}/{bits}?", network.0)
+            });
         }
         Ok(Self { first: network.0, last: network.1 })
     }
@@ -239,6 +245,17 @@ mod tests {
         ] {
             assert!(text.parse::<Network>().is_err(), "{text}");
         }
+    }
+
+    #[test]
+    fn a_suggestion_is_never_a_network_of_half_the_world() {
+        let why = |text: &str| text.parse::<Network>().unwrap_err();
+        assert!(why("10.0.0.1/8").ends_with("did you mean 10.0.0.0/8?"));
+        assert!(why("2001:db8::1/32").ends_with("did you mean 2001:db8::/32?"));
+        for text in ["::ffff:10.0.0.1/96", "::ffff:10.0.0.1/97", "10.0.0.1/0", "10.0.0.1/7"] {
+            assert!(why(text).ends_with("one address is written 10.0.0.1"), "{}", why(text));
+        }
+        assert!(why("2001:db8::1/0").ends_with("one address is written 2001:db8::1"));
     }
 
     #[test]

@@ -1,6 +1,6 @@
 //! `sidegate config show`.
 
-use crate::config::{self, Sources, profiles, suggest};
+use crate::config::{self, Sources, profiles};
 
 use super::{Exit, Failure, Globals, output};
 
@@ -11,19 +11,22 @@ pub struct Args {
     #[arg(long, value_name = "NAME")]
     profile: Option<String>,
     /// Say behind each value where it was written
-    #[arg(long)]
+    #[arg(long, conflicts_with_all = ["profile", "json"])]
     origin: bool,
 }
 
 /// Runs it.
 ///
 /// # Errors
-/// `Exit::NotFound` for a profile that does not exist; `Exit::Configuration` if the configuration has errors.
+/// `Exit::Configuration` for a profile that does not exist, or if the configuration has errors.
 pub fn run(args: &Args, globals: &Globals) -> Result<(), Failure> {
     if let Some(name) = &args.profile {
-        let text = profiles::find(name)
-            .ok_or_else(|| Exit::NotFound.because(format!("there is no profile `{name}`: {}", suggest::among(name, profiles::names()))))?;
-        output::line(text.trim_end());
+        let text = profiles::named(name).map_err(|why| Exit::Configuration.because(why))?;
+        if globals.json {
+            output::json(&toml::from_str::<toml::Table>(text).map_err(anyhow::Error::from)?);
+        } else {
+            output::line(text.trim_end());
+        }
         return Ok(());
     }
     let loaded = config::load(&Sources::from_globals(globals));

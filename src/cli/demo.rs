@@ -36,7 +36,9 @@ pub struct Args {
 ///
 /// # Errors
 /// An answer was not as told, or the machine allows no sockets or no directory for temporary files.
-pub fn run(args: &Args, _globals: &Globals) -> Result<(), Failure> {
+pub fn run(args: &Args, globals: &Globals) -> Result<(), Failure> {
+    // A program that reads wants the outcome, once; a person the story.
+    let is_told = !globals.json && !globals.quiet;
     let runtime = Builder::new_current_thread().enable_all().build().map_err(failed)?;
     let echo = runtime.block_on(echo::start()).map_err(failed)?;
     let home = tempfile::Builder::new().prefix("sidegate-demo-").tempdir().map_err(failed)?;
@@ -46,13 +48,22 @@ pub fn run(args: &Args, _globals: &Globals) -> Result<(), Failure> {
     let Some(address) = sidecar.address("public") else {
         return Err(Exit::Failed.because("the sidecar has no address"));
     };
-    let mut tour = Tour::new(address);
-    introduce(&home, &format!("http://{address}"), &format!("http://{echo}"));
+    let mut tour = Tour::new(address, is_told);
+    if is_told {
+        introduce(&home, &format!("http://{address}"), &format!("http://{echo}"));
+    }
     runtime.block_on(tour.play(&table))?;
     let (played, wrong) = tour.score();
-    say(format_args!("\n{} of {played} answers were as told.", played - wrong));
+    if globals.json {
+        output::json(&tour.answers());
+    } else if is_told {
+        say(format_args!("\n{} of {played} answers were as told.", played - wrong));
+    }
     if !args.once {
-        stay(&runtime, &home, &tour)?;
+        if is_told {
+            suggest(&home, &tour);
+        }
+        stay(&runtime)?;
     }
     sidecar.stop();
     if args.once && wrong > 0 {
@@ -83,13 +94,16 @@ fn introduce(home: &TempDir, sidecar: &str, echo: &str) {
     say(format_args!("The keys are real, and thrown away when the demo ends: every line can be copied and run."));
 }
 
-/// Until Ctrl-C.
-fn stay(runtime: &Runtime, home: &TempDir, tour: &Tour) -> Result<(), Failure> {
+fn suggest(home: &TempDir, tour: &Tour) {
     let config = home.path().join("proxy.toml");
     say(format_args!("\nIt stays up. Try the lines above, or:\n"));
     for line in tour.suggestions(&config) {
         say(format_args!("    {line}"));
     }
+}
+
+/// Until Ctrl-C.
+fn stay(runtime: &Runtime) -> Result<(), Failure> {
     output::note("\nCtrl-C ends it.");
     runtime
         .block_on(async {

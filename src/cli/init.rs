@@ -1,17 +1,25 @@
 //! `sidegate init`: a proxy.toml to begin with. Never overwrites unless told to.
 
+use std::fmt::Write as _;
 use std::fs::OpenOptions;
 use std::io::{ErrorKind, Write as _};
 use std::path::{Path, PathBuf};
 
-use crate::config::{profiles, suggest};
+use crate::config::sections::Config;
+use crate::config::{self, Sources, profiles};
 
 use super::{Exit, Failure, Globals, output};
+
+/// Where the key table begins.
+const STORE: &str = "# The key table:";
+const WITHOUT_ROUTES: &str =
+    "# Without routes every path needs a valid key and nothing more. With routes, a path that none matches is 404.";
+const WITH_ROUTES: &str = "# The profile has routes (`sidegate routes` lists them); a path that none matches is 404. Routes here are added to them,\n# and one of the same name replaces it.";
 
 /// Its flags.
 #[derive(Debug, clap::Args)]
 pub struct Args {
-    /// File to write [default: ./proxy.toml]
+    /// File to write; `-` = stdout [default: ./proxy.toml]
     file: Option<PathBuf>,
     /// Begin with this profile
     #[arg(long, value_name = "NAME")]
@@ -24,15 +32,21 @@ pub struct Args {
 /// Runs it.
 ///
 /// # Errors
-/// `Exit::Conflict` if the file is there; `Exit::NotFound` for a profile that does not exist.
+/// `Exit::Conflict` if the file is there; `Exit::Configuration` for a profile that does not exist.
 pub fn run(args: &Args, globals: &Globals) -> Result<(), Failure> {
     let profile = args.profile.as_deref().unwrap_or_default();
-    if !profile.is_empty() && profiles::find(profile).is_none() {
-        return Err(Exit::NotFound.because(format!("there is no profile `{profile}`: {}", suggest::among(profile, profiles::names()))));
+    if !profile.is_empty() {
+        profiles::named(profile).map_err(|why| Exit::Configuration.because(why))?;
     }
     let file = args.file.as_ref().or(globals.config.as_ref()).map_or(Path::new("proxy.toml"), PathBuf::as_path);
+    if file == Path::new("-") {
+        output::line(text(profile).trim_end());
+        return Ok(());
+    }
     write(file, &text(profile), args.force)?;
-    if !globals.quiet {
+    if globals.json {
+        output::json(&serde_json::json!({ "file": file }));
+    } else if !globals.quiet {
         output::note(format_args!("wrote {}; next: sidegate check --config {0}", file.display()));
     }
     Ok(())
@@ -49,9 +63,28 @@ fn write(file: &Path, text: &str, force: bool) -> Result<(), Failure> {
     })
 }
 
-/// The text of the file.
+/// The text of the file: what the profile brings is not claimed to be missing, and what it needs is there.
 fn text(profile: &str) -> String {
-    include_str!("init.toml").replacen("profile = \"\"", &format!("profile = \"{profile}\""), 1)
+    let text = include_str!("init.toml").replacen("profile = \"\"", &format!("profile = \"{profile}\""), 1);
+    let flags = vec![("profile".to_owned(), profile.to_owned())];
+    let config = config::load_text(Path::new("proxy.toml"), "", &Sources { flags, ..Sources::default() }).config;
+    let text = text.replacen(STORE, &format!("{}{STORE}", upstreams(&config)), 1);
+    if config.routes.is_empty() { text } else { text.replacen(WITHOUT_ROUTES, WITH_ROUTES, 1) }
+}
+
+/// Those that the profile's environments name and nobody has defined.
+fn upstreams(config: &Config) -> String {
+    let mut text = String::new();
+    for (name, rule) in [("live", &config.environments.live), ("test", &config.environments.test)] {
+        let upstream = &rule.upstream;
+        if rule.allow == Some(true) && !config.upstreams.contains_key(upstream) {
+            let _ = write!(
+                text,
+                "# The profile sends {name} keys here, never to the upstream above.\n[upstreams.{upstream}]\nurl = \"http://127.0.0.1:3001\"\n\n"
+            );
+        }
+    }
+    text
 }
 
 #[cfg(test)]
@@ -68,7 +101,11 @@ mod tests {
             let mut loaded = load(&Sources { file: Some(file), in_pod: true, ..Sources::default() });
             assert!(loaded.compile().is_some(), "{}", loaded.report());
             assert_eq!(loaded.config.profile, profile);
+            assert!(!loaded.report().contains("there is no upstream"), "{}", loaded.report());
+            assert_eq!(text(profile).contains("Without routes"), loaded.config.routes.is_empty(), "{}", text(profile));
+            assert_eq!(text(profile).contains("The profile has routes"), !loaded.config.routes.is_empty(), "{}", text(profile));
         }
+        assert!(text("gatelithix").contains("\n[upstreams.sandbox]\n"));
     }
 
     #[test]

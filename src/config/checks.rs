@@ -1,5 +1,6 @@
 //! What is legal as TOML and types and wrong all the same, where no other module owns it. One file a concern.
 
+mod addresses;
 mod answers;
 mod kinds;
 mod lists;
@@ -7,23 +8,22 @@ mod names;
 mod process;
 
 use super::problem::Problems;
-use super::sections::{Config, Deployment, EnvironmentName, EnvironmentRule};
+use super::sections::{Config, Deployment};
 use super::tree::Tree;
 
 /// Runs all checks.
 pub(super) fn check(config: &Config, tree: &Tree, in_pod: bool, problems: &mut Problems) {
     process::check(config, tree, in_pod, problems);
+    addresses::check(config, problems);
     lists::check(config, problems);
     names::check(config, tree, problems);
     kinds::check(config, problems);
     answers::check(config, problems);
 }
 
-/// Whether this deployment serves keys of the environment.
-pub(super) fn serves(config: &Config, environment: EnvironmentName, rule: &EnvironmentRule) -> bool {
-    rule.allow.unwrap_or(match config.deployment {
-        Deployment::Production => environment == EnvironmentName::Live,
-        Deployment::Staging => environment == EnvironmentName::Test,
-        Deployment::Development => true,
-    })
+/// Says what `deployment` decides, where nothing is written: `environments.*.allow`.
+pub(super) fn say_allow(config: &mut Config) {
+    let (live, test) = (config.deployment != Deployment::Staging, config.deployment != Deployment::Production);
+    config.environments.live.allow.get_or_insert(live);
+    config.environments.test.allow.get_or_insert(test);
 }

@@ -34,7 +34,7 @@ pub(super) fn parse(tree: &mut Tree, problems: &mut Problems) -> Config {
         if record(tree, &mistake, problems) {
             recorded += 1;
         }
-        if tree.root.remove(&mistake.steps).is_none() {
+        if !stand_in(tree, &mistake) && tree.root.remove(&mistake.steps).is_none() {
             return Config::default();
         }
     }
@@ -58,6 +58,27 @@ fn deserialize(root: &Node) -> Result<Config, Mistake> {
     })
 }
 
+/// Puts an empty text where a key is missing, so that the rest of its table is judged too. The key counts as taken out:
+/// nothing more is told of it. Where the key takes no text, the table goes.
+fn stand_in(tree: &mut Tree, mistake: &Mistake) -> bool {
+    if let Some((Step::Key(key), parents)) = mistake.steps.split_last()
+        && let Some(Node { value: Value::Table(table), .. }) = tree.root.find(parents)
+        && table.removed.contains(key)
+    {
+        tree.root.remove(parents);
+        return true;
+    }
+    let Some(key) = missing_field(&mistake.message) else { return false };
+    let Some(Node { value: Value::Table(table), place }) = tree.root.find_mut(&mistake.steps) else { return false };
+    table.entries.insert(key.to_owned(), Node::text("", place.clone()));
+    table.removed.push(key.to_owned());
+    true
+}
+
+fn missing_field(message: &str) -> Option<&str> {
+    message.strip_prefix("missing field `")?.strip_suffix('`')
+}
+
 /// The text of a variable or flag, where the key takes no text: `SIDEGATE__CACHE__MAX_ENTRIES=5000` is a number.
 fn read_as_toml(tree: &mut Tree, steps: &[Step]) -> bool {
     let Some(node) = tree.root.find_mut(steps) else { return false };
@@ -76,6 +97,10 @@ fn read_as_toml(tree: &mut Tree, steps: &[Step]) -> bool {
 fn record(tree: &Tree, mistake: &Mistake, problems: &mut Problems) -> bool {
     let Mistake { steps, message } = mistake;
     let node = tree.root.nearest(steps);
+    // What stands in for a missing key.
+    if tree.root.lost(steps) {
+        return false;
+    }
     let (words, legal) = message.rsplit_once(", expected ").unwrap_or((message, ""));
     let legal: Vec<&str> = legal.split('`').skip(1).step_by(2).collect();
     let named = words.split_once('`').and_then(|(_, rest)| rest.rsplit_once('`')).map_or("", |(name, _)| name);
@@ -90,7 +115,12 @@ fn record(tree: &Tree, mistake: &Mistake, problems: &mut Problems) -> bool {
         (format!("`{named}` is not a value of this key"), Some(suggest::among(named, legal)))
     } else {
         let words = plain_words(message);
+        let number = match &node.value {
+            Value::Scalar(toml::Value::Integer(number)) if *number >= 0 => Some(*number),
+            _ => None,
+        };
         let help = match (words.as_str(), steps.as_slice()) {
+            (words, [.., Step::Key(key)]) if number.is_some() => number.and_then(|number| quoted(words, key, number)),
             ("expected a list, found a table", [Step::Key(list)]) => Some(format!("write it with double brackets: [[{list}]]")),
             ("expected a table, found a list", [Step::Key(table)]) => Some(format!("write it with single brackets: [{table}]")),
             _ => None,
@@ -107,6 +137,18 @@ fn record(tree: &Tree, mistake: &Mistake, problems: &mut Problems) -> bool {
     problem.help = help;
     problem.place = Some(place);
     true
+}
+
+/// Help for a number where a text with a unit is expected.
+fn quoted(words: &str, key: &str, number: i64) -> Option<String> {
+    let text = match (words.strip_prefix("expected a ")?.split(',').next()?, key) {
+        ("duration", _) => format!("{number}s"),
+        ("size", _) => format!("{number}B"),
+        ("rate", _) => format!("{number}B/s"),
+        ("string", "listen" | "address") => format!("[::]:{number}"),
+        _ => return None,
+    };
+    Some(format!("write {key} = \"{text}\""))
 }
 
 /// Help for a key that is not legal where it stands: the nearest that is, else the section where it would be.
@@ -138,6 +180,12 @@ fn plain_words(message: &str) -> String {
         "f64" => "a number",
         "u16" | "u32" | "u64" | "usize" => "a whole number",
         other => other,
+    };
+    let expected = match (found.starts_with("invalid value: integer"), message.rsplit(' ').next()) {
+        (true, Some("u16")) => "a whole number from 0 to 65535",
+        (true, Some("u32")) => "a whole number from 0 to 4294967295",
+        (true, Some("u64" | "usize")) => "a whole number that is not negative",
+        _ => expected,
     };
     let found = found.strip_prefix("invalid type: ").or_else(|| found.strip_prefix("invalid value: ")).unwrap_or(found);
     let found = match found {

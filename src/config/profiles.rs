@@ -1,5 +1,7 @@
 //! The profiles that are part of the program: whole sets of defaults, in proxy.toml's own format.
 
+use super::suggest;
+
 /// Name and text of each.
 pub const ALL: [(&str, &str); 5] = [
     ("standard", include_str!("profiles/standard.toml")),
@@ -13,6 +15,14 @@ pub const ALL: [(&str, &str); 5] = [
 #[must_use]
 pub fn find(name: &str) -> Option<&'static str> {
     ALL.iter().find(|(known, _)| *known == name).map(|(_, text)| *text)
+}
+
+/// The text of a profile, or words on why there is none.
+///
+/// # Errors
+/// There is none of this name.
+pub fn named(name: &str) -> Result<&'static str, String> {
+    find(name).ok_or_else(|| format!("there is no profile `{name}`: {}", suggest::among(name, names())))
 }
 
 /// The names.

@@ -37,6 +37,8 @@ fn with_environment(text: &str, variables: &[(&str, &str)]) -> Loaded {
 fn defaults() -> Config {
     let mut config = Config { listeners: vec![Listener::public("[::]:8080")], ..Config::default() };
     config.upstreams.insert("main".into(), Upstream { url: "http://127.0.0.1:3000".into(), ..Upstream::default() });
+    config.environments.live.allow = Some(true);
+    config.environments.test.allow = Some(false);
     config.store.url = format!("embedded:{}", std::path::absolute("sidegate-data").unwrap().display());
     config
 }

@@ -3,7 +3,7 @@
 
 use super::path::join;
 use super::problem::{Problems, Severity};
-use super::sections::{Config, IdempotencyMode, Protocol, Role, UnknownKeys};
+use super::sections::{Audit, Config, IdempotencyMode, Keys, ListenerLimits, Protocol, Role, UnknownKeys, UpstreamTls};
 use super::tree::Tree;
 
 struct Feature {
@@ -54,6 +54,22 @@ const FEATURES: &[Feature] = &[
     warning("stale_for", "while the store is unreachable, keys are served until their ttl ends", |config, tree| {
         one("cache.stale_for", tree.is_written("cache.stale_for") && config.cache.stale_for > config.cache.ttl)
     }),
+    warning("rotate_reminder", "lists mark no key as old", |config, _| {
+        one("keys.rotate_reminder", config.keys.rotate_reminder != Keys::default().rotate_reminder)
+    }),
+    warning("purge_after", "revoked and expired records stay", |config, _| {
+        one("keys.purge_after", config.keys.purge_after != Keys::default().purge_after)
+    }),
+    warning("last_used_resolution", "the last use of a key is not recorded", |config, _| {
+        one("keys.last_used_resolution", config.keys.last_used_resolution != Keys::default().last_used_resolution)
+    }),
+    warning("[audit] retention", "no events are recorded", |config, _| {
+        one("audit.retention", config.audit.retention != Audit::default().retention)
+    }),
+    warning("[upstreams.NAME.tls]", "the connection to the upstream is not encrypted", |config, _| {
+        let named = config.upstreams.iter().filter(|(_, upstream)| upstream.tls != UpstreamTls::default());
+        named.map(|(name, _)| join(&join("upstreams", name), "tls")).collect()
+    }),
     warning("[[issuers]]", "JWTs are refused", |config, _| (0..config.issuers.len()).map(|index| format!("issuers[{index}]")).collect()),
     warning("[introspection]", "opaque tokens are refused", |config, _| one("introspection.url", !config.introspection.url.is_empty())),
     warning("[oauth_metadata]", "no metadata document is served", |config, _| {
@@ -91,6 +107,12 @@ const FEATURES: &[Feature] = &[
         let mut paths = listeners(config, "limits.body_min_rate", |listener| listener.limits.body_min_rate.0 > 0);
         paths.retain(|path| tree.is_written(path));
         paths
+    }),
+    warning("stream_idle_timeout", "silent streams are not ended", |config, _| {
+        listeners(config, "limits.stream_idle_timeout", |listener| listener.limits.stream_idle_timeout.nonzero().is_some())
+    }),
+    warning("limits.streams", "connections are HTTP/1.1, one request at a time", |config, _| {
+        listeners(config, "limits.streams", |listener| listener.limits.streams != ListenerLimits::default().streams)
     }),
     warning("connections_per_ip", "connections are limited in sum only", |config, _| {
         listeners(config, "limits.connections_per_ip", |listener| listener.limits.connections_per_ip > 0)

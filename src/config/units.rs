@@ -5,6 +5,7 @@ use std::fmt;
 use std::str::FromStr;
 use std::time::Duration;
 
+use serde::de::{Error, Visitor};
 use serde::{Deserialize, Deserializer, Serialize, Serializer};
 
 /// A length of time: a whole number and one of `ms s m h d`. `"0s"` often means "none"; the key says so.
@@ -19,7 +20,8 @@ pub struct Size(pub u64);
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Rate(pub u64);
 
-const SPAN_UNITS: [(&str, u64); 5] = [("d", 86_400_000), ("h", 3_600_000), ("m", 60_000), ("s", 1_000), ("ms", 1)];
+const SPAN_UNITS: [(&str, u64); 5] = [("d", DAY), ("h", 3_600_000), ("m", 60_000), ("s", 1_000), ("ms", 1)];
+const DAY: u64 = 86_400_000;
 const SIZE_UNITS: [(&str, u64); 4] = [("GiB", 1 << 30), ("MiB", 1 << 20), ("KiB", 1 << 10), ("B", 1)];
 
 impl Span {
@@ -102,7 +104,15 @@ impl FromStr for Rate {
 
 impl fmt::Display for Span {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write_scaled(f, u64::try_from(self.0.as_millis()).unwrap_or(u64::MAX), &SPAN_UNITS, "0s")
+        // As people write them: up to "72h" in hours, one minute as "60s".
+        let ms = u64::try_from(self.0.as_millis()).unwrap_or(u64::MAX);
+        let is_usual = |unit: &str| match unit {
+            "d" => ms > 3 * DAY,
+            "m" => ms >= 120_000,
+            _ => true,
+        };
+        let units: Vec<(&str, u64)> = SPAN_UNITS.into_iter().filter(|(unit, _)| is_usual(unit)).collect();
+        write_scaled(f, ms, &units, "0s")
     }
 }
 
@@ -120,10 +130,20 @@ impl fmt::Display for Rate {
 }
 
 macro_rules! as_text {
-    ($($unit:ty),+) => {$(
+    ($($unit:ty = $what:literal),+) => {$(
         impl<'de> Deserialize<'de> for $unit {
             fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
-                String::deserialize(deserializer)?.parse().map_err(serde::de::Error::custom)
+                struct Text;
+                impl Visitor<'_> for Text {
+                    type Value = $unit;
+                    fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+                        f.write_str($what)
+                    }
+                    fn visit_str<E: Error>(self, text: &str) -> Result<$unit, E> {
+                        text.parse().map_err(E::custom)
+                    }
+                }
+                deserializer.deserialize_str(Text)
             }
         }
         impl Serialize for $unit {
@@ -133,7 +153,7 @@ macro_rules! as_text {
         }
     )+};
 }
-as_text!(Span, Size, Rate);
+as_text!(Span = "a duration", Size = "a size", Rate = "a rate");
 
 #[cfg(test)]
 mod tests {
@@ -141,14 +161,22 @@ mod tests {
 
     #[test]
     fn what_is_printed_parses_back() {
-        for text in ["0s", "250ms", "90s", "15m", "72h", "7d", "400d"] {
+        for text in ["0s", "250ms", "60s", "90s", "2m", "15m", "1h", "24h", "72h", "4d", "7d", "400d"] {
             let span: Span = text.parse().unwrap();
-            assert_eq!(span.to_string().parse::<Span>().unwrap(), span, "{text}");
+            assert_eq!(span.to_string(), text);
         }
         for text in ["0", "64KiB", "1MiB", "1000B"] {
             assert_eq!(text.parse::<Size>().unwrap().to_string(), text);
         }
         assert_eq!("1KiB/s".parse::<Rate>().unwrap().to_string(), "1KiB/s");
+    }
+
+    proptest::proptest! {
+        #[test]
+        fn any_duration_that_is_printed_parses_back(number in 0_u64..5000, unit in 0..SPAN_UNITS.len()) {
+            let span = Span(Duration::from_millis(number * SPAN_UNITS[unit].1));
+            proptest::prop_assert_eq!(span.to_string().parse::<Span>().unwrap(), span);
+        }
     }
 
     #[test]

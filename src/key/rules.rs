@@ -52,7 +52,7 @@ impl Rules {
         if let (Some(Some(default)), Some(Some(max))) = (default_life, max_life)
             && default > max
         {
-            problems.error("keys.default_expires_in", "is longer than keys.max_expires_in");
+            problems.error("keys.default_expires_in", "default_expires_in is longer than keys.max_expires_in");
         }
         for scope in config.scopes.keys() {
             if let Err(why) = check_grant(scope) {

@@ -2,10 +2,11 @@
 
 use std::fmt;
 use std::io;
-use std::net::{Ipv4Addr, SocketAddr, ToSocketAddrs as _};
+use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr, ToSocketAddrs as _};
 use std::os::unix::fs::FileTypeExt as _;
 use std::os::unix::net as unix;
 use std::path::{Path, PathBuf};
+use std::str::FromStr;
 
 use socket2::{Domain, Socket as RawSocket, Type};
 use tokio::net::{TcpListener, UnixListener};
@@ -15,6 +16,66 @@ use crate::net::Peer;
 
 /// Connections that may wait to be accepted.
 const BACKLOG: i32 = 4096;
+
+/// Where a listener is to be, as it is written: `host:port` or `unix:/path`.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Address {
+    /// An IP address without brackets, or a host name.
+    Tcp(String, u16),
+    /// A Unix socket.
+    Unix(PathBuf),
+}
+
+impl FromStr for Address {
+    type Err = String;
+
+    fn from_str(text: &str) -> Result<Self, String> {
+        if let Some(path) = text.strip_prefix("unix:") {
+            if path.is_empty() {
+                return Err(format!("`{text}` names no path: such as unix:/run/sidegate/public.sock"));
+            }
+            unix::SocketAddr::from_pathname(path).map_err(|error| format!("`{text}` is not a path of a Unix socket: {error}"))?;
+            return Ok(Self::Unix(path.into()));
+        }
+        let Some((host, port)) = text.rsplit_once(':').filter(|_| text.parse::<Ipv6Addr>().is_err() && !text.ends_with(']')) else {
+            let host = if text.parse::<Ipv6Addr>().is_ok() { format!("[{text}]") } else { text.to_owned() };
+            let example = if host.bytes().all(|byte| byte.is_ascii_digit()) { format!("[::]:{host}") } else { format!("{host}:8080") };
+            return Err(format!("`{text}` is not an address with a port: such as \"{example}\""));
+        };
+        if host.is_empty() {
+            return Err(format!("`{text}` names no host: \"[::]:{port}\" is every address of this machine"));
+        }
+        let is_number = !port.is_empty() && port.bytes().all(|byte| byte.is_ascii_digit());
+        let port = port.parse().ok().filter(|_| is_number).ok_or_else(|| format!("`{text}`: a port is 0 to 65535"))?;
+        let inside = host.strip_prefix('[').and_then(|host| host.strip_suffix(']'));
+        let is_good = match inside {
+            Some(inside) => inside.parse::<Ipv6Addr>().is_ok(),
+            None => host.parse::<Ipv4Addr>().is_ok() || is_host_name(host),
+        };
+        if !is_good {
+            return Err(format!("`{text}`: `{host}` is not an IP address (IPv6 in brackets) or a host name"));
+        }
+        Ok(Self::Tcp(inside.unwrap_or(host).to_owned(), port))
+    }
+}
+
+impl Address {
+    /// What is known of its host without asking a resolver.
+    #[must_use]
+    pub fn ips(&self) -> Vec<IpAddr> {
+        match self {
+            Self::Tcp(host, _) if host.eq_ignore_ascii_case("localhost") => vec![Ipv4Addr::LOCALHOST.into(), Ipv6Addr::LOCALHOST.into()],
+            Self::Tcp(host, _) => host.parse().ok().map(|ip: IpAddr| ip.to_canonical()).into_iter().collect(),
+            Self::Unix(_) => Vec::new(),
+        }
+    }
+}
+
+/// Letters, digits, `-`, `_` and dots, and not all numbers: those would be an IPv4 address gone wrong.
+fn is_host_name(host: &str) -> bool {
+    let is_label = |label: &str| !label.is_empty() && label.bytes().all(|byte| byte.is_ascii_alphanumeric() || matches!(byte, b'-' | b'_'));
+    host.split('.').all(is_label) && host.bytes().any(|byte| byte.is_ascii_alphabetic())
+}
 
 /// A bound address.
 #[derive(Debug)]
@@ -39,11 +100,12 @@ pub enum Listening {
 /// # Errors
 /// The address is none, or taken.
 pub fn bind(address: &str) -> io::Result<Bound> {
-    if let Some(path) = address.strip_prefix("unix:") {
-        return bind_unix(Path::new(path));
-    }
-    let mut last = io::Error::new(io::ErrorKind::InvalidInput, "not an address");
-    for address in address.to_socket_addrs()? {
+    let (host, port) = match address.parse().map_err(|why: String| io::Error::new(io::ErrorKind::InvalidInput, why))? {
+        Address::Unix(path) => return bind_unix(&path),
+        Address::Tcp(host, port) => (host, port),
+    };
+    let mut last = io::Error::new(io::ErrorKind::InvalidInput, "the host has no address");
+    for address in (host.as_str(), port).to_socket_addrs()? {
         match bind_tcp(address) {
             Ok(listener) => return Ok(Bound::Tcp(listener)),
             Err(error) => last = error,
@@ -184,6 +246,39 @@ impl Listening {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn an_address_is_a_host_with_a_port_or_a_path() {
+        for (text, address) in [
+            ("[::]:8080", Address::Tcp("::".into(), 8080)),
+            ("127.0.0.1:0", Address::Tcp("127.0.0.1".into(), 0)),
+            ("localhost:8080", Address::Tcp("localhost".into(), 8080)),
+            ("pod-1.api_internal:65535", Address::Tcp("pod-1.api_internal".into(), 65535)),
+            ("unix:/run/s.sock", Address::Unix("/run/s.sock".into())),
+        ] {
+            assert_eq!(text.parse(), Ok(address), "{text}");
+        }
+        for (text, words) in [
+            ("localhost", "\"localhost:8080\""),
+            ("8080", "\"[::]:8080\""),
+            ("::1", "\"[::1]:8080\""),
+            ("[::1]", "\"[::1]:8080\""),
+            (":8080", "\"[::]:8080\""),
+            ("127.0.0.1:99999", "0 to 65535"),
+            ("127.0.0.1:", "0 to 65535"),
+            ("127.0.0.1:+80", "0 to 65535"),
+            ("1::2:zz", "0 to 65535"),
+            ("fe80::g:80", "IPv6 in brackets"),
+            ("256.0.0.1:80", "is not an IP address"),
+            ("http://a:80", "is not an IP address"),
+            ("unix:", "names no path"),
+        ] {
+            let why = text.parse::<Address>().unwrap_err();
+            assert!(why.contains(words), "{text}: {why}");
+            assert!(bind(text).is_err(), "{text}");
+        }
+        assert!(format!("unix:/{}", "x".repeat(200)).parse::<Address>().is_err());
+    }
 
     #[test]
     fn the_unspecified_ipv6_address_takes_ipv4_clients_too() {

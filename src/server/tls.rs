@@ -4,11 +4,11 @@ use std::path::Path;
 use std::sync::Arc;
 
 use rustls::crypto::aws_lc_rs;
-use rustls::pki_types::pem::PemObject as _;
+use rustls::pki_types::pem::{self, PemObject as _};
 use rustls::pki_types::{CertificateDer, PrivateKeyDer};
 use rustls::server::WebPkiClientVerifier;
 use rustls::version::TLS13;
-use rustls::{ALL_VERSIONS, RootCertStore, ServerConfig};
+use rustls::{ALL_VERSIONS, Error, RootCertStore, ServerConfig};
 
 use crate::config::problem::Problems;
 use crate::config::sections::{ListenerTls, TlsVersion};
@@ -19,7 +19,7 @@ pub fn compile(tls: &ListenerTls, path: &str, problems: &mut Problems) -> Option
     let key = match PrivateKeyDer::from_pem_file(&tls.key_file) {
         Ok(key) => Some(key),
         Err(error) => {
-            problems.error(format!("{path}.tls.key_file"), format!("{}: {error}", tls.key_file.display()));
+            problems.error(format!("{path}.tls.key_file"), unread(&tls.key_file, "private key", &error));
             None
         }
     };
@@ -48,6 +48,13 @@ pub fn compile(tls: &ListenerTls, path: &str, problems: &mut Problems) -> Option
             config.alpn_protocols = vec![b"http/1.1".to_vec()];
             Some(Arc::new(config))
         }
+        Err(Error::InconsistentKeys(_)) => {
+            let (cert, key) = (tls.cert_file.display(), tls.key_file.display());
+            problems
+                .error(format!("{path}.tls.key_file"), format!("the key in {key} does not belong to the certificate in {cert}"))
+                .help("the first certificate of cert_file must be the one made with this key");
+            None
+        }
         Err(error) => {
             problems.error(format!("{path}.tls.cert_file"), format!("{}: {error}", tls.cert_file.display()));
             None
@@ -60,13 +67,20 @@ fn read_chain(file: &Path, path: &str, problems: &mut Problems) -> Option<Vec<Ce
     match certificates {
         Ok(certificates) if !certificates.is_empty() => Some(certificates),
         Ok(_) => {
-            problems.error(path, format!("{} holds no certificate", file.display()));
+            problems.error(path, unread(file, "certificate", &pem::Error::NoItemsFound));
             None
         }
         Err(error) => {
-            problems.error(path, format!("{}: {error}", file.display()));
+            problems.error(path, unread(file, "certificate", &error));
             None
         }
+    }
+}
+
+fn unread(file: &Path, what: &str, error: &pem::Error) -> String {
+    match error {
+        pem::Error::NoItemsFound => format!("{} holds no {what} in PEM", file.display()),
+        other => format!("{}: {other}", file.display()),
     }
 }
 
@@ -98,6 +112,11 @@ mod tests {
         }
 
         fn problems(&self, cert: &str, key: &str, client_ca: Option<&str>) -> (bool, Vec<String>) {
+            let (compiled, problems) = self.compile(cert, key, client_ca);
+            (compiled, problems.list().iter().map(|problem| problem.path.clone()).collect())
+        }
+
+        fn compile(&self, cert: &str, key: &str, client_ca: Option<&str>) -> (bool, Problems) {
             let tls = ListenerTls {
                 cert_file: self.path(cert),
                 key_file: self.path(key),
@@ -106,7 +125,22 @@ mod tests {
             };
             let mut problems = Problems::default();
             let compiled = compile(&tls, "listeners[1]", &mut problems).is_some();
-            (compiled, problems.list().iter().map(|problem| problem.path.clone()).collect())
+            (compiled, problems)
+        }
+    }
+
+    #[test]
+    fn the_words_name_the_files_and_what_they_lack() {
+        let files = Files::new();
+        let file = |name: &str| files.path(name).display().to_string();
+        for (cert, key, words) in [
+            ("a.crt", "b.key", format!("the key in {} does not belong to the certificate in {}", file("b.key"), file("a.crt"))),
+            ("a.crt", "a.crt", format!("{} holds no private key", file("a.crt"))),
+            ("a.crt", "empty", format!("{} holds no private key", file("empty"))),
+            ("empty", "a.key", format!("{} holds no certificate", file("empty"))),
+        ] {
+            let (_, problems) = files.compile(cert, key, None);
+            assert!(problems.list().iter().all(|problem| problem.message.starts_with(&words)), "{:?}", problems.list());
         }
     }
 
@@ -122,7 +156,7 @@ mod tests {
             ("a.key", "a.key", None, vec![at("cert_file")]),
             ("a.crt", "none", None, vec![at("key_file")]),
             ("a.crt", "a.crt", None, vec![at("key_file")]),
-            ("a.crt", "b.key", None, vec![at("cert_file")]),
+            ("a.crt", "b.key", None, vec![at("key_file")]),
             ("a.crt", "a.key", Some("empty"), vec![at("client_ca_file")]),
             ("none", "none", Some("none"), vec![at("cert_file"), at("key_file"), at("client_ca_file")]),
         ] {

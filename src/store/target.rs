@@ -57,30 +57,31 @@ pub fn check(config: &sections::Store, problems: &mut Problems) {
         problems.error("store.pepper_file", why);
     }
     if config.command_timeout.0.is_zero() {
-        problems.error("store.command_timeout", "must be more than 0");
+        problems.error("store.command_timeout", "command_timeout must be more than 0");
     }
     if config.connect_timeout.0.is_zero() {
-        problems.error("store.connect_timeout", "must be more than 0");
+        problems.error("store.connect_timeout", "connect_timeout must be more than 0");
     }
 }
 
 /// Reads the section.
 pub(super) fn parse(config: &sections::Store) -> Result<Target, String> {
     let Some((scheme, rest)) = config.url.split_once(':') else {
-        return Err("is no URL of a store".into());
+        return Err("the store's url is not a URL".into());
     };
     match scheme {
-        "embedded" if rest.is_empty() => Err("embedded: needs the path of a file behind the colon".into()),
+        "embedded" if rest.is_empty() => Err("the store's url `embedded:` needs the path of a file behind the colon".into()),
         "embedded" => Ok(Target::Embedded(PathBuf::from(rest))),
         "redis" | "redis+unix" => redis_target(config).map(|target| Target::Redis(Box::new(target))),
-        "rediss" | "redis-sentinel" | "redis-cluster" => Err(format!("{scheme}: is not built yet in this release")),
-        _ => Err("is no URL of a store that Sidegate knows".into()),
+        "rediss" | "redis-sentinel" | "redis-cluster" => Err(format!("the store's url `{scheme}:` is not built yet in this release")),
+        _ => Err("the store's url is of no store that Sidegate knows".into()),
     }
 }
 
 fn redis_target(config: &sections::Store) -> Result<RedisTarget, String> {
     // The crate's own words are left out: they may repeat the URL, which may hold a password.
-    let info: ConnectionInfo = config.url.as_str().into_connection_info().map_err(|_| "is no valid redis URL".to_owned())?;
+    let info: ConnectionInfo =
+        config.url.as_str().into_connection_info().map_err(|_| "the store's url is not a valid redis URL".to_owned())?;
     let address = if let ConnectionAddr::Tcp(host, port) = info.addr() {
         Address::Tcp(host.clone(), *port)
     } else if let ConnectionAddr::Unix(path) = info.addr() {
@@ -119,6 +120,21 @@ mod tests {
 
     fn with_url(url: &str) -> sections::Store {
         sections::Store { url: url.into(), ..sections::Store::default() }
+    }
+
+    #[test]
+    fn what_is_wrong_has_a_subject() {
+        for url in ["nowhere", "postgres://a", "redis://", "redis://a:b", "embedded:", "rediss://a"] {
+            let why = parse(&with_url(url)).err().unwrap_or_else(|| panic!("{url} was taken"));
+            assert!(why.starts_with("the store's url ") && !why.contains("postgres"), "{url}: {why}");
+        }
+        let none = crate::config::units::Span::secs(0);
+        let mut problems = Problems::default();
+        check(&sections::Store { command_timeout: none, connect_timeout: none, ..sections::Store::default() }, &mut problems);
+        for problem in problems.list() {
+            let (_, key) = problem.path.split_once('.').unwrap();
+            assert!(problem.message.starts_with(key), "{problem:?}");
+        }
     }
 
     #[test]

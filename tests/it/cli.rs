@@ -284,6 +284,56 @@ fn every_profile_can_be_shown_and_used() {
 }
 
 #[test]
+fn json_and_quiet_hold_everywhere() {
+    let dir = tempfile::tempdir().unwrap();
+    let run = |arguments: &[&str]| process::run_plain(arguments, dir.path());
+    let version = word(&run(&["version", "--json"]).json(), "version");
+    assert_eq!(run(&["version", "--quiet"]).ok().trim_end(), version);
+    let profile = run(&["config", "show", "--profile", "gatelithix", "--json"]).json();
+    assert_eq!(profile["errors"]["code_case"], "lower", "{profile:#}");
+    for both in [&["--profile", "gately"][..], &["--json"]] {
+        assert_eq!(run(&[&["config", "show", "--origin"], both].concat()).code, 2, "{both:?}");
+    }
+    let told = run(&["demo", "--once", "--json"]).json();
+    let answers = told.as_array().unwrap();
+    assert!(answers.len() == 11 && answers.iter().all(|answer| answer["as_told"] == true), "{told:#}");
+    assert_eq!(run(&["demo", "--once", "--quiet"]).ok(), "");
+}
+
+#[test]
+fn a_profile_that_is_not_there_is_a_wrong_configuration_everywhere() {
+    let dir = tempfile::tempdir().unwrap();
+    for command in [&["config", "show", "--profile", "gatly"][..], &["init", "--profile", "gatly"], &["serve", "--profile", "gatly"]] {
+        let ended = process::run_plain(command, dir.path());
+        assert_eq!(ended.code, 3, "{command:?}: {ended:?}");
+        assert!(ended.stderr.contains("did you mean `gately`?"), "{command:?}: {ended:?}");
+    }
+    assert_eq!(std::fs::read_dir(dir.path()).unwrap().count(), 0);
+}
+
+#[test]
+fn init_writes_to_stdout_on_request() {
+    let dir = tempfile::tempdir().unwrap();
+    let text = process::run_plain(&["init", "-", "--profile", "gately"], dir.path()).ok();
+    assert!(text.contains("profile = \"gately\"") && text.parse::<toml::Table>().is_ok(), "{text}");
+    assert_eq!(std::fs::read_dir(dir.path()).unwrap().count(), 0);
+}
+
+#[test]
+fn serve_and_check_say_the_same_of_an_address() {
+    let dir = tempfile::tempdir().unwrap();
+    let file = dir.path().join("proxy.toml");
+    for text in ["listen = \"localhost\"", "listen = \"127.0.0.1:0\"\nops.listen = \":8080\"", "upstream = \"http://127.0.0.1:8080\""] {
+        std::fs::write(&file, text).unwrap();
+        for command in ["check", "serve"] {
+            let ended = process::run(&[command], &file);
+            let said = format!("{}{}", ended.stdout, ended.stderr);
+            assert!(ended.code == 3 && said.contains("proxy.toml:") && said.contains('^'), "{command} {text}: {ended:?}");
+        }
+    }
+}
+
+#[test]
 fn routes_are_listed_most_specific_first() {
     let scene = Scene::new(
         Kind::Embedded,

@@ -9,7 +9,7 @@ use http::{Method, Request, header};
 use http_body_util::{BodyExt as _, Empty};
 use hyper::client::conn::http1;
 use hyper_util::rt::TokioIo;
-use serde_json::Value;
+use serde_json::{Value, json};
 use tokio::net::TcpStream;
 
 use super::say;
@@ -49,6 +49,8 @@ pub(super) struct Tour {
     played: usize,
     wrong: usize,
     key: String,
+    is_told: bool,
+    answers: Vec<Value>,
 }
 
 const ACME: &[(&str, &str)] = &[("x-tenant-id", TENANT), ("x-auth-environment", "live"), ("x-auth-credential", "api_key")];
@@ -71,8 +73,14 @@ fn bearer(key: &str) -> (&'static str, String) {
 }
 
 impl Tour {
-    pub(super) fn new(sidecar: SocketAddr) -> Self {
-        Self { sidecar, played: 0, wrong: 0, key: String::new() }
+    /// `is_told`: to people, as it goes.
+    pub(super) fn new(sidecar: SocketAddr, is_told: bool) -> Self {
+        Self { sidecar, played: 0, wrong: 0, key: String::new(), is_told, answers: Vec::new() }
+    }
+
+    /// What was answered so far, for programs.
+    pub(super) fn answers(&self) -> &[Value] {
+        &self.answers
     }
 
     /// Requests made, and answers that were not as told.
@@ -146,6 +154,10 @@ impl Tour {
         self.played += 1;
         let good = step.told.is(answer);
         self.wrong += usize::from(!good);
+        self.answers.push(json!({ "title": step.title, "status": answer.status, "body": answer.body, "as_told": good }));
+        if !self.is_told {
+            return;
+        }
         let colour = if answer.status < 400 { 32 } else { 33 };
         let verdict = if good { "\x1b[32m✓\x1b[0m" } else { "\x1b[31m✗ not as told:\x1b[0m" };
         say(format_args!("\n\x1b[1m{:2}  {}\x1b[0m", self.played, step.title));

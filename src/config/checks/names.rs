@@ -96,7 +96,7 @@ fn upstreams(config: &Config, tree: &Tree, problems: &mut Problems) {
     }
     for (environment, rule) in [(EnvironmentName::Live, &config.environments.live), (EnvironmentName::Test, &config.environments.test)] {
         let (name, upstream) = (environment.name(), &rule.upstream);
-        if super::serves(config, environment, rule) && !config.upstreams.contains_key(upstream) {
+        if rule.allow == Some(true) && !config.upstreams.contains_key(upstream) {
             problems
                 .warn(
                     format!("environments.{name}.upstream"),

@@ -1,4 +1,4 @@
-//! Addresses, the store of a pod, dates, secrets in the file, and what is only one key's own business.
+//! Listeners, the store of a pod, dates, secrets in the file, and what is only one key's own business.
 
 use std::net::SocketAddr;
 
@@ -20,7 +20,6 @@ pub(super) fn check(config: &Config, tree: &Tree, in_pod: bool, problems: &mut P
             .help("add to proxy.toml:\n\n    [store]\n    url = \"redis://redis:6379/0\"\n\n  or, on a persistent volume:\n\n    [store]\n    url = \"embedded:/var/lib/sidegate\"");
     }
     listeners(config, tree, problems);
-    addresses(config, problems);
     admin(config, problems);
     dates(config, problems);
     secrets(config, tree, problems);
@@ -47,34 +46,6 @@ fn listeners(config: &Config, tree: &Tree, problems: &mut Problems) {
                 problems.error(at(key), "[listeners.tls] needs cert_file and key_file");
             }
         }
-    }
-}
-
-/// No two sockets of one address; a wildcard address holds the others of its port.
-fn addresses(config: &Config, problems: &mut Problems) {
-    let mut all: Vec<(String, &str)> = config
-        .listeners
-        .iter()
-        .enumerate()
-        .map(|(index, listener)| (format!("listeners[{index}].address"), listener.address.as_str()))
-        .collect();
-    all.push(("ops.listen".into(), &config.ops.listen));
-    all.push(("admin.listen".into(), &config.admin.listen));
-    all.retain(|(_, address)| !address.is_empty());
-    for (index, (path, address)) in all.iter().enumerate() {
-        if let Some((other_path, other)) = all.iter().take(index).find(|(_, other)| clash(address, other)) {
-            problems.error(path.as_str(), format!("{address} is already taken by {other_path} ({other})"));
-        }
-    }
-}
-
-fn clash(one: &str, other: &str) -> bool {
-    match (one.parse::<SocketAddr>(), other.parse::<SocketAddr>()) {
-        (Ok(a), Ok(b)) => {
-            let holds = |a: SocketAddr, b: SocketAddr| a.ip() == b.ip() || (a.ip().is_unspecified() && (a.is_ipv6() || b.is_ipv4()));
-            a.port() == b.port() && a.port() != 0 && (holds(a, b) || holds(b, a))
-        }
-        _ => one == other,
     }
 }
 

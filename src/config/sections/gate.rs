@@ -25,7 +25,7 @@ impl Default for Environments {
 #[derive(Debug, Clone, PartialEq, Deserialize, Serialize)]
 #[serde(deny_unknown_fields, default)]
 pub struct EnvironmentRule {
-    /// Whether this deployment serves such keys; unset = by `deployment`.
+    /// Whether this deployment serves such keys; unset = by `deployment`, which is written out once loaded.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub allow: Option<bool>,
     /// Name of the upstream that serves them.

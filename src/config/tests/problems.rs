@@ -7,9 +7,10 @@ fn expect(text: &str, expected: &[(&str, &str, &str)]) {
     let loaded = loaded(text);
     let report = loaded.report();
     for (message, place, help) in expected {
-        let block = report.split("\n\n").find(|block| block.contains(message));
-        let block = block.unwrap_or_else(|| panic!("`{message}` is not in\n{report}"));
-        assert!(block.contains(&format!("--> proxy.toml:{place}\n")) && block.contains('^'), "{place} is not in\n{block}");
+        let place = format!("--> proxy.toml:{place}\n");
+        let block = report.split("\n\n").find(|block| block.contains(message) && block.contains(&place));
+        let block = block.unwrap_or_else(|| panic!("`{message}` {place} is not in\n{report}"));
+        assert!(block.contains('^'), "{block}");
         assert!(help.is_empty() || block.contains(&format!("help: {help}")), "`{help}` is not in\n{block}");
     }
     assert_eq!(loaded.problems.list().len(), expected.len(), "{report}");
@@ -154,6 +155,58 @@ fn files_are_relative_to_the_configuration_and_must_be_there() {
     assert_eq!(paths, ["store.password_file"], "{}", loaded.report());
 }
 
+#[test]
+fn an_address_that_cannot_be_listened_on_is_told_where_it_is_written() {
+    for (text, place, words) in [
+        ("listen = \"localhost\"", "1:10", "such as \"localhost:8080\""),
+        ("listen = \"127.0.0.1:99999\"", "1:10", "a port is 0 to 65535"),
+        ("[[listeners]]\nname = \"x\"\naddress = \":8080\"", "3:11", "\"[::]:8080\""),
+        ("[ops]\nlisten = \"9901\"", "2:10", "\"[::]:9901\""),
+        ("[admin]\nlisten = \"unix:\"\n[[admin.tokens]]\nname = \"x\"\nfile = \"Cargo.toml\"\nallow = [\"*\"]", "2:10", "names no path"),
+        ("listen = \"[::]:3000\"", "", "in a circle"),
+        ("listen = \"[::]:1\"\nupstream = \"http://localhost:1\"", "2:12", "in a circle"),
+    ] {
+        let mut loaded = loaded(text);
+        assert!(loaded.compile().is_none(), "{text}");
+        let report = loaded.report();
+        assert!(report.contains(words) && (place.is_empty() || report.contains(&format!("proxy.toml:{place}\n"))), "{text}\n{report}");
+    }
+}
+
+#[test]
+fn a_missing_key_hides_no_other_mistake_of_its_table() {
+    expect(
+        "[[routes]]\nmatch = \"GET /a\"\nscopes = []\nkinds = [\"publishible\"]\n[[routes]]\nname = 3\nscopes = []\n",
+        &[
+            ("the key `name` is missing", "1:1", ""),
+            ("an empty `scopes`", "3:10", ""),
+            ("there is no key kind `publishible`", "4:10", ""),
+            ("expected a string", "6:8", ""),
+            ("an empty `scopes`", "7:10", ""),
+        ],
+    );
+    // A number cannot be stood in for: nothing is made up of the rest.
+    expect("[rate_limits.a]\nby = [\"key\"]\nper = \"1s\"\n", &[("the key `requests` is missing", "1:1", "")]);
+}
+
+#[test]
+fn a_number_in_the_place_of_a_text_is_told_with_its_unit() {
+    expect(
+        "listen = 8080\n[ops]\nlisten = 9901\n[cache]\nttl = 30\n[[listeners]]\nname = \"x\"\naddress = 8081\nlimits = { header_bytes = 32768, body_min_rate = 5, connections = -1 }\n[runtime]\nworkers = -1\n[keys]\nrotate_overlap = -5\n",
+        &[
+            ("expected a string, found integer `8080`", "1:10", "write listen = \"[::]:8080\""),
+            ("expected a string, found integer `9901`", "3:10", "write listen = \"[::]:9901\""),
+            ("expected a duration, found integer `30`", "5:7", "write ttl = \"30s\""),
+            ("expected a string, found integer `8081`", "8:11", "write address = \"[::]:8081\""),
+            ("expected a size, found integer `32768`", "9:27", "write header_bytes = \"32768B\""),
+            ("expected a rate, found integer `5`", "9:50", "write body_min_rate = \"5B/s\""),
+            ("that is not negative, found integer `-1`", "9:67", ""),
+            ("that is not negative, found integer `-1`", "11:11", ""),
+            ("expected a duration, found integer `-5`", "13:18", ""),
+        ],
+    );
+}
+
 /// One line of proxy.toml each, and the words of the one problem it must give.
 #[test]
 fn each_rule_has_its_words() {
@@ -200,6 +253,13 @@ fn each_rule_has_its_words() {
         ("profile = \"gatelithix\"", "keys of environment test are refused"),
         ("[idempotency]\nmode = \"required\"", "[idempotency] is not part of this release yet"),
         ("[cache]\nstale_for = \"1h\"", "stale_for is not part"),
+        ("[keys]\nrotate_reminder = \"30d\"", "rotate_reminder is not part"),
+        ("[keys]\npurge_after = \"30d\"", "purge_after is not part"),
+        ("[keys]\nlast_used_resolution = \"1h\"", "last_used_resolution is not part"),
+        ("[audit]\nretention = \"30d\"", "[audit] retention is not part"),
+        ("[upstreams.main.tls]\nserver_name = \"x\"", "[upstreams.NAME.tls] is not part"),
+        ("[[listeners]]\nname = \"public\"\naddress = \"[::]:1\"\nlimits.stream_idle_timeout = \"1m\"", "stream_idle_timeout is not part"),
+        ("[[listeners]]\nname = \"public\"\naddress = \"[::]:1\"\nlimits.streams = 7", "limits.streams is not part"),
         ("[[key_kinds]]\nname = \"old\"\nlegacy_prefixes = { live = [\"sk_\"] }\nprefixes = { live = \"o_\" }", "the longer wins"),
     ] {
         let loaded = loaded(text);

@@ -21,6 +21,20 @@ fn what_is_shown_loads_to_the_same_with_and_without_origins() {
 }
 
 #[test]
+fn which_environments_are_served_is_shown_where_deployment_decides_it() {
+    for (text, live, test) in [
+        ("", true, false),
+        ("deployment = \"staging\"", false, true),
+        ("deployment = \"development\"", true, true),
+        ("[environments]\nlive.allow = false\ntest.allow = true", false, true),
+    ] {
+        let shown: toml::Table = loaded(text).show(false).parse().unwrap();
+        assert_eq!(shown["environments"]["live"]["allow"].as_bool(), Some(live), "{text}");
+        assert_eq!(shown["environments"]["test"]["allow"].as_bool(), Some(test), "{text}");
+    }
+}
+
+#[test]
 fn origins_are_named_line_by_line() {
     let mut sources = Sources::default();
     sources.environment.push(("SIDEGATE__CACHE__TTL".into(), "5s".into()));
