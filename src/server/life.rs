@@ -2,8 +2,9 @@
 //! connection or a request. It knows ticks of the sweep, not the time, and never touches a socket.
 
 use std::cell::{Cell, RefCell};
+use std::io;
 use std::rc::Rc;
-use std::task::{Context, Waker};
+use std::task::{Context, Poll, Waker};
 use std::time::Duration;
 
 use crate::config::sections::ListenerLimits;
@@ -52,6 +53,8 @@ pub enum Phase {
     Head,
     /// The end of an exchange.
     Busy,
+    /// The client, to read the rest of an answer that is complete.
+    Written,
     /// The next request.
     Idle,
 }
@@ -95,7 +98,7 @@ impl Timeouts {
             Phase::Fresh if draining => Some(self.first_byte_draining),
             Phase::Fresh => Some(self.first_byte),
             Phase::Head => Some(self.head),
-            Phase::Idle => Some(self.idle),
+            Phase::Idle | Phase::Written => Some(self.idle),
             Phase::Busy => self.request,
         }
     }
@@ -179,6 +182,17 @@ impl Life {
     /// The answer was handed on to its end, or given up; its last bytes may still wait to be written.
     pub fn answer_ended(&self) {
         self.answered.set(true);
+        if !self.expired() {
+            self.enter(Phase::Written);
+        }
+    }
+
+    /// A write that waits for the client fails once the connection's time is over: who never reads holds no place for ever.
+    ///
+    /// # Errors
+    /// `TimedOut`.
+    pub fn bound<T>(&self, written: Poll<io::Result<T>>) -> Poll<io::Result<T>> {
+        if written.is_pending() && self.expired() { Poll::Ready(Err(io::ErrorKind::TimedOut.into())) } else { written }
     }
 
     /// Everything that was handed on was written.
@@ -193,7 +207,7 @@ impl Life {
     }
 
     fn settle(&self) {
-        if !self.in_flight.get() && !self.receiving.get() && self.phase.get() == Phase::Busy {
+        if !self.in_flight.get() && !self.receiving.get() && matches!(self.phase.get(), Phase::Busy | Phase::Written) {
             self.enter(Phase::Idle);
         }
     }

@@ -19,6 +19,7 @@ mod outage;
 mod paths;
 mod readme;
 mod secrets;
+mod slow_readers;
 mod spoofing;
 #[allow(dead_code, reason = "each test binary uses its part of it")]
 #[path = "../support/support.rs"]
