@@ -117,7 +117,7 @@ fn record(tree: &Tree, mistake: &Mistake, problems: &mut Problems) -> bool {
         let words = plain_words(message);
         let number = match &node.value {
             Value::Scalar(toml::Value::Integer(number)) if *number >= 0 => Some(*number),
-            _ => None,
+            Value::Scalar(_) | Value::List(_) | Value::Table(_) => None,
         };
         let help = match (words.as_str(), steps.as_slice()) {
             (words, [.., Step::Key(key)]) if number.is_some() => number.and_then(|number| quoted(words, key, number)),

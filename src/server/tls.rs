@@ -78,9 +78,10 @@ fn read_chain(file: &Path, path: &str, problems: &mut Problems) -> Option<Vec<Ce
 }
 
 fn unread(file: &Path, what: &str, error: &pem::Error) -> String {
-    match error {
-        pem::Error::NoItemsFound => format!("{} holds no {what} in PEM", file.display()),
-        other => format!("{}: {other}", file.display()),
+    if matches!(error, pem::Error::NoItemsFound) {
+        format!("{} holds no {what} in PEM", file.display())
+    } else {
+        format!("{}: {error}", file.display())
     }
 }
 
