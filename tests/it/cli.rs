@@ -358,3 +358,41 @@ fn explain_says_every_step_and_never_the_key() {
     assert_eq!(ended.code, 5, "{ended:?}");
     assert!(ended.stdout.contains("scope_missing"), "{}", ended.stdout);
 }
+
+#[test]
+fn a_command_that_looks_makes_no_key_table_and_says_where_it_looked() {
+    let dir = tempfile::tempdir().unwrap();
+    let left = || std::fs::read_dir(dir.path()).unwrap().count();
+    for (arguments, code) in [
+        (&["keys", "list"][..], 0),
+        (&["tenants", "list", "--quiet"], 0),
+        (&["keys", "show", "key_1"], 4),
+        (&["keys", "revoke", "key_1"], 4),
+        (&["keys", "create", "--tenant", "acme", "--name", "ci"], 4),
+    ] {
+        let ended = process::run_plain(arguments, dir.path());
+        assert_eq!((ended.code, ended.stdout.as_str(), left()), (code, "", 0), "{arguments:?}: {ended:?}");
+        let data = dir.path().join("sidegate-data");
+        assert!(ended.stderr.contains("no proxy.toml") && ended.stderr.contains(data.to_str().unwrap()), "{ended:?}");
+    }
+    let made = process::run_plain(&["tenants", "create", "--id", "acme"], dir.path());
+    assert!(made.stderr.contains("no proxy.toml") && made.stderr.contains("sidegate-data"), "{made:?}");
+    let listed = process::run_plain(&["tenants", "list"], dir.path());
+    assert!(listed.stdout.contains("acme") && listed.stderr.is_empty(), "{listed:?}");
+}
+
+#[test]
+fn a_missing_key_table_is_said_with_a_configuration_too() {
+    let scene = Scene::new(Kind::Embedded, "");
+    let ended = scene.run(&["keys", "list"]);
+    assert!(ended.stderr.contains("no key table at") && !ended.stderr.contains("proxy.toml"), "{ended:?}");
+    assert!(!scene.home.dir.path().join("data").exists());
+}
+
+#[test]
+fn help_names_defaults_once_and_truly() {
+    let dir = tempfile::tempdir().unwrap();
+    let help = process::run_plain(&["tenants", "create", "--help"], dir.path()).ok();
+    assert!(help.contains("[default: the id]") && help.contains("[default: no ceiling]"), "{help}");
+    assert!(!help.contains("[default: \"\"]") && !help.contains("[default: none]"), "{help}");
+}

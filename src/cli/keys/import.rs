@@ -4,7 +4,7 @@ use std::path::PathBuf;
 
 use zeroize::Zeroizing;
 
-use super::context::Context;
+use super::context::{Access, Context};
 use crate::cli::{Exit, Failure, Globals, output};
 use crate::key::import::{Form, OnConflict, Options};
 
@@ -27,7 +27,7 @@ pub struct Args {
 pub(super) fn run(args: &Args, globals: &Globals) -> Result<(), Failure> {
     let name = args.file.display();
     let text = std::fs::read(&args.file).map(Zeroizing::new).map_err(|error| Exit::Failed.because(format!("{name}: {error}")))?;
-    let context = Context::open(globals)?;
+    let context = Context::open(if args.dry_run { Access::Read } else { Access::Make }, globals)?;
     let options = Options { create_tenants: args.create_tenants, on_conflict: args.on_conflict, dry_run: args.dry_run };
     let report = context.run(context.lifecycle.import(Form::of(&name.to_string(), &text), &text, options))?;
     if globals.json {

@@ -2,7 +2,7 @@
 
 use secrecy::ExposeSecret as _;
 
-use super::context::{Context, given, pair};
+use super::context::{Access, Context, given, pair};
 use super::view;
 use crate::cli::{Failure, Globals, output};
 use crate::config::units::Span;
@@ -57,7 +57,7 @@ pub struct Rotate {
 }
 
 pub(super) fn create(args: &Create, globals: &Globals) -> Result<(), Failure> {
-    let context = Context::open(globals)?;
+    let context = Context::open(Access::Change, globals)?;
     let new = NewKey {
         tenant: args.tenant.clone(),
         name: args.name.clone(),
@@ -76,7 +76,7 @@ pub(super) fn create(args: &Create, globals: &Globals) -> Result<(), Failure> {
 }
 
 pub(super) fn rotate(args: &Rotate, globals: &Globals) -> Result<(), Failure> {
-    let context = Context::open(globals)?;
+    let context = Context::open(Access::Change, globals)?;
     if args.end_overlap {
         let record = context.run(context.lifecycle.end_overlap(&args.id))?;
         context.warn_of_caches(globals);

@@ -3,7 +3,7 @@
 use secrecy::SecretString;
 use zeroize::Zeroize as _;
 
-use super::context::Context;
+use super::context::{Access, Context};
 use super::view;
 use crate::cli::{Exit, Failure, Globals, output};
 use crate::key::record::{KeyRecord, KeyStatus};
@@ -27,7 +27,7 @@ pub struct Many {
 }
 
 pub(super) fn deactivate(args: &One, globals: &Globals) -> Result<(), Failure> {
-    let context = Context::open(globals)?;
+    let context = Context::open(Access::Change, globals)?;
     let record = context.run(context.lifecycle.set_status(&args.id, KeyStatus::Inactive))?;
     print(&record, &context, globals);
     context.warn_of_caches(globals);
@@ -35,14 +35,14 @@ pub(super) fn deactivate(args: &One, globals: &Globals) -> Result<(), Failure> {
 }
 
 pub(super) fn activate(args: &One, globals: &Globals) -> Result<(), Failure> {
-    let context = Context::open(globals)?;
+    let context = Context::open(Access::Change, globals)?;
     let record = context.run(context.lifecycle.set_status(&args.id, KeyStatus::Active))?;
     print(&record, &context, globals);
     Ok(())
 }
 
 pub(super) fn revoke(args: &Many, globals: &Globals) -> Result<(), Failure> {
-    let context = Context::open(globals)?;
+    let context = Context::open(Access::Change, globals)?;
     let mut failed: Option<Failure> = None;
     for id in wanted(args, &context) {
         match id.and_then(|id| context.run(context.lifecycle.set_status(&id, KeyStatus::Revoked))) {

@@ -5,7 +5,7 @@ use std::io::{BufRead as _, IsTerminal as _, Read as _};
 use secrecy::SecretString;
 use zeroize::Zeroizing;
 
-use super::context::Context;
+use super::context::{Access, Context};
 use super::view;
 use crate::cli::{Exit, Failure, Globals, output};
 
@@ -17,7 +17,7 @@ const KEY_MAX: u64 = 4096;
 pub struct Args {}
 
 pub(super) fn run(_: &Args, globals: &Globals) -> Result<(), Failure> {
-    let context = Context::open(globals)?;
+    let context = Context::open(Access::Read, globals)?;
     let stdin = std::io::stdin();
     if stdin.is_terminal() {
         output::note("paste the key, then press Enter:");
