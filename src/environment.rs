@@ -123,6 +123,12 @@ fn tells_identity(config: &Config, name: &HeaderName) -> bool {
 }
 
 impl Environment {
+    /// Whether this deployment serves its keys at all.
+    #[must_use]
+    pub const fn is_served(&self) -> bool {
+        self.allow && self.upstream.is_some()
+    }
+
     fn compile(config: &Config, rule: &EnvironmentRule, default: bool, path: &'static str, problems: &mut Problems) -> Option<Self> {
         let mut sound = true;
         let mut add_headers = Vec::new();

@@ -4,12 +4,14 @@
 mod codec;
 #[cfg(test)]
 pub(crate) mod contract;
+mod empty;
 mod redis;
 #[cfg(test)]
 pub(crate) mod redis_server;
 mod sqlite;
 pub mod target;
 
+use std::path::PathBuf;
 use std::sync::Arc;
 
 use async_trait::async_trait;
@@ -141,5 +143,39 @@ pub async fn open(config: &sections::Store, clock: &Clock) -> Result<Opened, Str
             let (store, changes) = sqlite::SqliteStore::open(&path)?;
             Ok(Opened { store: Arc::new(store), changes: Some(changes) })
         }
+    }
+}
+
+/// The same for a command that makes nothing new: a file that is not there is not made, it reads as empty. The path is then told.
+///
+/// # Errors
+/// As [`open`].
+pub async fn open_existing(config: &sections::Store, clock: &Clock) -> Result<(Opened, Option<PathBuf>), String> {
+    if let target::Target::Embedded(path) = target::parse(config)?
+        && !path.try_exists().map_err(|error| format!("{}: {error}", path.display()))?
+    {
+        return Ok((Opened { store: Arc::new(empty::EmptyStore), changes: None }, Some(path)));
+    }
+    Ok((open(config, clock).await?, None))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[tokio::test]
+    async fn a_file_that_is_not_there_reads_as_empty_and_is_not_made() {
+        let dir = tempfile::tempdir().unwrap();
+        let path = dir.path().join("keys");
+        let section = sections::Store { url: format!("embedded:{}", path.display()), ..sections::Store::default() };
+        let (opened, missing) = open_existing(&section, &Clock::System).await.unwrap();
+        assert_eq!(missing.as_ref(), Some(&path));
+        assert!(opened.store.list_keys(None, None, 10).await.unwrap().items.is_empty());
+        assert!(opened.store.put_tenant(&contract::tenant("acme")).await.is_err());
+        assert_eq!(std::fs::read_dir(dir.path()).unwrap().count(), 0);
+        let made = open(&section, &Clock::System).await.unwrap();
+        made.store.put_tenant(&contract::tenant("acme")).await.unwrap();
+        let (opened, missing) = open_existing(&section, &Clock::System).await.unwrap();
+        assert!(missing.is_none() && opened.store.find_tenant("acme").await.unwrap().is_some());
     }
 }

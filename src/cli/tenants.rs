@@ -1,6 +1,6 @@
 //! `sidegate tenants …`.
 
-use super::keys::context::{Context, given, pair};
+use super::keys::context::{Access, Context, given, pair};
 use super::keys::view;
 use super::{Failure, Globals, output};
 use crate::tenant::lifecycle::NewTenant;
@@ -21,6 +21,16 @@ pub enum Command {
     Resume(One),
 }
 
+impl Command {
+    const fn access(&self) -> Access {
+        match self {
+            Self::Create(_) => Access::Make,
+            Self::List | Self::Show(_) => Access::Read,
+            Self::Suspend(_) | Self::Resume(_) => Access::Change,
+        }
+    }
+}
+
 /// Flags of `tenants create`.
 #[derive(Debug, clap::Args)]
 pub struct Create {
@@ -28,12 +38,12 @@ pub struct Create {
     #[arg(long)]
     id: String,
     /// What people call it [default: the id]
-    #[arg(long, default_value = "")]
-    name: String,
+    #[arg(long)]
+    name: Option<String>,
     /// Network its credentials may be used from; repeatable [default: any]
     #[arg(long = "ip", value_name = "CIDR")]
     ips: Vec<String>,
-    /// Ceiling: what else its credentials are granted is not effective; repeatable [default: none]
+    /// Ceiling: what else its credentials are granted is not effective; repeatable [default: no ceiling]
     #[arg(long = "scope", value_name = "SCOPE")]
     scopes: Vec<String>,
     /// Metadata for header templates; repeatable
@@ -53,13 +63,13 @@ pub struct One {
 /// # Errors
 /// With the exit code that the contract names.
 pub fn run(command: &Command, globals: &Globals) -> Result<(), Failure> {
-    let context = Context::open(globals)?;
+    let context = Context::open(command.access(), globals)?;
     let lifecycle = &context.lifecycle;
     match command {
         Command::Create(args) => {
             let new = NewTenant {
                 id: args.id.clone(),
-                name: args.name.clone(),
+                name: args.name.clone().unwrap_or_else(|| args.id.clone()),
                 ip_allowlist: given(&args.ips),
                 scopes: given(&args.scopes),
                 metadata: args.metadata.iter().cloned().collect(),

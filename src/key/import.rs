@@ -69,6 +69,7 @@ pub struct LineError {
 }
 
 /// A record and the line it is from.
+#[derive(Clone)]
 struct Candidate {
     line: u64,
     record: KeyRecord,
@@ -148,29 +149,47 @@ impl Lifecycle {
         options: Options,
         report: &mut Report,
     ) -> Result<HashMap<String, TenantRecord>, LifecycleError> {
-        let mut first_lines = BTreeMap::new();
+        let mut by_tenant: BTreeMap<&str, Vec<&Candidate>> = BTreeMap::new();
         for candidate in candidates {
-            first_lines.entry(candidate.record.tenant.clone()).or_insert(candidate.line);
+            by_tenant.entry(&candidate.record.tenant).or_default().push(candidate);
         }
         let mut known = HashMap::new();
-        for (id, line) in first_lines {
-            match self.find_tenant(&id).await {
-                Ok(tenant) => drop(known.insert(id, tenant)),
-                Err(LifecycleError::NoTenant(_)) if options.create_tenants => {
-                    match self.new_tenant(NewTenant { id: id.clone(), ..NewTenant::default() }, options.dry_run).await {
-                        Ok(tenant) => {
-                            report.tenants_created += 1;
-                            known.insert(id, tenant);
-                        }
-                        Err(LifecycleError::Invalid(why)) => report.refuse(line, why.join("; ")),
-                        Err(error) => return Err(error),
-                    }
-                }
+        for (id, keys) in by_tenant {
+            let made = match self.find_tenant(id).await {
+                Err(LifecycleError::NoTenant(_)) if options.create_tenants => self.make_tenant(id, &keys, options, report).await,
+                found => found,
+            };
+            match made {
+                Ok(tenant) => drop(known.insert(id.to_owned(), tenant)),
                 Err(LifecycleError::NoTenant(_)) => {}
+                Err(LifecycleError::Invalid(why)) => report.refuse(keys.first().map_or(0, |key| key.line), why.join("; ")),
                 Err(error) => return Err(error),
             }
         }
         Ok(known)
+    }
+
+    /// Makes a tenant for its keys, unless none of them will be written: then its record is only what they are checked against.
+    async fn make_tenant(
+        &self,
+        id: &str,
+        keys: &[&Candidate],
+        options: Options,
+        report: &mut Report,
+    ) -> Result<TenantRecord, LifecycleError> {
+        let new = NewTenant { id: id.to_owned(), ..NewTenant::default() };
+        let tenant = self.new_tenant(new.clone(), true).await?;
+        for candidate in keys.iter().filter(|candidate| self.rules.check_key(&candidate.record, &tenant).is_empty()) {
+            match self.import_one((*candidate).clone(), Options { dry_run: true, ..options }).await {
+                Ok(Outcome::Imported | Outcome::Updated) => {
+                    report.tenants_created += 1;
+                    return self.new_tenant(new, options.dry_run).await;
+                }
+                Err(LifecycleError::Store(error @ StoreError::Unavailable(_))) => return Err(error.into()),
+                Ok(Outcome::Skipped) | Err(_) => {}
+            }
+        }
+        Ok(tenant)
     }
 
     /// Those whose records may be written: tenant, restrictions, number of keys.

@@ -70,6 +70,8 @@ pub struct Issued {
     pub record: KeyRecord,
     /// The secret.
     pub key: SecretString,
+    /// Until when the secret before the replaced one would have worked: a key has one previous secret, so that one ends now.
+    pub ended: Option<Timestamp>,
 }
 
 /// Makes changes to the key table.
@@ -141,7 +143,7 @@ impl Lifecycle {
         for _ in 0..ATTEMPTS {
             match self.store.put_key(&record).await {
                 Err(StoreError::Conflict { .. }) => record.id = new_id()?,
-                other => return other.map(|()| Issued { record, key }).map_err(Into::into),
+                other => return other.map(|()| Issued { record, key, ended: None }).map_err(Into::into),
             }
         }
         Err(LifecycleError::State("no free id was found".into()))
@@ -157,8 +159,10 @@ impl Lifecycle {
         let found = self.find_key(id).await?;
         let prefix = self.rules.issue(&found.kind, found.environment).map_err(|why| LifecycleError::Invalid(vec![why]))?;
         let key = generate(&prefix.text)?;
+        let mut ended = None;
         let record = self.change(id, |record| {
             not_revoked(record)?;
+            ended = record.previous.as_ref().map(|previous| previous.until).filter(|until| *until > now);
             let old = std::mem::replace(&mut record.digest, self.stored(&key).to_hex());
             let until = now.plus_millis(Span(overlap).as_millis());
             record.previous = (!overlap.is_zero()).then_some(PreviousSecret { digest: old, until });
@@ -167,7 +171,8 @@ impl Lifecycle {
             record.rotated_at = Some(now);
             Ok(Step::Write)
         });
-        Ok(Issued { record: record.await?, key })
+        let record = record.await?;
+        Ok(Issued { record, key, ended })
     }
 
     /// Ends the time in which a replaced secret still works.
@@ -202,7 +207,7 @@ impl Lifecycle {
         self.store.find_key(id).await?.ok_or_else(|| LifecycleError::NoKey(id.to_owned()))
     }
 
-    /// The key that this secret opens or opened, whatever its state; a secret that was replaced and has ended is nobody's.
+    /// The key that this secret opens or opened, whatever its state: its current secret, or the one before.
     ///
     /// # Errors
     /// The store's.
@@ -213,6 +218,16 @@ impl Lifecycle {
             }
         }
         Ok(None)
+    }
+
+    /// Whether this secret of the key is not its current one but the one before.
+    #[must_use]
+    pub fn is_previous(&self, record: &KeyRecord, key: &SecretString) -> bool {
+        let digest = Digest::of(key.expose_secret().as_bytes());
+        let is = |hex: &str| {
+            StoredDigest::from_hex(hex).is_some_and(|stored| self.peppers.candidates(&digest).any(|candidate| candidate == stored))
+        };
+        !is(&record.digest) && record.previous.as_ref().is_some_and(|previous| is(&previous.digest))
     }
 
     /// Every key, of one tenant or of all, in the order of creation.
@@ -240,7 +255,11 @@ impl Lifecycle {
         self.peppers.store(&Digest::of(key.expose_secret().as_bytes()))
     }
 
-    async fn change(&self, id: &str, modify: impl Fn(&mut KeyRecord) -> Result<Step, LifecycleError>) -> Result<KeyRecord, LifecycleError> {
+    async fn change(
+        &self,
+        id: &str,
+        mut modify: impl FnMut(&mut KeyRecord) -> Result<Step, LifecycleError>,
+    ) -> Result<KeyRecord, LifecycleError> {
         let mut conflict = StoreError::Conflict { found: 0 };
         for _ in 0..ATTEMPTS {
             let mut record = self.find_key(id).await?;

@@ -114,6 +114,16 @@ impl Rules {
         })
     }
 
+    /// Why no key can have this secret, told from its form alone; `None` = one could.
+    #[must_use]
+    pub fn implausible(&self, secret: &[u8]) -> Option<String> {
+        match self.kinds.classify(secret) {
+            None => Some("it begins with no prefix of [[key_kinds]]".into()),
+            Some(prefix) if !prefix.admits(secret) => Some("its checksum is wrong: mistyped or cut off".into()),
+            Some(_) => None,
+        }
+    }
+
     /// When a key made now ends: `asked` is `90d`, a time in RFC 3339, or `never`; unset = as configured.
     ///
     /// # Errors

@@ -408,3 +408,101 @@ fn explain_says_every_step_and_never_the_key() {
     assert_eq!(ended.code, 5, "{ended:?}");
     assert!(ended.stdout.contains("scope_missing"), "{}", ended.stdout);
 }
+
+#[test]
+fn a_command_that_looks_makes_no_key_table_and_says_where_it_looked() {
+    let dir = tempfile::tempdir().unwrap();
+    let left = || std::fs::read_dir(dir.path()).unwrap().count();
+    for (arguments, code) in [
+        (&["keys", "list"][..], 0),
+        (&["tenants", "list", "--quiet"], 0),
+        (&["keys", "show", "key_1"], 4),
+        (&["keys", "revoke", "key_1"], 4),
+        (&["keys", "create", "--tenant", "acme", "--name", "ci"], 4),
+    ] {
+        let ended = process::run_plain(arguments, dir.path());
+        assert_eq!((ended.code, ended.stdout.as_str(), left()), (code, "", 0), "{arguments:?}: {ended:?}");
+        let data = dir.path().join("sidegate-data");
+        assert!(ended.stderr.contains("no proxy.toml") && ended.stderr.contains(data.to_str().unwrap()), "{ended:?}");
+    }
+    let made = process::run_plain(&["tenants", "create", "--id", "acme"], dir.path());
+    assert!(made.stderr.contains("no proxy.toml") && made.stderr.contains("sidegate-data"), "{made:?}");
+    let listed = process::run_plain(&["tenants", "list"], dir.path());
+    assert!(listed.stdout.contains("acme") && listed.stderr.is_empty(), "{listed:?}");
+}
+
+#[test]
+fn a_missing_key_table_is_said_with_a_configuration_too() {
+    let scene = Scene::new(Kind::Embedded, "");
+    let ended = scene.run(&["keys", "list"]);
+    assert!(ended.stderr.contains("no key table at") && !ended.stderr.contains("proxy.toml"), "{ended:?}");
+    assert!(!scene.home.dir.path().join("data").exists());
+}
+
+#[test]
+fn help_names_defaults_once_and_truly() {
+    let dir = tempfile::tempdir().unwrap();
+    let help = process::run_plain(&["tenants", "create", "--help"], dir.path()).ok();
+    assert!(help.contains("[default: the id]") && help.contains("[default: no ceiling]"), "{help}");
+    assert!(!help.contains("[default: \"\"]") && !help.contains("[default: none]"), "{help}");
+}
+
+#[test]
+fn the_secret_before_is_told_from_the_current_one() {
+    let scene = Scene::new(Kind::Embedded, "");
+    scene.tenant();
+    let (id, first) = scene.create(&[]);
+    let second = scene.run(&["keys", "rotate", &id, "--overlap", "1h", "--json"]);
+    assert!(!second.stderr.contains("ends now"), "{second:?}");
+    let second = second.json();
+    let verify = |secret: &str| scene.run_with(&["keys", "verify", "--json"], secret);
+    let old = verify(&first);
+    assert!(old.stderr.contains("previous secret") && old.stderr.contains(&word(&second, "previous_until")), "{old:?}");
+    let old = old.json();
+    assert_eq!((word(&old, "presented"), word(&old, "previous_until")), ("previous".into(), word(&second, "previous_until")));
+    let current = verify(&word(&second, "key"));
+    assert_eq!((current.stderr.as_str(), word(&verify(&word(&second, "key")).json(), "presented")), ("", "current".into()));
+    let third = scene.run(&["keys", "rotate", &id, "--overlap", "1h", "--quiet"]);
+    assert!(third.stderr.contains("ends now") && third.stderr.contains(&word(&second, "previous_until")), "{third:?}");
+}
+
+#[test]
+fn a_secret_that_is_nobodys_is_told_with_its_line_or_its_fault_and_never_repeated() {
+    let scene = Scene::new(Kind::Embedded, "");
+    scene.tenant();
+    let (id, key) = scene.create(&[]);
+    let cut = key.get(..40).unwrap();
+    let ended = scene.run_with(&["keys", "verify"], cut);
+    assert!(ended.code == 4 && ended.stderr.contains("mistyped or cut off") && !ended.stderr.contains(cut), "{ended:?}");
+    let ended = scene.run_with(&["keys", "verify"], "hunter2");
+    assert!(ended.stderr.contains("no prefix of [[key_kinds]]") && !ended.stderr.contains("hunter2"), "{ended:?}");
+    let ended = scene.run_with(&["keys", "revoke", "--stdin"], &format!("\n{cut}\n{key}\n"));
+    assert!(ended.code == 4 && ended.stderr.contains("line 2 of stdin") && !ended.stderr.contains(cut), "{ended:?}");
+    assert_eq!(word(&scene.run(&["keys", "show", &id, "--json"]).json(), "status"), "revoked");
+}
+
+#[test]
+fn import_reads_stdin_and_counts_in_grammar() {
+    let config = "[[key_kinds]]\nname = \"secret\"\nprefixes = { live = \"sk_live_\", test = \"sk_test_\" }\nchecksum = \"optional\"";
+    let scene = Scene::new(Kind::Embedded, config);
+    let csv = "tenant,name,key,scopes\nacme,ci,sk_live_abc123xyz789,read:a write:a\n";
+    let ended = scene.run_with(&["keys", "import", "-", "--create-tenants"], csv);
+    assert_eq!(ended.stdout, "1 imported, 0 updated, 0 skipped, 0 refused, 1 tenant made\n", "{ended:?}");
+    let ended = scene.run_with(&["keys", "import", "-"], "tenant,key\nacme\n");
+    assert!(ended.code == 1 && ended.stderr.contains("stdin:2: 1 field, the header has 2"), "{ended:?}");
+}
+
+#[test]
+fn a_key_that_cannot_work_here_is_made_with_a_warning() {
+    let config = "deployment = \"production\"\nroutes = [{ name = \"users\", match = \"GET /v1/users\" }]";
+    let scene = Scene::new(Kind::Embedded, config);
+    scene.run(&["tenants", "create", "--id", "acme", "--scope", "read:*"]).ok();
+    let create = |more: &[&str]| {
+        let ended = scene.run(&[&["keys", "create", "--tenant", "acme", "--name", "ci", "--quiet"], more].concat());
+        assert!(ended.code == 0 && ended.stdout.lines().count() == 1, "{ended:?}");
+        ended.stderr
+    };
+    assert_eq!(create(&["--scope", "read:users", "--endpoint", "GET /v1/users"]), "");
+    let said = create(&["--env", "test", "--scope", "write:users", "--endpoint", "GET /v2/users"]);
+    assert_eq!(said.matches("warning: ").count(), 3, "{said}");
+}

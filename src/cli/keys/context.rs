@@ -2,6 +2,7 @@
 //! The same for keys and tenants.
 
 use std::future::Future;
+use std::path::Path;
 use std::sync::Arc;
 
 use tokio::runtime::{Builder, Runtime};
@@ -9,11 +10,22 @@ use tokio::runtime::{Builder, Runtime};
 use crate::cli::{Exit, Failure, Globals, output};
 use crate::clock::Clock;
 use crate::config::sections::{Config, EnvironmentName};
-use crate::config::{self, Sources};
+use crate::config::{self, Loaded, Sources};
 use crate::key::digest::Peppers;
 use crate::key::lifecycle::{Lifecycle, LifecycleError};
 use crate::key::rules::Rules;
 use crate::store;
+
+/// What a command does to the key table. Only one that makes something new makes the file of an embedded store.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Access {
+    /// It looks.
+    Read,
+    /// It changes what is there.
+    Change,
+    /// It makes what was not there.
+    Make,
+}
 
 /// An open key table, for one command.
 pub(crate) struct Context {
@@ -27,7 +39,7 @@ pub(crate) struct Context {
 
 impl Context {
     /// Reads the configuration and opens its store.
-    pub(crate) fn open(globals: &Globals) -> Result<Self, Failure> {
+    pub(crate) fn open(access: Access, globals: &Globals) -> Result<Self, Failure> {
         let mut loaded = config::load(&Sources::from_globals(globals));
         loaded.require()?;
         let rules = Rules::compile(&loaded.config, &mut loaded.problems);
@@ -38,7 +50,14 @@ impl Context {
         let peppers = Peppers::from_file(&loaded.config.store.pepper_file).map_err(unusable)?;
         let runtime = Builder::new_current_thread().enable_all().build().map_err(|error| Exit::Failed.because(error.to_string()))?;
         let clock = Clock::System;
-        let opened = runtime.block_on(store::open(&loaded.config.store, &clock)).map_err(unusable)?;
+        let open = async {
+            match access {
+                Access::Make => store::open(&loaded.config.store, &clock).await.map(|opened| (opened, None)),
+                Access::Read | Access::Change => store::open_existing(&loaded.config.store, &clock).await,
+            }
+        };
+        let (opened, missing) = runtime.block_on(open).map_err(unusable)?;
+        say_where(access, missing.as_deref(), &loaded, globals);
         let lifecycle = Lifecycle::new(opened.store, Arc::new(rules), peppers, clock.clone(), "cli");
         Ok(Self { config: loaded.config, lifecycle, clock, tells_changes: opened.changes.is_some(), runtime })
     }
@@ -67,6 +86,18 @@ impl Context {
             let ttl = self.config.cache.ttl;
             output::note(format_args!("sidecars that have it cached may go on for up to {ttl} (cache.ttl)"));
         }
+    }
+}
+
+/// Says which table this is where that may not be the one that was meant.
+fn say_where(access: Access, missing: Option<&Path>, loaded: &Loaded, globals: &Globals) {
+    let unnamed = loaded.file.is_none() && globals.store.is_none();
+    if unnamed && (missing.is_some() || (access != Access::Read && !globals.quiet)) {
+        let url = config::without_passwords(&loaded.config.store.url);
+        output::note(format_args!("no proxy.toml here or in /etc/sidegate; the store is {url}"));
+    }
+    if let Some(path) = missing {
+        output::note(format_args!("there is no key table at {} yet; it reads as empty", path.display()));
     }
 }
 

@@ -1,6 +1,6 @@
 //! `keys list`, `keys show`.
 
-use super::context::Context;
+use super::context::{Access, Context};
 use super::view;
 use crate::cli::{Failure, Globals, output};
 use crate::key::lifecycle::standing;
@@ -32,7 +32,7 @@ pub struct Show {
 const COLUMNS: [&str; 9] = ["id", "tenant", "name", "environment", "kind", "status", "last4", "scopes", "expires_at"];
 
 pub(super) fn list(args: &List, globals: &Globals) -> Result<(), Failure> {
-    let context = Context::open(globals)?;
+    let context = Context::open(Access::Read, globals)?;
     let environment = args.env.as_deref().map(|word| context.environment(word)).transpose()?;
     if let Some(tenant) = &args.tenant {
         context.run(context.lifecycle.find_tenant(tenant))?;
@@ -50,7 +50,7 @@ pub(super) fn list(args: &List, globals: &Globals) -> Result<(), Failure> {
 }
 
 pub(super) fn show(args: &Show, globals: &Globals) -> Result<(), Failure> {
-    let context = Context::open(globals)?;
+    let context = Context::open(Access::Read, globals)?;
     let record = context.run(context.lifecycle.find_key(&args.id))?;
     if globals.quiet {
         output::line(&record.id);

@@ -2,10 +2,11 @@
 
 use secrecy::ExposeSecret as _;
 
-use super::context::{Context, given, pair};
+use super::context::{Access, Context, given, pair};
 use super::view;
 use crate::cli::{Failure, Globals, output};
 use crate::config::units::Span;
+use crate::key::hints::hints;
 use crate::key::lifecycle::{Issued, NewKey};
 
 /// Flags of `keys create`.
@@ -57,7 +58,7 @@ pub struct Rotate {
 }
 
 pub(super) fn create(args: &Create, globals: &Globals) -> Result<(), Failure> {
-    let context = Context::open(globals)?;
+    let context = Context::open(Access::Change, globals)?;
     let new = NewKey {
         tenant: args.tenant.clone(),
         name: args.name.clone(),
@@ -72,11 +73,15 @@ pub(super) fn create(args: &Create, globals: &Globals) -> Result<(), Failure> {
     };
     let issued = context.run(context.lifecycle.create(new))?;
     print_issued(&issued, &context, globals);
+    let tenant = context.run(context.lifecycle.find_tenant(&issued.record.tenant))?;
+    for hint in hints(&context.config, &issued.record, &tenant) {
+        output::note(format_args!("warning: {hint}"));
+    }
     Ok(())
 }
 
 pub(super) fn rotate(args: &Rotate, globals: &Globals) -> Result<(), Failure> {
-    let context = Context::open(globals)?;
+    let context = Context::open(Access::Change, globals)?;
     if args.end_overlap {
         let record = context.run(context.lifecycle.end_overlap(&args.id))?;
         context.warn_of_caches(globals);
@@ -87,7 +92,10 @@ pub(super) fn rotate(args: &Rotate, globals: &Globals) -> Result<(), Failure> {
     }
     let issued = context.run(context.lifecycle.rotate(&args.id, args.overlap.map(|span| span.0)))?;
     print_issued(&issued, &context, globals);
-    if issued.record.previous.is_none() {
+    if let Some(until) = issued.ended {
+        output::note(format_args!("the secret before the replaced one, valid until {until}, ends now: a key has one previous secret"));
+    }
+    if issued.record.previous.is_none() || issued.ended.is_some() {
         context.warn_of_caches(globals);
     }
     Ok(())

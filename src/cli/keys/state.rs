@@ -3,7 +3,7 @@
 use secrecy::SecretString;
 use zeroize::Zeroize as _;
 
-use super::context::Context;
+use super::context::{Access, Context};
 use super::view;
 use crate::cli::{Exit, Failure, Globals, output};
 use crate::key::record::{KeyRecord, KeyStatus};
@@ -27,7 +27,7 @@ pub struct Many {
 }
 
 pub(super) fn deactivate(args: &One, globals: &Globals) -> Result<(), Failure> {
-    let context = Context::open(globals)?;
+    let context = Context::open(Access::Change, globals)?;
     let record = context.run(context.lifecycle.set_status(&args.id, KeyStatus::Inactive))?;
     print(&record, &context, globals);
     context.warn_of_caches(globals);
@@ -35,14 +35,14 @@ pub(super) fn deactivate(args: &One, globals: &Globals) -> Result<(), Failure> {
 }
 
 pub(super) fn activate(args: &One, globals: &Globals) -> Result<(), Failure> {
-    let context = Context::open(globals)?;
+    let context = Context::open(Access::Change, globals)?;
     let record = context.run(context.lifecycle.set_status(&args.id, KeyStatus::Active))?;
     print(&record, &context, globals);
     Ok(())
 }
 
 pub(super) fn revoke(args: &Many, globals: &Globals) -> Result<(), Failure> {
-    let context = Context::open(globals)?;
+    let context = Context::open(Access::Change, globals)?;
     let mut failed: Option<Failure> = None;
     for id in wanted(args, &context) {
         match id.and_then(|id| context.run(context.lifecycle.set_status(&id, KeyStatus::Revoked))) {
@@ -65,10 +65,11 @@ fn wanted(args: &Many, context: &Context) -> Vec<Result<String, Failure>> {
         return args.ids.iter().cloned().map(Ok).collect();
     }
     let lines = std::io::stdin().lines().map(|line| line.map_err(|error| Exit::Failed.because(error.to_string())));
-    lines.filter(|line| !matches!(line, Ok(line) if line.trim().is_empty())).map(|line| find(line?, context)).collect()
+    let lines = (1..).zip(lines).filter(|(_, line)| !matches!(line, Ok(line) if line.trim().is_empty()));
+    lines.map(|(number, line)| find(number, line?, context)).collect()
 }
 
-fn find(mut line: String, context: &Context) -> Result<String, Failure> {
+fn find(number: usize, mut line: String, context: &Context) -> Result<String, Failure> {
     let word = line.trim().to_owned();
     line.zeroize();
     if word.starts_with("key_") {
@@ -78,7 +79,7 @@ fn find(mut line: String, context: &Context) -> Result<String, Failure> {
     match context.run(context.lifecycle.find_by_secret(&secret))? {
         Some(record) => Ok(record.id),
         // Not the line: it may be somebody's secret.
-        None => Err(Exit::NotFound.because("a line is no key of this table")),
+        None => Err(Exit::NotFound.because(format!("line {number} of stdin is no key of this table"))),
     }
 }
 

@@ -5,7 +5,7 @@ use std::io::{BufRead as _, IsTerminal as _, Read as _};
 use secrecy::SecretString;
 use zeroize::Zeroizing;
 
-use super::context::Context;
+use super::context::{Access, Context};
 use super::view;
 use crate::cli::{Exit, Failure, Globals, output};
 
@@ -17,7 +17,7 @@ const KEY_MAX: u64 = 4096;
 pub struct Args {}
 
 pub(super) fn run(_: &Args, globals: &Globals) -> Result<(), Failure> {
-    let context = Context::open(globals)?;
+    let context = Context::open(Access::Read, globals)?;
     let stdin = std::io::stdin();
     if stdin.is_terminal() {
         output::note("paste the key, then press Enter:");
@@ -28,10 +28,24 @@ pub(super) fn run(_: &Args, globals: &Globals) -> Result<(), Failure> {
     if key.is_empty() {
         return Err(Exit::Usage.because("stdin holds no key"));
     }
-    match context.run(context.lifecycle.find_by_secret(&SecretString::from(key)))? {
-        Some(record) if globals.quiet => output::line(&record.id),
-        Some(record) => view::print(&view::key(&record, None, context.clock.now()), globals),
-        None => return Err(Exit::NotFound.because("no key of this store has this secret")),
+    let secret = SecretString::from(key);
+    let Some(record) = context.run(context.lifecycle.find_by_secret(&secret))? else {
+        let why = context.lifecycle.rules.implausible(key.as_bytes()).map(|why| format!(": {why}")).unwrap_or_default();
+        return Err(Exit::NotFound.because(format!("no key of this store has this secret{why}")));
+    };
+    let now = context.clock.now();
+    let previous = record.previous.as_ref().filter(|_| context.lifecycle.is_previous(&record, &secret));
+    if globals.quiet {
+        output::line(&record.id);
+    } else {
+        let mut shown = view::key(&record, None, now);
+        shown.insert("presented".into(), if previous.is_some() { "previous" } else { "current" }.into());
+        view::print(&shown, globals);
+    }
+    if let Some(previous) = previous {
+        let (until, last4) = (previous.until, &record.last4);
+        let ends = if until > now { "it works until" } else { "it ended at" };
+        output::note(format_args!("this is the key's previous secret: {ends} {until}; the current one ends in {last4}"));
     }
     Ok(())
 }

@@ -1,5 +1,6 @@
 //! The lines of an import file: NDJSON, or CSV with a header. Each is read on its own, so that one bad line hides no other.
 
+use serde_json::error::Category;
 use serde_json::{Map, Value};
 
 use super::entry::Entry;
@@ -22,8 +23,8 @@ impl Form {
     #[must_use]
     pub fn of(name: &str, text: &[u8]) -> Self {
         let ends = |end: &str| name.len() > end.len() && name.to_ascii_lowercase().ends_with(end);
-        let object = text.iter().find(|byte| !byte.is_ascii_whitespace()) == Some(&b'{');
-        if ends(".csv") || (!object && !ends(".ndjson") && !ends(".jsonl") && !ends(".json")) { Self::Csv } else { Self::Ndjson }
+        let json = matches!(text.trim_ascii_start().first(), Some(b'{' | b'['));
+        if ends(".csv") || (!json && !ends(".ndjson") && !ends(".jsonl") && !ends(".json")) { Self::Csv } else { Self::Ndjson }
     }
 }
 
@@ -35,11 +36,24 @@ pub(super) fn read(form: Form, text: &[u8]) -> Vec<Line> {
 }
 
 fn ndjson(text: &[u8]) -> Vec<Line> {
+    if text.trim_ascii_start().starts_with(b"[") {
+        return vec![(1, Err("a JSON array: NDJSON is one object a line, as `jq -c '.[]'` makes of it".into()))];
+    }
     (1..)
         .zip(text.split(|byte| *byte == b'\n'))
         .filter(|(_, line)| !line.trim_ascii().is_empty())
-        .map(|(number, line)| (number, serde_json::from_slice(line).map_err(|error| words(&error))))
+        .map(|(number, line)| (number, object_of(line)))
         .collect()
+}
+
+fn object_of(line: &[u8]) -> Result<Entry, String> {
+    if !line.trim_ascii_start().starts_with(b"{") {
+        return Err("not a JSON object".into());
+    }
+    serde_json::from_slice(line).map_err(|error| match error.classify() {
+        Category::Syntax | Category::Eof => format!("not JSON (column {})", error.column()),
+        Category::Data | Category::Io => words(&error),
+    })
 }
 
 /// serde's words without its own line, which is always the first.
@@ -66,9 +80,20 @@ fn csv(text: &[u8]) -> Vec<Line> {
                 let value = object(fields);
                 (line_of(row.position()), value.and_then(|value| Entry::from_value(value).map_err(|error| error.to_string())))
             }
-            Err(error) => (line_of(error.position()), Err("not a row of the header's columns".into())),
+            Err(error) => (line_of(error.position()), Err(not_a_row(&error))),
         })
         .collect()
+}
+
+/// The reader's own words would number rows, and repeat them.
+fn not_a_row(error: &csv::Error) -> String {
+    match error.kind() {
+        csv::ErrorKind::UnequalLengths { expected_len, len, .. } => {
+            format!("{len} {}, the header has {expected_len}", if *len == 1 { "field" } else { "fields" })
+        }
+        csv::ErrorKind::Utf8 { .. } => "not UTF-8".into(),
+        _ => "not a row of the header's columns".into(),
+    }
 }
 
 fn object<'a>(fields: impl Iterator<Item = (&'a str, &'a str)>) -> Result<Value, String> {
@@ -76,6 +101,10 @@ fn object<'a>(fields: impl Iterator<Item = (&'a str, &'a str)>) -> Result<Value,
         |parts: &mut dyn Iterator<Item = &str>| Value::from(parts.map(str::trim).filter(|part| !part.is_empty()).collect::<Vec<_>>());
     let (mut object, mut metadata) = (Map::new(), Map::new());
     for (name, cell) in fields {
+        // Neither has a comma in it, so that one can only be meant to separate.
+        if matches!(name, "scopes" | "ip_allowlist" | "referrers") && cell.contains(',') {
+            return Err(format!("column `{name}`: separate the entries of a list by spaces"));
+        }
         let (into, name, value) = match (name, name.strip_prefix("meta.")) {
             (_, Some(name)) => (&mut metadata, name, Value::from(cell)),
             ("scopes" | "ip_allowlist" | "referrers", _) => (&mut object, name, list(&mut cell.split_whitespace())),

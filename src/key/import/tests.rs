@@ -161,3 +161,34 @@ async fn tenants_are_made_only_on_request_and_have_so_many_keys() {
     assert_eq!(counts(&report), (2, 0, 0, 1));
     assert_eq!(report.errors[0].line, 3);
 }
+
+#[tokio::test]
+async fn no_tenant_is_made_for_keys_that_are_not_written() {
+    let (lifecycle, _dir) = bench(OPTIONAL).await;
+    lifecycle.import(Form::Ndjson, b"{\"tenant\":\"acme\",\"key\":\"sk_live_a\"}", WRITE).await.unwrap();
+    let elsewhere = b"{\"tenant\":\"gamma\",\"key\":\"sk_live_a\"}";
+    for on_conflict in [OnConflict::Skip, OnConflict::Update, OnConflict::Fail] {
+        let report = lifecycle.import(Form::Ndjson, elsewhere, Options { on_conflict, ..WRITE }).await.unwrap();
+        assert_eq!((report.tenants_created, report.imported, report.updated), (0, 0, 0), "{on_conflict:?}");
+    }
+    let unfit = b"{\"tenant\":\"gamma\",\"key\":\"sk_live_b\",\"scopes\":[\"a b\"]}";
+    assert_eq!(lifecycle.import(Form::Ndjson, unfit, WRITE).await.unwrap().tenants_created, 0);
+    assert_eq!(lifecycle.list_tenants().await.unwrap().len(), 1);
+}
+
+#[tokio::test]
+async fn what_is_wrong_with_a_line_is_said_in_words_of_the_file() {
+    let (lifecycle, _dir) = bench(OPTIONAL).await;
+    for (name, text, said) in [
+        ("keys.ndjson", "hello\n", "not a JSON object"),
+        ("keys.ndjson", "{\"tenant\":nope}\n", "not JSON (column"),
+        ("keys.json", "[{\"tenant\":\"acme\",\"key\":\"sk_live_a\"}]", "a JSON array"),
+        ("stdin", "[\n{\"tenant\":\"acme\",\"key\":\"sk_live_a\"}\n]\n", "a JSON array"),
+        ("keys.csv", "tenant,key,name\nacme,sk_live_a\n", "2 fields, the header has 3"),
+        ("keys.csv", "tenant,key,scopes\nacme,sk_live_a,\"read:a,write:a\"\n", "by spaces"),
+    ] {
+        let report = lifecycle.import(Form::of(name, text.as_bytes()), text.as_bytes(), WRITE).await.unwrap();
+        let [error] = &report.errors[..] else { panic!("{text}: {report:?}") };
+        assert!(error.message.contains(said), "{text}: {}", error.message);
+    }
+}

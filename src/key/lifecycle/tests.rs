@@ -56,7 +56,7 @@ fn new_key() -> NewKey {
 #[tokio::test]
 async fn a_new_key_is_of_the_native_format_and_opens_its_record() {
     let bench = Bench::new("").await;
-    let Issued { record, key } = bench.create().await;
+    let Issued { record, key, .. } = bench.create().await;
     assert!(super::super::format::is_native(key.expose_secret().as_bytes(), "sk_live_".len()));
     assert!(record.id.starts_with("key_") && record.id.len() == 24);
     assert_eq!((record.prefix.as_str(), record.version, record.created_by.as_str()), ("sk_live_", 1, "test"));
@@ -89,9 +89,25 @@ async fn an_overlap_keeps_the_old_secret_until_it_is_cut() {
 }
 
 #[tokio::test]
+async fn a_second_rotation_says_which_overlap_it_ends() {
+    let bench = Bench::new("[keys]\nrotate_overlap = \"1h\"").await;
+    let first = bench.create().await;
+    let second = bench.lifecycle.rotate(&first.record.id, None).await.unwrap();
+    assert_eq!(second.ended, None);
+    bench.clock.advance(1_000);
+    let third = bench.lifecycle.rotate(&first.record.id, None).await.unwrap();
+    assert_eq!(third.ended, Some(START.plus_millis(3_600_000)));
+    assert!(!bench.opens(&first.key).await);
+    assert!(bench.lifecycle.is_previous(&third.record, &second.key) && !bench.lifecycle.is_previous(&third.record, &third.key));
+    // One that has run out by itself is not ended by a rotation.
+    bench.clock.advance(3_600_000);
+    assert_eq!(bench.lifecycle.rotate(&first.record.id, None).await.unwrap().ended, None);
+}
+
+#[tokio::test]
 async fn a_revoked_key_stays_revoked() {
     let bench = Bench::new("").await;
-    let Issued { record, key } = bench.create().await;
+    let Issued { record, key, .. } = bench.create().await;
     for status in [KeyStatus::Inactive, KeyStatus::Active, KeyStatus::Revoked, KeyStatus::Revoked] {
         assert_eq!(bench.lifecycle.set_status(&record.id, status).await.unwrap().status, status);
     }

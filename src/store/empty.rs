@@ -1,0 +1,55 @@
+//! The key table that is not there yet: reads find nothing, writes are refused. So that a command that only looks
+//! (perhaps in the wrong directory) leaves no file behind.
+
+use async_trait::async_trait;
+
+use super::{Page, Store, StoreError};
+use crate::key::digest::StoredDigest;
+use crate::key::record::KeyRecord;
+use crate::tenant::TenantRecord;
+
+/// It.
+pub(super) struct EmptyStore;
+
+const fn nothing<T>() -> Page<T> {
+    Page { items: Vec::new(), next: None }
+}
+
+fn refused() -> StoreError {
+    StoreError::Unavailable("its file was not there when this command began".into())
+}
+
+#[async_trait]
+impl Store for EmptyStore {
+    async fn find_key_by_digest(&self, _: &StoredDigest) -> Result<Option<KeyRecord>, StoreError> {
+        Ok(None)
+    }
+
+    async fn find_key(&self, _: &str) -> Result<Option<KeyRecord>, StoreError> {
+        Ok(None)
+    }
+
+    async fn put_key(&self, _: &KeyRecord) -> Result<(), StoreError> {
+        Err(refused())
+    }
+
+    async fn list_keys(&self, _: Option<&str>, _: Option<&str>, _: usize) -> Result<Page<KeyRecord>, StoreError> {
+        Ok(nothing())
+    }
+
+    async fn find_tenant(&self, _: &str) -> Result<Option<TenantRecord>, StoreError> {
+        Ok(None)
+    }
+
+    async fn put_tenant(&self, _: &TenantRecord) -> Result<(), StoreError> {
+        Err(refused())
+    }
+
+    async fn list_tenants(&self, _: Option<&str>, _: usize) -> Result<Page<TenantRecord>, StoreError> {
+        Ok(nothing())
+    }
+
+    async fn ping(&self) -> Result<(), StoreError> {
+        Ok(())
+    }
+}
