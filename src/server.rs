@@ -3,6 +3,7 @@
 pub mod bind;
 pub mod body;
 pub mod connection;
+pub mod descriptors;
 pub mod exchange;
 pub mod framing;
 pub mod guard;

@@ -113,18 +113,20 @@ impl Ops {
             (false, false) => "[-]workers starting\n",
         });
         let store = self.authenticator.store_status();
-        match (store.reachable, store.since) {
-            (true, _) => {
-                self.store_met.store(true, Ordering::Release);
-                report.push_str("[+]store ok\n");
-            }
-            (false, Some(since)) => drop(writeln!(report, "[-]store unreachable since {since}: {}", store.detail)),
-            (false, None) => drop(writeln!(report, "[-]store unreachable: {}", store.detail)),
+        self.store_met.fetch_or(store.reachable, Ordering::AcqRel);
+        let store_met = self.store_met.load(Ordering::Acquire);
+        if store.reachable {
+            report.push_str("[+]store ok\n");
+        } else {
+            let since = store.since.map(|since| format!(" since {since}")).unwrap_or_default();
+            let cure = if store.detail.contains("NOAUTH") { " (set [store] password_file)" } else { "" };
+            let weight = if store_met { " (not required for ready)" } else { "" };
+            let _ = writeln!(report, "[-]store unreachable{since}: {}{cure}{weight}", store.detail);
         }
         if self.shared.app.load().gate.guard().saw_undeclared_ingress() {
             report.push_str("[!]guess guard off: private peers send forwarding headers, and client_ip.trusted_proxies is empty\n");
         }
-        (serving && !draining && self.store_met.load(Ordering::Acquire), report)
+        (serving && !draining && store_met, report)
     }
 }
 

@@ -21,15 +21,18 @@ use crate::clock::{Clock, instant};
 use crate::config::sections::Config;
 use crate::gate::Gate;
 use crate::server::bind::{Bound, bind};
+use crate::server::life::Stage;
 use crate::server::quota;
-use crate::server::worker::{self, Listener, Shared, Stage};
+use crate::server::worker::{self, Doors, Listener, Shared};
 use crate::telemetry::access::{AccessLog, Writer};
 
 /// A running sidecar, in this process. Dropping it without [`Running::stop`] stops it abruptly.
 #[derive(Debug)]
 pub struct Running {
     stage: Stopper,
-    workers: Vec<JoinHandle<()>>,
+    workers: Vec<JoinHandle<usize>>,
+    /// Closed when no address is listened on any more.
+    listening: Receiver<()>,
     /// Closed when the last worker has ended.
     working: Receiver<()>,
     ops: Arc<Ops>,
@@ -57,7 +60,12 @@ pub struct Stopper(Arc<watch::Sender<Stage>>);
 impl Stopper {
     /// Breaks off what is running.
     pub fn stop_now(&self) {
-        self.0.send_replace(Stage::Stop);
+        self.advance(Stage::Stop);
+    }
+
+    /// Never back.
+    fn advance(&self, to: Stage) {
+        self.0.send_if_modified(|stage| std::mem::replace(stage, to.max(*stage)) < to);
     }
 }
 
@@ -70,7 +78,9 @@ impl Running {
         let App { rules, answers, upstreams, listeners, identity_headers, log } = app;
         let key_table = KeyTable::start(config, identity_headers, &clock).map_err(|why| anyhow::anyhow!("store: {why}"))?;
         let listeners = listeners.into_iter().map(listen).collect::<anyhow::Result<Vec<_>>>()?;
-        let mut addresses: Vec<_> = listeners.iter().map(|listener| describe(&listener.name, &listener.bound)).collect();
+        let mut addresses: Vec<_> = listeners.iter().map(|(listener, bound)| describe(&listener.name, bound)).collect();
+        let (listeners, bound): (Vec<_>, Vec<_>) = listeners.into_iter().unzip();
+        let (doors, listening) = Doors::new(bound);
         let writer = Arc::new(Writer::start(access_log)?);
         let gate = Gate::new(rules, Arc::clone(key_table.authenticator()));
         let shared = Arc::new(Shared {
@@ -91,6 +101,7 @@ impl Running {
         let mut running = Self {
             stage,
             workers: Vec::new(),
+            listening,
             working,
             ops,
             addresses,
@@ -99,12 +110,14 @@ impl Running {
             key_table: Some(key_table),
         };
         for index in 0..shared.workers {
-            let (shared, stage, at_work) = (Arc::clone(&shared), running.stage.0.subscribe(), at_work.clone());
+            let (shared, doors, at_work) = (Arc::clone(&shared), Arc::clone(&doors), at_work.clone());
+            let stage = running.stage.0.subscribe();
             let work = move || {
                 let _at_work = at_work;
-                if let Err(error) = worker::run(shared, stage) {
+                worker::run(shared, doors, stage).unwrap_or_else(|error| {
                     tracing::error!(%error, "a worker ended");
-                }
+                    0
+                })
             };
             running.workers.push(thread::Builder::new().name(format!("worker-{index}")).spawn(work)?);
         }
@@ -129,9 +142,10 @@ impl Running {
         &self.log
     }
 
-    /// From now on `/readyz` says no; requests are still served.
-    pub fn set_unready(&self) {
+    /// From now on `/readyz` says no and every answer closes its connection; new connections are still served.
+    pub fn leave(&self) {
         self.ops.draining();
+        self.stage.advance(Stage::Leave);
     }
 
     /// Stops from another thread, or a signal.
@@ -140,7 +154,7 @@ impl Running {
         self.stage.clone()
     }
 
-    /// Drains (in-flight requests finish, at most `shutdown.drain_timeout`) and stops every thread.
+    /// Drains (no new connections, in-flight requests finish, at most `shutdown.drain_timeout`) and stops every thread.
     pub fn stop(self) {
         let timeout = self.drain_timeout;
         self.stop_within(timeout);
@@ -148,21 +162,18 @@ impl Running {
 
     /// The same with another limit.
     pub fn stop_within(mut self, timeout: Duration) {
-        self.set_unready();
+        self.leave();
         self.remove_files();
-        self.stage.0.send_if_modified(|stage| {
-            let drains = *stage == Stage::Serve;
-            *stage = (*stage).max(Stage::Drain);
-            drains
-        });
+        self.stage.advance(Stage::Drain);
         let started = instant();
-        while let Some(left) = timeout.checked_sub(started.elapsed()) {
-            match self.working.recv_timeout(left) {
-                Err(RecvTimeoutError::Disconnected) => break,
-                Ok(()) | Err(RecvTimeoutError::Timeout) => {}
-            }
+        if closes_within(&self.listening, timeout) {
+            tracing::info!("no longer listening: new connections are refused, requests in flight may finish");
         }
-        self.end();
+        closes_within(&self.working, timeout.saturating_sub(started.elapsed()));
+        match self.end() {
+            0 => tracing::info!("stopped: no request was cut off"),
+            requests => tracing::warn!("stopped: requests cut off: {requests}"),
+        }
     }
 
     /// Before the sockets are closed: from then on a successor may bind the same paths.
@@ -172,27 +183,32 @@ impl Running {
         }
     }
 
-    fn end(&mut self) {
+    /// How many requests were cut off by that.
+    fn end(&mut self) -> usize {
         self.remove_files();
         self.stage.stop_now();
-        for worker in self.workers.drain(..) {
-            let _ = worker.join();
-        }
+        let cut_off = self.workers.drain(..).map(|worker| worker.join().unwrap_or_default()).sum();
         self.key_table = None;
         self.log.close();
+        cut_off
     }
+}
+
+/// Nothing is ever sent on it.
+fn closes_within(channel: &Receiver<()>, timeout: Duration) -> bool {
+    channel.recv_timeout(timeout) == Err(RecvTimeoutError::Disconnected)
 }
 
 impl Drop for Running {
     fn drop(&mut self) {
-        self.end();
+        let _ = self.end();
     }
 }
 
-fn listen(settings: ListenerSettings) -> anyhow::Result<Arc<Listener>> {
+fn listen(settings: ListenerSettings) -> anyhow::Result<(Arc<Listener>, Bound)> {
     let ListenerSettings { name, address, tls, limits } = settings;
     let bound = bind(&address).with_context(|| format!("listener {name}: cannot listen on {address}"))?;
-    Ok(Arc::new(Listener { name, bound, tls: tls.map(TlsAcceptor::from), limits, open: AtomicUsize::new(0) }))
+    Ok((Arc::new(Listener { name, tls: tls.map(TlsAcceptor::from), limits, open: AtomicUsize::new(0) }), bound))
 }
 
 fn describe(name: &str, bound: &Bound) -> Address {

@@ -27,7 +27,7 @@ pub fn run(_args: &Args, globals: &Globals) -> Result<(), Failure> {
     if listen.is_empty() {
         return Err(Exit::Unreachable.because("ops.listen is empty: there is nobody to ask"));
     }
-    let answer = ask(listen).map_err(|error| Exit::Unreachable.because(format!("{listen}: {error}")))?;
+    let answer = ask(listen).map_err(|error| unanswered(listen, &error))?;
     let Some((head, report)) = answer.split_once("\r\n\r\n") else {
         return Err(Exit::Unreachable.because(format!("{listen}: no HTTP answer")));
     };
@@ -36,6 +36,18 @@ pub fn run(_args: &Args, globals: &Globals) -> Result<(), Failure> {
         output::line(report.trim_end());
     }
     if ready { Ok(()) } else { Err(Exit::Failed.because("")) }
+}
+
+fn unanswered(listen: &str, error: &io::Error) -> Failure {
+    let asked = format!("[ops] listen = \"{listen}\"");
+    let is = |kinds: [io::ErrorKind; 2]| kinds.contains(&error.kind());
+    Exit::Unreachable.because(if is([io::ErrorKind::ConnectionRefused, io::ErrorKind::NotFound]) {
+        format!("no sidecar answers at {asked}: {error}")
+    } else if is([io::ErrorKind::WouldBlock, io::ErrorKind::TimedOut]) {
+        format!("{asked}: no answer within {} s", TIMEOUT.as_secs())
+    } else {
+        format!("{asked}: {error}")
+    })
 }
 
 fn ask(listen: &str) -> io::Result<String> {

@@ -10,6 +10,7 @@ use super::{Failure, Globals, output};
 use crate::app::Running;
 use crate::clock::Clock;
 use crate::config::{self, Sources};
+use crate::server::descriptors;
 use crate::telemetry::process;
 
 /// Its flags.
@@ -53,6 +54,7 @@ pub fn run(args: &Args, globals: &Globals) -> Result<(), Failure> {
     let mut loaded = config::load(&sources);
     let app = loaded.compile_or_report()?;
     process::install(&loaded.config.log);
+    descriptors::raise(&loaded.config);
     let signals = tokio::runtime::Builder::new_current_thread().enable_all().build().context("cannot wait for signals")?;
     // Before the first request may come: a signal during the start must not kill.
     let mut stop = signals.block_on(async { StopSignals::new() }).context("cannot wait for signals")?;
@@ -61,20 +63,26 @@ pub fn run(args: &Args, globals: &Globals) -> Result<(), Failure> {
         output::note(format_args!("listening on {address}"));
     }
     signals.block_on(stop.next());
-    tracing::info!("stopping: requests in flight are finished, new connections are refused");
     drain(running, &signals, &mut stop, loaded.config.shutdown.drain_delay.0, loaded.config.shutdown.drain_timeout.0);
     Ok(())
 }
 
 fn drain(running: Running, signals: &tokio::runtime::Runtime, stop: &mut StopSignals, delay: Duration, timeout: Duration) {
-    running.set_unready();
+    running.leave();
+    let delay = delay.min(timeout);
+    tracing::info!(
+        drain_delay = ?delay,
+        drain_timeout = ?timeout,
+        "stopping: not ready; new connections are served until drain_delay has passed, requests in flight until drain_timeout"
+    );
     let hurried = signals.block_on(async {
         tokio::select! {
-            () = tokio::time::sleep(delay.min(timeout)) => false,
+            () = tokio::time::sleep(delay) => false,
             () = stop.next() => true,
         }
     });
     if hurried {
+        tracing::warn!("another signal: stopping at once");
         return running.stop_within(Duration::ZERO);
     }
     let stopper = running.stopper();
@@ -86,7 +94,10 @@ fn drain(running: Running, signals: &tokio::runtime::Runtime, stop: &mut StopSig
     signals.block_on(async {
         tokio::select! {
             _ = end => {}
-            () = stop.next() => stopper.stop_now(),
+            () = stop.next() => {
+                tracing::warn!("another signal: stopping at once");
+                stopper.stop_now();
+            }
         }
     });
     let _ = stopping.join();

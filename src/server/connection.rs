@@ -1,5 +1,6 @@
 //! One client connection, from accept to close: handshake, guarded HTTP/1, the answer to a refused head, the lingering close.
 
+use std::convert::Infallible;
 use std::future::poll_fn;
 use std::pin::pin;
 use std::rc::Rc;
@@ -14,7 +15,7 @@ use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
 use tokio::time::timeout;
 use tokio_rustls::TlsAcceptor;
 
-use super::exchange::{Contained, Session, answer};
+use super::exchange::{Session, answer};
 use super::framing::Limits;
 use super::guard::{Ended, Guard};
 use super::record::Record;
@@ -46,7 +47,10 @@ pub async fn serve(socket: Socket, session: Rc<Session>, limits: Limits) {
     let guard = Guard::new(socket, limits, Rc::clone(&session.life));
     let service = service_fn({
         let session = Rc::clone(&session);
-        move |request| Contained::new(Rc::clone(&session), answer(Rc::clone(&session), request))
+        move |request| {
+            let answer = answer(Rc::clone(&session), request);
+            async { Ok::<_, Infallible>(answer.await) }
+        }
     });
     let mut connection = pin!(builder(limits).serve_connection(TokioIo::new(guard), service).without_shutdown());
     let result = poll_fn(|cx| {

@@ -2,7 +2,6 @@
 //! It sequences; what is judged is the gate's, what is rewritten is `forward`'s, what is said is `answer`'s.
 
 use std::any::Any;
-use std::convert::Infallible;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::pin::Pin;
 use std::rc::Rc;
@@ -24,9 +23,9 @@ use super::record::{Record, Scribe};
 use crate::app::Snapshot;
 use crate::clock::{Timestamp, instant};
 use crate::facts::X_REQUEST_ID;
-use crate::forward::upstream::pool::Pools;
+use crate::forward::upstream::pool::{Lease, Pools};
 use crate::forward::{self, Forward};
-use crate::gate::{Admitted, Connection, Gate, Seen};
+use crate::gate::{Admitted, Connection, Seen};
 use crate::rejection::{Refusal, Rejection};
 
 /// Content of a refused request that is read so that the connection can be kept, bytes and time.
@@ -54,17 +53,27 @@ pub struct Session {
 pub async fn answer(session: Rc<Session>, request: Request<Incoming>) -> Response<Download> {
     let (head, body) = request.into_parts();
     let mut record = Record::of(&head, &session.scribe, &session.life);
+    let contained = Contained { exchange: exchange(&session, head, body, &mut record), life: &session.life };
+    match contained.await.unwrap_or_else(|refusal| Outcome::Refused(refusal, Left::Unread)) {
+        Outcome::Relayed(response, lease) => relay(&session, response, lease, record),
+        Outcome::Preflight(headers, left) => preflight(&session, headers, record, left),
+        Outcome::Refused(refusal, left) => refuse(&session, refusal, record, left),
+    }
+}
+
+/// What came of a request, before it is an answer.
+enum Outcome {
+    Relayed(Response<Incoming>, Lease<Upload>),
+    Preflight(HeaderMap, Left),
+    Refused(Refusal, Left),
+}
+
+async fn exchange(session: &Session, head: Parts, body: Incoming, record: &mut Record) -> Outcome {
     let unread = Unread::of(&head, &body, session.body_limit);
-    match judge(&session, head, unread, record.began, &mut record.seen).await {
-        Ok(Judged::Forward(forward)) => send(&session, forward, body, record).await,
-        Ok(Judged::Preflight(headers)) => {
-            let close = Box::pin(unread.discard(body)).await == Left::Unread;
-            preflight(&session, headers, record, close)
-        }
-        Err(refusal) => {
-            let close = Box::pin(unread.discard(body)).await == Left::Unread;
-            refuse(&session, refusal, record, close)
-        }
+    match judge(session, head, unread, record.began, &mut record.seen).await {
+        Ok(Judged::Forward(forward)) => send(session, forward, body, record).await,
+        Ok(Judged::Preflight(headers)) => Outcome::Preflight(headers, Box::pin(unread.discard(body)).await),
+        Err(refusal) => Outcome::Refused(refusal, Box::pin(unread.discard(body)).await),
     }
 }
 
@@ -86,36 +95,38 @@ async fn judge(session: &Session, mut head: Parts, unread: Unread, now: Timestam
     forward::rewrite(&session.app.gate, &session.app.upstreams, &permit, head, &session.connection, seen).map(Judged::Forward)
 }
 
-async fn send(session: &Session, forward: Forward, body: Incoming, mut record: Record) -> Response<Download> {
+async fn send(session: &Session, forward: Forward, body: Incoming, record: &mut Record) -> Outcome {
     let asked = instant();
     let upload = Upload::new(body, Rc::clone(&session.life), session.body_limit);
-    let bodiless = upload.is_end_stream();
+    let left = if upload.is_end_stream() { Left::Nothing } else { Left::Unread };
     match session.pools.send(forward, upload, session.life.uploaded()).await {
         Ok((response, _)) if response.status() == StatusCode::SWITCHING_PROTOCOLS => {
-            refuse(session, Rejection::UpstreamUnavailable.because("101 without a request for it"), record, !bodiless)
+            Outcome::Refused(Rejection::UpstreamUnavailable.because("101 without a request for it"), left)
+        }
+        Ok((response, _)) if !is_plainly_framed(response.headers()) => {
+            Outcome::Refused(Rejection::UpstreamUnavailable.because("the answer's Transfer-Encoding is not chunked alone"), left)
         }
         Ok((response, lease)) => {
             record.relayed(response.status(), asked);
-            let (mut head, body) = response.into_parts();
-            head.version = Version::HTTP_11;
-            strip_hop_by_hop(&mut head.headers);
-            if body.size_hint().exact().is_none() {
-                head.headers.remove(header::CONTENT_LENGTH);
-            }
-            session.app.answers.expose(&record.seen, &mut head.headers);
-            finish(session, &mut head.headers, &record.seen, false);
-            Response::from_parts(head, Download::relayed(body, lease, &session.life, record))
+            Outcome::Relayed(response, lease)
         }
-        Err(refusal) => {
-            // A fault in the client's own body breaks the upstream's connection; it is the client who is told.
-            let refusal = session.life.take_fault().unwrap_or(refusal);
-            refuse(session, refusal, record, !bodiless)
-        }
+        // A fault in the client's own body breaks the upstream's connection; it is the client who is told.
+        Err(refusal) => Outcome::Refused(session.life.take_fault().unwrap_or(refusal), left),
     }
 }
 
-fn refuse(session: &Session, refusal: Refusal, mut record: Record, close: bool) -> Response<Download> {
-    let close = close || is_malformed(refusal.rejection);
+fn relay(session: &Session, response: Response<Incoming>, lease: Lease<Upload>, record: Record) -> Response<Download> {
+    let (mut head, body) = response.into_parts();
+    head.version = Version::HTTP_11;
+    strip_hop_by_hop(&mut head.headers);
+    one_length(&mut head.headers, &body);
+    session.app.answers.expose(&record.seen, &mut head.headers);
+    finish(session, &mut head.headers, &record.seen, false);
+    Response::from_parts(head, Download::relayed(body, lease, &session.life, record))
+}
+
+fn refuse(session: &Session, refusal: Refusal, mut record: Record, left: Left) -> Response<Download> {
+    let close = left == Left::Unread || is_malformed(refusal.rejection);
     let (mut head, content) = session.app.answers.refuse(&refusal, &record.seen).into_parts();
     record.refused(head.status, refusal);
     finish(session, &mut head.headers, &record.seen, close);
@@ -127,19 +138,42 @@ const fn is_malformed(rejection: Rejection) -> bool {
     matches!(rejection, Rejection::RequestInvalid | Rejection::TargetTooLong | Rejection::HeadersTooLarge | Rejection::MethodDenied)
 }
 
-fn preflight(session: &Session, headers: HeaderMap, mut record: Record, close: bool) -> Response<Download> {
+fn preflight(session: &Session, headers: HeaderMap, mut record: Record, left: Left) -> Response<Download> {
     let mut response = Response::new(());
     *response.status_mut() = StatusCode::NO_CONTENT;
     *response.headers_mut() = headers;
     record.answered(StatusCode::NO_CONTENT);
-    finish(session, response.headers_mut(), &record.seen, close);
+    finish(session, response.headers_mut(), &record.seen, left == Left::Unread);
     response.map(|()| Download::own(bytes::Bytes::new(), &session.life, Some(record)))
+}
+
+/// Any other coding would reach the client as content, its name removed with the hop's other headers.
+fn is_plainly_framed(headers: &HeaderMap) -> bool {
+    let mut codings = headers.get_all(header::TRANSFER_ENCODING).iter();
+    match (codings.next(), codings.next()) {
+        (None, _) => true,
+        (Some(coding), None) => coding.as_bytes().eq_ignore_ascii_case(b"chunked"),
+        (Some(_), Some(_)) => false,
+    }
+}
+
+/// One Content-Length, the one the body was read by; an answer without body (HEAD, 304) keeps what it says of the body it has not.
+fn one_length(headers: &mut HeaderMap, body: &Incoming) {
+    let is_one = |headers: &HeaderMap| {
+        let mut lines = headers.get_all(header::CONTENT_LENGTH).iter();
+        matches!((lines.next(), lines.next()), (Some(line), None) if line.as_bytes().iter().all(u8::is_ascii_digit))
+    };
+    match body.size_hint().exact() {
+        Some(length) if !body.is_end_stream() => drop(headers.insert(header::CONTENT_LENGTH, HeaderValue::from(length))),
+        Some(_) if is_one(headers) => {}
+        Some(_) | None => drop(headers.remove(header::CONTENT_LENGTH)),
+    }
 }
 
 /// What every answer has, whoever made it.
 fn finish(session: &Session, headers: &mut HeaderMap, seen: &Seen, close: bool) {
     headers.insert(X_REQUEST_ID, seen.request_id.to_value());
-    if close || session.life.draining() {
+    if close || session.life.leaving() {
         headers.insert(header::CONNECTION, HeaderValue::from_static("close"));
     }
 }
@@ -171,7 +205,7 @@ struct Unread {
 }
 
 /// What is left of a discarded body.
-#[derive(Debug, PartialEq, Eq)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum Left {
     Nothing,
     Unread,
@@ -221,44 +255,29 @@ impl Unread {
 
 pin_project! {
     /// An exchange that cannot take its connection's neighbours down, nor outlive `request_timeout`.
-    pub struct Contained<F> {
+    struct Contained<'a, F> {
         #[pin]
         exchange: F,
-        session: Rc<Session>,
+        life: &'a Life,
     }
 }
 
-impl<F> Contained<F> {
-    /// Contains an exchange.
-    pub fn new(session: Rc<Session>, exchange: F) -> Self {
-        Self { exchange, session }
-    }
-}
-
-impl<F: Future<Output = Response<Download>>> Future for Contained<F> {
-    type Output = Result<Response<Download>, Infallible>;
+impl<F: Future> Future for Contained<'_, F> {
+    type Output = Result<F::Output, Refusal>;
 
     fn poll(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Self::Output> {
         let this = self.project();
-        if this.session.life.expired() {
-            return Poll::Ready(Ok(refuse_without_record(this.session, Rejection::RequestTimeout)));
+        if this.life.expired() {
+            return Poll::Ready(Err(Rejection::RequestTimeout.because("request_timeout")));
         }
         match catch_unwind(AssertUnwindSafe(|| this.exchange.poll(cx))) {
             Ok(poll) => poll.map(Ok),
             Err(panic) => {
                 tracing::error!(panic = panic_text(&*panic), "a request panicked");
-                Poll::Ready(Ok(refuse_without_record(this.session, Rejection::Internal)))
+                Poll::Ready(Err(Rejection::Internal.because("panic")))
             }
         }
     }
-}
-
-/// The exchange's own record is logged when its future is dropped.
-fn refuse_without_record(session: &Session, rejection: Rejection) -> Response<Download> {
-    let seen = Gate::begin(&HeaderMap::new(), session.scribe.clock.now());
-    let (mut head, content) = session.app.answers.refuse(&rejection.into(), &seen).into_parts();
-    finish(session, &mut head.headers, &seen, true);
-    Response::from_parts(head, Download::own(content, &session.life, None))
 }
 
 fn panic_text(panic: &(dyn Any + Send)) -> &str {

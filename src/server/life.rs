@@ -19,23 +19,44 @@ const COARSEST: Duration = Duration::from_secs(1);
 /// Shortest.
 const FINEST: Duration = Duration::from_millis(20);
 
-/// What all connections of a worker see: its sweeps counted, and whether it drains.
+/// What the workers are told, in this order.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, PartialOrd, Ord)]
+pub enum Stage {
+    /// Serve.
+    #[default]
+    Serve,
+    /// Serve, but keep no connection: every answer closes its own.
+    Leave,
+    /// Accept no more; end when every exchange has ended.
+    Drain,
+    /// End now.
+    Stop,
+}
+
+/// What all connections of a worker see: its sweeps counted, and how far it is.
 #[derive(Debug, Default)]
 pub struct Pulse {
     tick: Cell<u32>,
-    draining: Cell<bool>,
+    stage: Cell<Stage>,
+    cut_off: Cell<usize>,
 }
 
 impl Pulse {
-    /// Whether the worker is on its way out.
+    /// Whether the worker accepts no more.
     #[must_use]
     pub fn draining(&self) -> bool {
-        self.draining.get()
+        self.stage.get() >= Stage::Drain
     }
 
-    /// From now on it is.
-    pub fn drain(&self) {
-        self.draining.set(true);
+    /// The worker was told.
+    pub fn enter(&self, stage: Stage) {
+        self.stage.set(stage);
+    }
+
+    /// Requests that the worker's end cut off.
+    #[must_use]
+    pub fn cut_off(&self) -> usize {
+        self.cut_off.get()
     }
 
     /// Another sweep begins.
@@ -155,6 +176,23 @@ impl Life {
     #[must_use]
     pub fn draining(&self) -> bool {
         self.pulse.draining()
+    }
+
+    /// Whether connections are no longer kept.
+    #[must_use]
+    pub fn leaving(&self) -> bool {
+        self.pulse.stage.get() >= Stage::Leave
+    }
+
+    /// Whether the worker ends with this connection in the middle of something.
+    #[must_use]
+    pub fn is_cut_off(&self) -> bool {
+        self.pulse.stage.get() == Stage::Stop
+    }
+
+    /// That was a request.
+    pub fn count_cut_off(&self) {
+        self.pulse.cut_off.set(self.pulse.cut_off.get() + 1);
     }
 
     /// Bytes of a head arrived that is not complete.
@@ -331,7 +369,7 @@ mod tests {
     #[test]
     fn a_silent_connection_does_not_hold_up_a_drain() {
         let (pulse, life, timeouts) = life_and(&ListenerLimits::default());
-        pulse.drain();
+        pulse.enter(Stage::Drain);
         assert_eq!(sweeps_until_expired(&pulse, &life, &timeouts), 2);
     }
 

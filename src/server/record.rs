@@ -108,8 +108,12 @@ impl Record {
         self.error = Some("request_timeout");
     }
 
-    /// The answer was not written to its end; unless the upstream did it, the client did.
+    /// The answer was not written to its end; unless the upstream or we did it, the client did.
     pub(super) fn broken_off(&mut self) {
+        if self.error.is_none() && self.life.is_cut_off() {
+            self.life.count_cut_off();
+            self.error = Some("shutdown");
+        }
         self.error.get_or_insert("client_aborted");
     }
 }
@@ -126,8 +130,6 @@ impl Drop for Record {
     fn drop(&mut self) {
         if std::thread::panicking() {
             self.refused(StatusCode::INTERNAL_SERVER_ERROR, Rejection::Internal.because("panic"));
-        } else if self.status.is_none() && self.life.expired() {
-            self.refused(StatusCode::REQUEST_TIMEOUT, Rejection::RequestTimeout.into());
         } else if self.status.is_none() {
             self.broken_off();
         }

@@ -7,6 +7,7 @@ use std::io;
 use std::rc::Rc;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::mpsc::{self, Receiver, Sender};
 use std::time::Duration;
 
 use arc_swap::ArcSwap;
@@ -21,7 +22,7 @@ use super::body::Upload;
 use super::connection;
 use super::exchange::Session;
 use super::framing::Limits;
-use super::life::{Life, Pulse, Timeouts};
+use super::life::{Life, Pulse, Stage, Timeouts};
 use super::record::Scribe;
 use super::socket::Socket;
 use crate::app::Snapshot;
@@ -38,23 +39,27 @@ const TURNED_AWAY_MAX: usize = 256;
 /// Pause of accepting when the process has no descriptor left.
 const ACCEPT_PAUSE: Duration = Duration::from_millis(50);
 
-/// What the workers are told.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
-pub enum Stage {
-    /// Serve.
-    Serve,
-    /// Accept no more; end when every exchange has ended.
-    Drain,
-    /// End now.
-    Stop,
+/// The bound addresses, in the listeners' order. Workers hold them only as long as they accept: dropped, nothing listens any more.
+#[derive(Debug)]
+pub struct Doors {
+    bound: Vec<Bound>,
+    // Last: closed after the sockets.
+    _open: Sender<()>,
 }
 
-/// One listener, bound.
+impl Doors {
+    /// These; the receiver is closed when they are.
+    #[must_use]
+    pub fn new(bound: Vec<Bound>) -> (Arc<Self>, Receiver<()>) {
+        let (open, closed) = mpsc::channel();
+        (Arc::new(Self { bound, _open: open }), closed)
+    }
+}
+
+/// One listener.
 pub struct Listener {
     /// Its name.
     pub name: Arc<str>,
-    /// Its address.
-    pub bound: Bound,
     /// TLS, if it speaks that.
     pub tls: Option<TlsAcceptor>,
     /// Its bounds.
@@ -93,20 +98,24 @@ struct Worker {
     ended: Notify,
 }
 
-/// Runs a worker until it is drained or stopped.
+/// Runs a worker until it is drained or stopped; how many requests were cut off by that.
 ///
 /// # Errors
 /// Its runtime cannot be built, or a listener cannot be cloned.
-pub fn run(shared: Arc<Shared>, stage: watch::Receiver<Stage>) -> io::Result<()> {
+pub fn run(shared: Arc<Shared>, doors: Arc<Doors>, stage: watch::Receiver<Stage>) -> io::Result<usize> {
     let runtime = Builder::new_current_thread().enable_all().build_local(LocalOptions::default())?;
-    runtime.block_on(work(shared, stage))
+    let pulse = Rc::<Pulse>::default();
+    runtime.block_on(work(shared, doors, stage, Rc::clone(&pulse)))?;
+    // What is still in flight ends here.
+    drop(runtime);
+    Ok(pulse.cut_off())
 }
 
-async fn work(shared: Arc<Shared>, mut stage: watch::Receiver<Stage>) -> io::Result<()> {
+async fn work(shared: Arc<Shared>, doors: Arc<Doors>, mut stage: watch::Receiver<Stage>, pulse: Rc<Pulse>) -> io::Result<()> {
     let period = Timeouts::period(shared.listeners.iter().map(|listener| &listener.limits));
     let worker = Rc::new(Worker {
         pools: Rc::new(Pools::new(&shared.app.load().upstreams, shared.workers, period)),
-        pulse: Rc::default(),
+        pulse,
         period,
         connections: RefCell::default(),
         next_id: Cell::new(0),
@@ -115,11 +124,16 @@ async fn work(shared: Arc<Shared>, mut stage: watch::Receiver<Stage>) -> io::Res
         ended: Notify::new(),
         shared,
     });
-    for listener in &worker.shared.listeners {
-        let listening = listener.bound.listen()?;
+    for (listener, bound) in worker.shared.listeners.iter().zip(&doors.bound) {
+        let accept = Rc::clone(&worker).accept(Arc::clone(listener), bound.listen()?, stage.clone());
+        let doors = Arc::clone(&doors);
         worker.accepting.set(worker.accepting.get() + 1);
-        spawn_local(Rc::clone(&worker).accept(Arc::clone(listener), listening, stage.clone()));
+        spawn_local(async move {
+            accept.await;
+            drop(doors);
+        });
     }
+    drop(doors);
     let mut sweeps = interval(period);
     sweeps.set_missed_tick_behavior(MissedTickBehavior::Delay);
     loop {
@@ -127,10 +141,13 @@ async fn work(shared: Arc<Shared>, mut stage: watch::Receiver<Stage>) -> io::Res
             _ = sweeps.tick() => worker.sweep(),
             () = worker.ended.notified() => {}
             changed = stage.changed() => {
-                if changed.is_err() || *stage.borrow() == Stage::Stop {
-                    return Ok(());
+                let stage = changed.map_or(Stage::Stop, |()| *stage.borrow_and_update());
+                worker.pulse.enter(stage);
+                match stage {
+                    Stage::Serve | Stage::Leave => {}
+                    Stage::Drain => worker.wake(),
+                    Stage::Stop => return Ok(()),
                 }
-                worker.drain();
             }
         }
         if worker.pulse.draining() && worker.accepting.get() == 0 && worker.connections.borrow().is_empty() {
@@ -148,8 +165,8 @@ impl Worker {
         self.pools.sweep();
     }
 
-    fn drain(&self) {
-        self.pulse.drain();
+    /// Idle connections end when they see that the worker drains.
+    fn wake(&self) {
         for (life, _) in self.connections.borrow().values() {
             life.wake();
         }
@@ -161,7 +178,7 @@ impl Worker {
         loop {
             let accepted = tokio::select! {
                 biased;
-                _ = stage.wait_for(|stage| *stage != Stage::Serve) => break,
+                _ = stage.wait_for(|stage| *stage >= Stage::Drain) => break,
                 accepted = listening.accept() => accepted,
             };
             match accepted {

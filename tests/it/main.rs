@@ -11,9 +11,11 @@
 
 mod cli;
 mod client_address;
+mod drain;
 mod exposure;
 mod framing;
 mod health;
+mod limits;
 mod lookups;
 mod outage;
 mod paths;
@@ -26,3 +28,4 @@ mod spoofing;
 mod support;
 mod tls;
 mod transparency;
+mod upstream_answers;

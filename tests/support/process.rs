@@ -104,8 +104,13 @@ impl Serve {
     }
 
     /// SIGTERM, and how it ended.
-    pub(crate) fn stop(mut self) -> (ExitStatus, Lines, Lines) {
+    pub(crate) fn stop(self) -> (ExitStatus, Lines, Lines) {
         signal(self.child.id(), "TERM");
+        self.wait()
+    }
+
+    /// How it ends, once told to.
+    pub(crate) fn wait(mut self) -> (ExitStatus, Lines, Lines) {
         let status = self.child.wait().unwrap();
         (status, self.stdout.clone(), self.stderr.clone())
     }

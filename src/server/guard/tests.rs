@@ -6,7 +6,7 @@ use std::task::Waker;
 use proptest::prelude::*;
 
 use super::*;
-use crate::server::life::Pulse;
+use crate::server::life::{Pulse, Stage};
 
 const LIMITS: Limits = Limits { head_bytes: 16 << 10, headers: 20 };
 const GET: &str = "GET / HTTP/1.1\r\nHost: a\r\n\r\n";
@@ -152,13 +152,13 @@ fn a_head_that_does_not_arrive_in_time_is_answered_and_an_idle_connection_just_e
 fn a_drain_ends_idle_connections_and_lets_begun_heads_and_first_requests_come() {
     let mut idle = Bench::new(&[GET], false);
     assert_eq!(idle.read(), Read::Bytes(GET.into()));
-    idle.pulse.drain();
+    idle.pulse.enter(Stage::Drain);
     assert_eq!(idle.read(), Read::Waits, "it is being answered");
     idle.answer();
     assert_eq!(idle.read(), Read::End);
     for pieces in [vec!["GET / HT", "TP/1.1\r\nHost: a\r\n\r\n"], vec![GET]] {
         let mut begun = Bench::new(&pieces, false);
-        begun.pulse.drain();
+        begun.pulse.enter(Stage::Drain);
         assert_eq!(begun.read(), Read::Bytes(GET.into()));
     }
 }

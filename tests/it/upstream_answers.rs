@@ -1,0 +1,29 @@
+//! What an upstream says of its answer's framing is not repeated, it is read and said anew.
+
+use crate::support::client::{Answer, Request, once};
+use crate::support::sidecar::Sidecar;
+use crate::support::upstream::Upstream;
+
+fn answer_of(raw: &'static str) -> Answer {
+    let upstream = Upstream::start(move |exchange| {
+        exchange.read_body();
+        exchange.send(raw.as_bytes());
+        exchange.close();
+    });
+    let sidecar = Sidecar::start(&format!("upstream = \"{}\"", upstream.url()));
+    let key = sidecar.home.issue().secret;
+    once(sidecar.address(), &Request::get("/").bearer(&key))
+}
+
+#[test]
+fn one_length_is_sent_whatever_the_upstream_wrote() {
+    let answer = answer_of("HTTP/1.1 200 OK\r\nContent-Length: 2, 2\r\n\r\nok");
+    assert_eq!((answer.status, answer.header("content-length"), answer.text().as_str()), (200, Some("2"), "ok"));
+}
+
+#[test]
+fn an_answer_in_another_coding_than_chunked_is_no_answer() {
+    let answer = answer_of("HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked, identity\r\n\r\n2\r\nok\r\n0\r\n\r\n");
+    assert_eq!(answer.status, 502);
+    assert!(answer.text().contains("UPSTREAM_UNAVAILABLE"));
+}
