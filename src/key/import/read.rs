@@ -87,13 +87,10 @@ fn csv(text: &[u8]) -> Vec<Line> {
 
 /// The reader's own words would number rows, and repeat them.
 fn not_a_row(error: &csv::Error) -> String {
-    match error.kind() {
-        csv::ErrorKind::UnequalLengths { expected_len, len, .. } => {
-            format!("{len} {}, the header has {expected_len}", if *len == 1 { "field" } else { "fields" })
-        }
-        csv::ErrorKind::Utf8 { .. } => "not UTF-8".into(),
-        _ => "not a row of the header's columns".into(),
+    if let csv::ErrorKind::UnequalLengths { expected_len, len, .. } = error.kind() {
+        return format!("{len} {}, the header has {expected_len}", if *len == 1 { "field" } else { "fields" });
     }
+    "not a row of the header's columns in UTF-8".into()
 }
 
 fn object<'a>(fields: impl Iterator<Item = (&'a str, &'a str)>) -> Result<Value, String> {
