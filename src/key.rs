@@ -1,5 +1,6 @@
-//! API keys: what a secret looks like ([`format`]), how it is stored ([`digest`]), its record ([`record`]).
-//! what a record must be to be written ([`rules`]), what may become of it ([`lifecycle`]), why it will not work here ([`hints`]), and where many come from ([`import`]).
+//! API keys: what a secret looks like ([`format`]), how it is stored ([`digest`]), its record ([`record`]),
+//! what a record must be to be written ([`rules`]), what may become of it ([`lifecycle`]), why it will not work here ([`hints`]),
+//! and where many come from ([`import`]).
 
 pub mod digest;
 pub mod format;

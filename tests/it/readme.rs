@@ -9,8 +9,7 @@ use std::process::{Command, Stdio};
 
 use sidegate::rejection::Rejection;
 
-use crate::support::process::Serve;
-use crate::support::redis::Redis;
+use crate::support::process::{Serve, run as run_command};
 use crate::support::upstream::Upstream;
 
 const README: &str = include_str!("../../README.md");
@@ -97,19 +96,13 @@ fn run(commands: &[String], dir: &Path) -> Vec<String> {
 #[test]
 fn the_readmes_commands_print_what_it_says() {
     let dir = tempfile::tempdir().unwrap();
-    let redis = Redis::start();
     let upstream = Upstream::start(|exchange| {
         exchange.read_body();
-        let body = format!("{{\"order\":7,\"tenant\":\"{}\"}}\n", exchange.request.header("x-tenant-id").unwrap_or_default());
-        exchange.answer(200, &[("Content-Type", "application/json")], body.as_bytes());
+        exchange.answer(200, &[("Content-Type", "application/json")], b"{\"order\":7}\n");
     });
     let port = free_port();
     // What the reader has at these places, the test has elsewhere.
-    let places = [
-        ("redis://127.0.0.1:6379/0".to_owned(), redis.url()),
-        ("http://127.0.0.1:3000".to_owned(), upstream.url()),
-        ("127.0.0.1:8080".to_owned(), format!("127.0.0.1:{port}")),
-    ];
+    let places = [("http://127.0.0.1:3000".to_owned(), upstream.url()), ("127.0.0.1:8080".to_owned(), format!("127.0.0.1:{port}"))];
     let here = |text: &str| places.iter().fold(text.to_owned(), |text, (theirs, ours)| text.replace(theirs, ours));
     let there = |text: &str| places.iter().fold(text.to_owned(), |text, (theirs, ours)| text.replace(ours, theirs));
     let mut serve = None;
@@ -119,7 +112,16 @@ fn the_readmes_commands_print_what_it_says() {
             "file proxy.toml" => {
                 std::fs::write(dir.path().join("proxy.toml"), format!("{}\n[ops]\nlisten = \"\"\nsocket = \"\"\n", here(block))).unwrap();
             }
-            "serve" => serve = Some(Serve::start(&dir.path().join("proxy.toml"))),
+            "serve" => {
+                assert_eq!(block, "$ sidegate serve > sidegate.log 2>&1 &\n");
+                serve = Some(Serve::start(&dir.path().join("proxy.toml")));
+            }
+            "checked" => {
+                let file = dir.path().join("checked.toml");
+                std::fs::write(&file, format!("upstream = \"http://127.0.0.1:3000\"\n{block}")).unwrap();
+                let said = run_command(&["check"], &file);
+                assert!(said.code == 0 && said.stdout.contains("(no problems)"), "{block}\n{said:?}");
+            }
             "run" => {
                 let commands = commands(block);
                 let printed = run(&commands.iter().map(|(command, _)| here(command)).collect::<Vec<_>>(), dir.path());
@@ -137,6 +139,7 @@ fn the_readmes_commands_print_what_it_says() {
         }
     }
     assert!(serve.is_some() && wrong.is_empty(), "{wrong}");
+    assert_eq!(upstream.recorded().iter().map(|request| request.header("x-tenant-id")).collect::<Vec<_>>(), [Some("acme")]);
 }
 
 #[test]
@@ -163,5 +166,20 @@ fn every_command_that_the_readme_names_is_there() {
         let is_command =
             ["check", "keys", "tenants", "serve", "explain", "config", "routes", "demo", "init", "healthcheck"].contains(&word.as_str());
         assert!(!is_command || help.contains(&format!("  {word}")), "{word} is not in\n{help}");
+    }
+}
+
+#[test]
+fn what_the_readme_calls_not_there_is_not_there() {
+    let dir = tempfile::tempdir().unwrap();
+    let code = |arguments: &[&str]| crate::support::process::run_plain(arguments, dir.path()).code;
+    for (group, words) in
+        [("keys ", "update|export|usage"), ("tenants ", "update|delete"), ("keys revoke ", "--tenant|--created-before|--dry-run|--wait")]
+    {
+        assert!(README.contains(&format!("`{group}{words}`")), "the README says nothing of {group}{words}");
+        for word in words.split('|') {
+            let arguments: Vec<&str> = group.split_whitespace().chain([word, "key_1"]).collect();
+            assert_eq!(code(&arguments), 2, "{group}{word} is there: the README should say so");
+        }
     }
 }

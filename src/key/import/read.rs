@@ -90,8 +90,7 @@ fn not_a_row(error: &csv::Error) -> String {
     if let csv::ErrorKind::UnequalLengths { expected_len, len, .. } = error.kind() {
         return format!("{len} {}, the header has {expected_len}", if *len == 1 { "field" } else { "fields" });
     }
-    let words = if matches!(error.kind(), csv::ErrorKind::Utf8 { .. }) { "not UTF-8" } else { "not a row of the header's columns" };
-    words.into()
+    "not a row of the header's columns in UTF-8".into()
 }
 
 fn object<'a>(fields: impl Iterator<Item = (&'a str, &'a str)>) -> Result<Value, String> {
