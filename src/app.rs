@@ -89,7 +89,7 @@ impl App {
     /// # Errors
     /// A store that cannot be opened.
     pub fn explainer(self, config: &Config, clock: Clock) -> Result<Explainer, String> {
-        let key_table = KeyTable::start(config, self.identity_headers, &clock)?;
+        let key_table = KeyTable::start_existing(config, self.identity_headers, &clock)?;
         let limits =
             self.listeners.first().map_or_else(|| Limits::from(&ListenerLimits::default()), |listener| Limits::from(&listener.limits));
         let gate = Gate::new(self.rules, Arc::clone(key_table.authenticator()));

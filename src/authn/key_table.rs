@@ -34,6 +34,18 @@ impl KeyTable {
     /// # Errors
     /// What in `[store]` cannot be used.
     pub fn start(config: &Config, headers: Arc<IdentityHeaders>, clock: &Clock) -> Result<Self, String> {
+        Self::run(config, headers, clock, true)
+    }
+
+    /// The same for who only reads: an embedded store that is not there is not made, and reads as empty.
+    ///
+    /// # Errors
+    /// As [`Self::start`].
+    pub fn start_existing(config: &Config, headers: Arc<IdentityHeaders>, clock: &Clock) -> Result<Self, String> {
+        Self::run(config, headers, clock, false)
+    }
+
+    fn run(config: &Config, headers: Arc<IdentityHeaders>, clock: &Clock, makes: bool) -> Result<Self, String> {
         let peppers = Peppers::from_file(&config.store.pepper_file)?;
         let runtime = Builder::new_current_thread().enable_all().build().map_err(|error| error.to_string())?;
         let handle = runtime.handle().clone();
@@ -41,7 +53,14 @@ impl KeyTable {
         let (opened, ready) = mpsc::channel();
         let (stop, stopped) = oneshot::channel::<()>();
         let serve = async move {
-            let Opened { store, changes } = match store::open(&section, &clock).await {
+            let opening = async {
+                if makes {
+                    store::open(&section, &clock).await
+                } else {
+                    store::open_existing(&section, &clock).await.map(|(opened, _)| opened)
+                }
+            };
+            let Opened { store, changes } = match opening.await {
                 Ok(open) => open,
                 Err(why) => return drop(opened.send(Err(why))),
             };

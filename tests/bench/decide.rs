@@ -10,7 +10,7 @@ fn main() {
     let bench = gate::Bench::new();
     let mut criterion = Criterion::default().configure_from_args();
     criterion.bench_function("decide, cached key", |bencher| {
-        bencher.iter_batched_ref(|| bench.head(), |head| bench.decide(head).unwrap(), BatchSize::SmallInput);
+        bencher.iter_batched_ref(|| bench.head(), |head| bench.decide(head).unwrap(), BatchSize::NumIterations(16));
     });
     criterion.final_summary();
 }

@@ -506,3 +506,13 @@ fn a_key_that_cannot_work_here_is_made_with_a_warning() {
     let said = create(&["--env", "test", "--scope", "write:users", "--endpoint", "GET /v2/users"]);
     assert_eq!(said.matches("warning: ").count(), 3, "{said}");
 }
+
+#[test]
+fn explain_makes_no_key_table() {
+    let dir = tempfile::tempdir().unwrap();
+    let config = dir.path().join("proxy.toml");
+    std::fs::write(&config, "version = 1\n").unwrap();
+    let ran = process::run(&["explain", "/v1/users"], &config);
+    assert_eq!(ran.code, 5, "{}", ran.stderr);
+    assert_eq!(std::fs::read_dir(dir.path()).unwrap().count(), 1);
+}
