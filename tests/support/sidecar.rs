@@ -41,7 +41,8 @@ pub(crate) struct Home {
 }
 
 impl Home {
-    /// A directory whose proxy.toml says `text`, over what every test wants: free ports, no control socket, a fast end.
+    /// A directory whose proxy.toml says `text`, over what every test wants: free ports, no control socket, a fast end,
+    /// and patience with a store on a busy machine.
     pub(crate) fn new(kind: Kind, text: &str) -> Self {
         Self::from_table(kind, text.parse().unwrap_or_else(|error| panic!("{error}\n{text}")))
     }
@@ -51,7 +52,7 @@ impl Home {
         let redis = (kind == Kind::Redis).then(Redis::start);
         let store = redis.as_ref().map_or_else(|| format!("embedded:{}", dir.path().join("data").display()), Redis::url);
         let mut table: Table = format!(
-            "listen = \"127.0.0.1:0\"\n[ops]\nlisten = \"\"\nsocket = \"\"\n[shutdown]\ndrain_delay = \"0s\"\n[store]\nurl = \"{store}\"\n\
+            "listen = \"127.0.0.1:0\"\n[ops]\nlisten = \"\"\nsocket = \"\"\n[shutdown]\ndrain_delay = \"0s\"\n[store]\nurl = \"{store}\"\ncommand_timeout = \"10s\"\n\
              [log]\nformat = \"json\"\n"
         )
         .parse()
