@@ -28,6 +28,8 @@ pub struct Credentials {
     kinds: KeyKinds,
     /// Of every prefix that is not empty.
     finders: Box<[Finder<'static>]>,
+    /// Bytes of the shortest of them.
+    shortest_prefix: usize,
 }
 
 #[derive(Debug)]
@@ -93,8 +95,9 @@ impl Credentials {
         let kinds = KeyKinds::compile(config, problems);
         let kinds = kinds?;
         let prefixes = kinds.prefixes().iter().filter(|prefix| !prefix.text.is_empty());
-        let finders = prefixes.map(|prefix| Finder::new(prefix.text.as_bytes()).into_owned()).collect();
-        sound.then_some(Self { sources: sources.into(), kinds, finders })
+        let finders: Box<[_]> = prefixes.map(|prefix| Finder::new(prefix.text.as_bytes()).into_owned()).collect();
+        let shortest_prefix = finders.iter().map(|prefix| prefix.needle().len()).min().unwrap_or_default();
+        sound.then_some(Self { sources: sources.into(), kinds, finders, shortest_prefix })
     }
 
     /// The headers in which credentials are looked for.
@@ -179,6 +182,9 @@ impl Credentials {
     /// at the start of a name or value at any length.
     #[must_use]
     pub fn in_query(&self, query: &str) -> bool {
+        if query.len() <= self.shortest_prefix + SHORT_KEY {
+            return false;
+        }
         let mut decoded = Cow::Borrowed(query.as_bytes());
         loop {
             let starts = decoded.split(|byte| matches!(byte, b'&' | b';' | b'=' | b' ' | b'+' | b'[' | b']' | b',' | b':'));

@@ -65,25 +65,16 @@ impl CanonicalPath {
         }
         let refuse = |rule: &'static str| Err(Rejection::RequestInvalid.because(rule));
         let Some(body) = path.strip_prefix('/') else { return refuse("path does not begin with /") };
-        if path.bytes().any(|byte| byte == b'\\') {
-            return refuse("backslash in the path");
-        }
-        if !path.bytes().all(|byte| byte.is_ascii_graphic()) {
-            return refuse("control or non-ASCII byte in the path");
-        }
-        // The last segment may be empty (a trailing slash); no other may.
-        if body.contains("//") || (body.starts_with('/')) {
-            return refuse("empty segment in the path (//)");
-        }
+        let Shape { percent, dotted } = Shape::of(path).map_err(|rule| Rejection::RequestInvalid.because(rule))?;
         let mut encoded = Encoded::default();
-        let decoded = if path.contains('%') {
+        let decoded = if percent {
             let segments = body.split('/').map(|segment| decode(segment, &mut encoded)).collect::<Result<_, _>>();
             Some(segments.map_err(|rule| Rejection::RequestInvalid.because(rule))?)
         } else {
             None
         };
         let canonical = Self { raw, decoded, encoded };
-        if canonical.segments().iter().any(|segment| has_dot_segment(segment)) {
+        if (percent || dotted) && canonical.segments().iter().any(|segment| has_dot_segment(segment)) {
             return refuse("dot segment in the path");
         }
         Ok(canonical)
@@ -126,6 +117,34 @@ impl CanonicalPath {
 impl fmt::Debug for CanonicalPath {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str(self.raw())
+    }
+}
+
+/// What one look at the bytes of a path tells.
+struct Shape {
+    /// Something is encoded.
+    percent: bool,
+    /// A segment begins with a dot.
+    dotted: bool,
+}
+
+impl Shape {
+    fn of(path: &str) -> Result<Self, &'static str> {
+        let mut shape = Self { percent: false, dotted: false };
+        let mut before = b' ';
+        for byte in path.bytes() {
+            match byte {
+                b'\\' => return Err("backslash in the path"),
+                // The last segment may be empty (a trailing slash); no other may.
+                b'/' if before == b'/' => return Err("empty segment in the path (//)"),
+                b'.' if before == b'/' => shape.dotted = true,
+                b'%' => shape.percent = true,
+                byte if !byte.is_ascii_graphic() => return Err("control or non-ASCII byte in the path"),
+                _ => {}
+            }
+            before = byte;
+        }
+        Ok(shape)
     }
 }
 
