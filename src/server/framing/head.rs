@@ -162,7 +162,13 @@ fn request_line(line: &[u8], start: usize) -> Result<RequestLine, Refusal> {
     let authority = match target.first() {
         Some(b'/') => None,
         Some(b'*') if target.len() == 1 && method == b"OPTIONS" => None,
-        _ => Some(absolute_form(target).ok_or_else(|| invalid("the target is neither a path nor an http(s) URL"))?),
+        _ => {
+            let authority = absolute_form(target).ok_or_else(|| invalid("the target is neither a path nor an http(s) URL"))?;
+            if let Some(path) = target.get(authority.end..).filter(|path| !path.is_empty()) {
+                check_target(path)?;
+            }
+            Some(authority)
+        }
     };
     let authority = authority.map(|range| start + space + 1 + range.start..start + space + 1 + range.end);
     Ok(RequestLine { http10, authority })
