@@ -1,8 +1,6 @@
 //! The credential of a request: found in `[credentials] sources`, told apart by its prefix, taken off the request.
 //! Its text lives only inside this file; what leaves is a digest, a claim, and a fingerprint for the log.
 
-use std::borrow::Cow;
-
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
 use http::{HeaderMap, HeaderName, HeaderValue, header};
@@ -12,6 +10,7 @@ use zeroize::Zeroizing;
 use crate::config::problem::Problems;
 use crate::config::sections::{Config, Scheme};
 use crate::key::digest::Digest;
+use crate::key::encoded::layers;
 use crate::key::kind::{KeyKinds, Prefix};
 use crate::key::record::KeyRecord;
 use crate::rejection::{Refusal, Rejection};
@@ -185,21 +184,12 @@ impl Credentials {
         if query.len() <= self.shortest_prefix + SHORT_KEY {
             return false;
         }
-        let mut decoded = Cow::Borrowed(query.as_bytes());
-        loop {
-            let starts = decoded.split(|byte| matches!(byte, b'&' | b';' | b'=' | b' ' | b'+' | b'[' | b']' | b',' | b':'));
-            if starts.into_iter().any(|word| self.is_prefixed(word)) || self.holds_key(&decoded) {
-                return true;
-            }
-            if !decoded.contains(&b'%') {
-                return false;
-            }
-            let once: Vec<u8> = percent_encoding::percent_decode(&decoded).collect();
-            if once.len() == decoded.len() {
-                return false;
-            }
-            decoded = Cow::Owned(once);
-        }
+        self.shows_key_in_query(query.as_bytes()) || layers(query.as_bytes()).any(|decoded| self.shows_key_in_query(&decoded))
+    }
+
+    fn shows_key_in_query(&self, query: &[u8]) -> bool {
+        let words = query.split(|byte| matches!(byte, b'&' | b';' | b'=' | b' ' | b'+' | b'[' | b']' | b',' | b':'));
+        words.into_iter().any(|word| self.is_prefixed(word)) || self.holds_key(query)
     }
 
     fn is_prefixed(&self, word: &[u8]) -> bool {

@@ -3,6 +3,7 @@
 //! and where many come from ([`import`]).
 
 pub mod digest;
+pub(crate) mod encoded;
 pub mod format;
 pub mod hints;
 pub mod import;

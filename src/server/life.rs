@@ -230,6 +230,10 @@ impl Life {
     /// # Errors
     /// `TimedOut`.
     pub fn bound<T>(&self, written: Poll<io::Result<T>>) -> Poll<io::Result<T>> {
+        if written.is_ready() && self.phase.get() == Phase::Written {
+            // It reads, however slowly.
+            self.enter(Phase::Written);
+        }
         if written.is_pending() && self.expired() { Poll::Ready(Err(io::ErrorKind::TimedOut.into())) } else { written }
     }
 

@@ -4,9 +4,9 @@ use std::borrow::Cow;
 use std::fmt::Write as _;
 
 use memchr::memmem::Finder;
-use percent_encoding::percent_decode;
 
 use crate::config::sections::KeyKind;
+use crate::key::encoded::layers;
 
 /// Longest value, bytes.
 const LONGEST: usize = 1024;
@@ -51,17 +51,8 @@ impl Mask {
             *text = Cow::Owned(clean);
         }
         // A key whose characters are percent-encoded, once or more often, cannot be cut out of the raw text.
-        let mut decoded = Vec::from(text.as_bytes());
-        while decoded.contains(&b'%') {
-            let once: Vec<u8> = percent_decode(&decoded).collect();
-            if self.find_beside_mask(&once) {
-                *text = Cow::Borrowed(HIDDEN);
-                return;
-            }
-            if once.len() == decoded.len() {
-                return;
-            }
-            decoded = once;
+        if layers(text.as_bytes()).any(|decoded| self.find_beside_mask(&decoded)) {
+            *text = Cow::Borrowed(HIDDEN);
         }
     }
 
