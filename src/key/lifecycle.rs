@@ -48,7 +48,7 @@ pub enum LifecycleError {
 
 /// What a new key is to be.
 #[derive(Debug, Clone)]
-#[allow(missing_docs, reason = "the fields of the record")]
+#[expect(missing_docs, reason = "the fields of the record")]
 pub struct NewKey {
     pub tenant: String,
     pub name: String,

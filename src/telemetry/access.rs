@@ -60,7 +60,7 @@ pub struct AccessLog {
 
 /// One request, as it is logged. Raw values; cleaning them is the log's.
 #[derive(Debug, Serialize)]
-#[allow(missing_docs, reason = "the table above")]
+#[expect(missing_docs, reason = "the table above")]
 pub struct Line<'a> {
     pub timestamp: Timestamp,
     #[serde(rename = "http.request.method", skip_serializing_if = "str::is_empty")]

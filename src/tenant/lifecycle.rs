@@ -12,7 +12,7 @@ const ATTEMPTS: usize = 8;
 
 /// What a new tenant is to be.
 #[derive(Debug, Clone, Default)]
-#[allow(missing_docs, reason = "the fields of the record")]
+#[expect(missing_docs, reason = "the fields of the record")]
 pub struct NewTenant {
     pub id: String,
     pub name: String,

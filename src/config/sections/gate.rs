@@ -103,7 +103,7 @@ pub struct ForwardCredential {
 /// `credentials.forward.jwt`
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Deserialize, Serialize)]
 #[serde(rename_all = "lowercase")]
-#[allow(missing_docs, reason = "the words say it")]
+#[expect(missing_docs, reason = "the words say it")]
 pub enum ForwardJwt {
     #[default]
     Keep,
@@ -147,7 +147,7 @@ impl KeyKind {
 /// `key_kinds.prefixes`
 #[derive(Debug, Clone, Default, PartialEq, Deserialize, Serialize)]
 #[serde(deny_unknown_fields, default)]
-#[allow(missing_docs, reason = "the words say it")]
+#[expect(missing_docs, reason = "the words say it")]
 pub struct Prefixes {
     #[serde(skip_serializing_if = "Option::is_none")]
     pub live: Option<String>,
@@ -158,7 +158,7 @@ pub struct Prefixes {
 /// `key_kinds.legacy_prefixes`
 #[derive(Debug, Clone, Default, PartialEq, Deserialize, Serialize)]
 #[serde(deny_unknown_fields, default)]
-#[allow(missing_docs, reason = "the words say it")]
+#[expect(missing_docs, reason = "the words say it")]
 pub struct LegacyPrefixes {
     pub live: Vec<String>,
     pub test: Vec<String>,
@@ -305,7 +305,7 @@ pub enum RouteIdempotency {
 /// A kind of credential, as routes name it and as `{credential}` says it.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Deserialize, Serialize)]
 #[serde(rename_all = "snake_case")]
-#[allow(missing_docs, reason = "the words say it")]
+#[expect(missing_docs, reason = "the words say it")]
 pub enum CredentialType {
     ApiKey,
     Jwt,
@@ -327,7 +327,7 @@ impl CredentialType {
 /// An environment of keys.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord, Deserialize, Serialize)]
 #[serde(rename_all = "lowercase")]
-#[allow(missing_docs, reason = "the words say it")]
+#[expect(missing_docs, reason = "the words say it")]
 pub enum EnvironmentName {
     Live,
     Test,

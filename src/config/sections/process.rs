@@ -270,7 +270,7 @@ impl Default for Log {
 /// `log.level`
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Deserialize, Serialize)]
 #[serde(rename_all = "lowercase")]
-#[allow(missing_docs, reason = "the words are the levels")]
+#[expect(missing_docs, reason = "the words are the levels")]
 pub enum LogLevel {
     Error,
     Warn,

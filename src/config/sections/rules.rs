@@ -116,7 +116,7 @@ impl Default for GuessThrottle {
 /// A check that can be observed instead of enforced.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Deserialize, Serialize)]
 #[serde(rename_all = "lowercase")]
-#[allow(missing_docs, reason = "the words say it")]
+#[expect(missing_docs, reason = "the words say it")]
 pub enum Observable {
     Ip,
     Referrer,
@@ -242,7 +242,7 @@ impl Default for Errors {
 /// `errors.code_case`
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Deserialize, Serialize)]
 #[serde(rename_all = "lowercase")]
-#[allow(missing_docs, reason = "the words say it")]
+#[expect(missing_docs, reason = "the words say it")]
 pub enum CodeCase {
     Upper,
     Lower,

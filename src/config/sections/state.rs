@@ -50,7 +50,7 @@ impl Default for Store {
 /// `[store.tls]`
 #[derive(Debug, Clone, Default, PartialEq, Deserialize, Serialize)]
 #[serde(deny_unknown_fields, default)]
-#[allow(missing_docs, reason = "the words say it")]
+#[expect(missing_docs, reason = "the words say it")]
 pub struct StoreTls {
     pub ca_file: PathBuf,
     pub cert_file: PathBuf,
@@ -125,7 +125,7 @@ impl Default for Idempotency {
 /// `idempotency.mode`
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Deserialize, Serialize)]
 #[serde(rename_all = "lowercase")]
-#[allow(missing_docs, reason = "the words say it")]
+#[expect(missing_docs, reason = "the words say it")]
 pub enum IdempotencyMode {
     Off,
     Optional,
@@ -159,7 +159,7 @@ pub struct RateLimit {
 /// `rate_limits.by`, `quotas.by`
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Deserialize, Serialize)]
 #[serde(rename_all = "lowercase")]
-#[allow(missing_docs, reason = "the words say it")]
+#[expect(missing_docs, reason = "the words say it")]
 pub enum LimitBy {
     Key,
     Tenant,
@@ -171,7 +171,7 @@ pub enum LimitBy {
 /// `rate_limits.counted`
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Deserialize, Serialize)]
 #[serde(rename_all = "lowercase")]
-#[allow(missing_docs, reason = "the words say it")]
+#[expect(missing_docs, reason = "the words say it")]
 pub enum Counted {
     #[default]
     Local,
@@ -181,7 +181,7 @@ pub enum Counted {
 /// `rate_limits.on_unavailable`
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Deserialize, Serialize)]
 #[serde(rename_all = "lowercase")]
-#[allow(missing_docs, reason = "the words say it")]
+#[expect(missing_docs, reason = "the words say it")]
 pub enum OnUnavailable {
     #[default]
     Local,
@@ -206,7 +206,7 @@ pub struct Quota {
 /// `quotas.per`
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Deserialize, Serialize)]
 #[serde(rename_all = "lowercase")]
-#[allow(missing_docs, reason = "the words say it")]
+#[expect(missing_docs, reason = "the words say it")]
 pub enum QuotaPeriod {
     Day,
     Month,
@@ -243,7 +243,7 @@ impl Default for Admin {
 /// `[admin.tls]`
 #[derive(Debug, Clone, Default, PartialEq, Deserialize, Serialize)]
 #[serde(deny_unknown_fields, default)]
-#[allow(missing_docs, reason = "the words say it")]
+#[expect(missing_docs, reason = "the words say it")]
 pub struct AdminTls {
     pub cert_file: PathBuf,
     pub key_file: PathBuf,
@@ -299,7 +299,7 @@ impl Default for SelfService {
 /// `self_service.actions`
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Deserialize, Serialize)]
 #[serde(rename_all = "lowercase")]
-#[allow(missing_docs, reason = "the words say it")]
+#[expect(missing_docs, reason = "the words say it")]
 pub enum SelfServiceAction {
     List,
     Create,
@@ -310,7 +310,7 @@ pub enum SelfServiceAction {
 /// `self_service.list`
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Deserialize, Serialize)]
 #[serde(rename_all = "lowercase")]
-#[allow(missing_docs, reason = "the words say it")]
+#[expect(missing_docs, reason = "the words say it")]
 pub enum SelfServiceList {
     Environment,
     Tenant,

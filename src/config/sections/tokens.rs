@@ -71,7 +71,7 @@ impl Default for Issuer {
 /// `issuers.claims`
 #[derive(Debug, Clone, PartialEq, Deserialize, Serialize)]
 #[serde(deny_unknown_fields, default)]
-#[allow(missing_docs, reason = "the words say it")]
+#[expect(missing_docs, reason = "the words say it")]
 pub struct Claims {
     pub subject: String,
     pub tenant: String,
@@ -88,7 +88,7 @@ impl Default for Claims {
 /// `issuers.unknown_tenant`
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Deserialize, Serialize)]
 #[serde(rename_all = "lowercase")]
-#[allow(missing_docs, reason = "the words say it")]
+#[expect(missing_docs, reason = "the words say it")]
 pub enum UnknownTenant {
     Reject,
     Allow,
@@ -169,7 +169,7 @@ impl Default for Sessions {
 /// `sessions.refresh_auth`
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Deserialize, Serialize)]
 #[serde(rename_all = "snake_case")]
-#[allow(missing_docs, reason = "the words say it")]
+#[expect(missing_docs, reason = "the words say it")]
 pub enum RefreshAuth {
     ApiKey,
     None,
