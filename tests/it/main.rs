@@ -8,12 +8,15 @@
     clippy::wildcard_enum_match_arm,
     reason = "a test fails by panicking"
 )]
+#![expect(clippy::print_stdout, reason = "a drill prints its figures")]
 
 mod cli;
 mod client_address;
+mod crash_points;
 mod drain;
 mod exposure;
 mod framing;
+mod guess_flood;
 mod health;
 mod limits;
 mod lookups;
@@ -23,6 +26,7 @@ mod readme;
 mod secrets;
 mod slow_readers;
 mod spoofing;
+mod store_faults;
 #[allow(dead_code, reason = "each test binary uses its part of it")]
 #[path = "../support/support.rs"]
 mod support;

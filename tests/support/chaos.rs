@@ -201,7 +201,9 @@ impl Shared {
         thread::spawn(move || answers.0.pump_answers(id, answers.1, answers.2));
         self.pump_commands(id, client, server);
         if let Some(sides) = self.lock().open.remove(&id) {
-            sides.iter().for_each(|stream| stream.shutdown(Shutdown::Both));
+            for stream in sides {
+                stream.shutdown(Shutdown::Both);
+            }
         }
     }
 
