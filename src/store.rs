@@ -1,10 +1,12 @@
 //! The key table: few primitives, one contract for every store. Features are written on top of these once.
 //! A store knows records and stored digests; it never sees a secret, and what it holds is never trusted to parse.
 
+pub mod change;
 mod codec;
 #[cfg(test)]
 pub(crate) mod contract;
 mod empty;
+pub mod instance;
 mod redis;
 #[cfg(test)]
 pub(crate) mod redis_server;
@@ -15,13 +17,14 @@ use std::path::PathBuf;
 use std::sync::Arc;
 
 use async_trait::async_trait;
-use tokio::sync::mpsc;
 
 use crate::clock::{Clock, Timestamp};
 use crate::config::sections;
 use crate::key::digest::StoredDigest;
 use crate::key::record::KeyRecord;
 use crate::tenant::TenantRecord;
+use change::{ChangeLog, Changed, Position};
+use instance::{Instance, Seen};
 
 /// Why a store did not do what it was asked.
 #[derive(Debug, Clone, thiserror::Error)]
@@ -71,8 +74,9 @@ pub trait Store: Send + Sync {
     async fn find_key(&self, id: &str) -> Result<Option<KeyRecord>, StoreError>;
 
     /// Writes a key: `record.version` must be the version found plus one, 1 creates. Indexes the record's digests first;
-    /// the record itself is the commit.
-    async fn put_key(&self, record: &KeyRecord) -> Result<(), StoreError>;
+    /// the record itself is the commit. Then the change is announced; if that fails the error says so, and the same change
+    /// must be announced again.
+    async fn put_key(&self, record: &KeyRecord) -> Result<Position, StoreError>;
 
     /// Keys, of one tenant or of all, from a cursor on.
     async fn list_keys(&self, tenant: Option<&str>, cursor: Option<&str>, limit: usize) -> Result<Page<KeyRecord>, StoreError>;
@@ -81,10 +85,22 @@ pub trait Store: Send + Sync {
     async fn find_tenant(&self, id: &str) -> Result<Option<TenantRecord>, StoreError>;
 
     /// Writes a tenant, as [`Self::put_key`] does a key.
-    async fn put_tenant(&self, record: &TenantRecord) -> Result<(), StoreError>;
+    async fn put_tenant(&self, record: &TenantRecord) -> Result<Position, StoreError>;
 
     /// Tenants, from a cursor on.
     async fn list_tenants(&self, cursor: Option<&str>, limit: usize) -> Result<Page<TenantRecord>, StoreError>;
+
+    /// Appends to the change log what was changed already. Answers where the last of it stands.
+    async fn announce(&self, changes: &[Changed]) -> Result<Position, StoreError>;
+
+    /// A sidecar is there, at this position. Answers how many are written down. The first time, those that are gone are struck out.
+    async fn beat(&self, instance: &Instance, first: bool) -> Result<u64, StoreError>;
+
+    /// A sidecar says goodbye.
+    async fn leave(&self, instance: &str) -> Result<(), StoreError>;
+
+    /// The sidecars that are written down.
+    async fn instances(&self) -> Result<Vec<Seen>, StoreError>;
 
     /// Whether the store answers now.
     async fn ping(&self) -> Result<(), StoreError>;
@@ -106,26 +122,12 @@ pub struct Status {
     pub detail: String,
 }
 
-/// What somebody changed in the store, another process included.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub enum Changed {
-    /// The key with this id.
-    Key(String),
-    /// The tenant with this id.
-    Tenant(String),
-    /// Anything: changes were missed.
-    Everything,
-}
-
-/// Tells what changes, in order. Ends when the store is closed.
-pub type Changes = mpsc::UnboundedReceiver<Changed>;
-
 /// An open store.
 pub struct Opened {
     /// The store.
     pub store: Arc<dyn Store>,
     /// What changes in it; `None` where the store does not tell (cached entries then live for `cache.ttl`).
-    pub changes: Option<Changes>,
+    pub changes: Option<Box<dyn ChangeLog>>,
 }
 
 /// Opens the store of a configuration, inside the runtime that is to serve it. An unreachable server is no error:
@@ -136,12 +138,12 @@ pub struct Opened {
 pub async fn open(config: &sections::Store, clock: &Clock) -> Result<Opened, String> {
     match target::parse(config)? {
         target::Target::Redis(target) => {
-            let store = redis::RedisStore::connect(*target, clock.clone()).await;
-            Ok(Opened { store: Arc::new(store), changes: None })
+            let (store, changes) = redis::RedisStore::connect(*target, clock.clone()).await;
+            Ok(Opened { store: Arc::new(store), changes: Some(Box::new(changes)) })
         }
         target::Target::Embedded(path) => {
             let (store, changes) = sqlite::SqliteStore::open(&path)?;
-            Ok(Opened { store: Arc::new(store), changes: Some(changes) })
+            Ok(Opened { store: Arc::new(store), changes: Some(Box::new(changes)) })
         }
     }
 }

@@ -1,7 +1,9 @@
 //! The key table in Redis: one authoritative record per key id, everything else an index that is written before it.
 //! No operation needs two slots to be atomic: a crash between two writes leaves an index entry that no record confirms.
 
+mod changes;
 mod connection;
+mod fleet;
 mod layout;
 mod scripts;
 #[cfg(test)]
@@ -11,13 +13,16 @@ use async_trait::async_trait;
 use redis::aio::MultiplexedConnection;
 use redis::{Pipeline, RedisResult, Value, cmd, pipe};
 
+use super::change::{Changed, Position};
 use super::codec::{RECORD_MAX, Record, corrupt, digests, id_in_place, parse, render, version_before};
+use super::instance::{Instance, Seen};
 use super::target::RedisTarget;
 use super::{Page, Status, Store, StoreError};
 use crate::clock::Clock;
 use crate::key::digest::StoredDigest;
 use crate::key::record::KeyRecord;
 use crate::tenant::TenantRecord;
+use changes::RedisChanges;
 use connection::Link;
 use layout::Layout;
 use scripts::Scripts;
@@ -33,9 +38,11 @@ pub(super) struct RedisStore {
 }
 
 impl RedisStore {
-    pub(super) async fn connect(target: RedisTarget, clock: Clock) -> Self {
+    pub(super) async fn connect(target: RedisTarget, clock: Clock) -> (Self, RedisChanges) {
         let layout = Layout::new(&target.key_prefix);
-        Self { link: Link::new(target, clock).await, layout, scripts: Scripts::new() }
+        let link = Link::new(target, clock).await;
+        let changes = RedisChanges::new(link.dialler(), layout.changes());
+        (Self { link, layout, scripts: Scripts::new() }, changes)
     }
 
     /// At most `max` bytes of a string; one more tells that there are more. Nothing there reads as empty.
@@ -160,15 +167,17 @@ impl Store for RedisStore {
         self.find(&self.layout.key(id), id).await
     }
 
-    async fn put_key(&self, record: &KeyRecord) -> Result<(), StoreError> {
+    async fn put_key(&self, record: &KeyRecord) -> Result<Position, StoreError> {
         for digest in digests(record) {
             self.index_digest(digest, &record.id).await?;
         }
         let indexes = [self.layout.keys(), self.layout.keys_of(&record.tenant)];
-        if let Some(old) = self.put(&self.layout.key(&record.id), record, &indexes).await? {
+        let old = self.put(&self.layout.key(&record.id), record, &indexes).await?;
+        let position = self.announce(&[Changed::of_key(record)]).await?;
+        if let Some(old) = old {
             self.drop_digests(&old, record).await;
         }
-        Ok(())
+        Ok(position)
     }
 
     async fn list_keys(&self, tenant: Option<&str>, cursor: Option<&str>, limit: usize) -> Result<Page<KeyRecord>, StoreError> {
@@ -182,12 +191,29 @@ impl Store for RedisStore {
         self.find(&self.layout.tenant(id), id).await
     }
 
-    async fn put_tenant(&self, record: &TenantRecord) -> Result<(), StoreError> {
-        self.put(&self.layout.tenant(&record.id), record, &[self.layout.tenants()]).await.map(drop)
+    async fn put_tenant(&self, record: &TenantRecord) -> Result<Position, StoreError> {
+        self.put(&self.layout.tenant(&record.id), record, &[self.layout.tenants()]).await?;
+        self.announce(&[Changed::of_tenant(record)]).await
     }
 
     async fn list_tenants(&self, cursor: Option<&str>, limit: usize) -> Result<Page<TenantRecord>, StoreError> {
         self.list(&self.layout.tenants(), cursor, limit, |id| self.layout.tenant(id)).await
+    }
+
+    async fn announce(&self, changes: &[Changed]) -> Result<Position, StoreError> {
+        self.append(changes).await
+    }
+
+    async fn beat(&self, instance: &Instance, first: bool) -> Result<u64, StoreError> {
+        self.write_down(instance, first).await
+    }
+
+    async fn leave(&self, instance: &str) -> Result<(), StoreError> {
+        self.strike_out(instance).await
+    }
+
+    async fn instances(&self) -> Result<Vec<Seen>, StoreError> {
+        self.written_down().await
     }
 
     async fn ping(&self) -> Result<(), StoreError> {

@@ -42,10 +42,31 @@ struct Shared {
     suspect: Notify,
 }
 
-/// A connection and the task that moves its bytes.
-struct Dialled {
-    connection: MultiplexedConnection,
+/// Makes further connections to the same server.
+pub(super) struct Dialler(Arc<Shared>);
+
+/// A connection and the task that moves its bytes, which ends with it.
+pub(super) struct Dialled {
+    pub(super) connection: MultiplexedConnection,
     driver: JoinHandle<()>,
+}
+
+impl Dialler {
+    /// A connection for one user, who may block it.
+    pub(super) async fn dial(&self) -> Result<Dialled, LinkError> {
+        self.0.dial().await.map_err(LinkError::Unavailable)
+    }
+
+    /// The longest wait for an answer.
+    pub(super) fn command_timeout(&self) -> Duration {
+        self.0.target.command_timeout
+    }
+}
+
+impl Drop for Dialled {
+    fn drop(&mut self) {
+        self.driver.abort();
+    }
 }
 
 impl Link {
@@ -82,6 +103,10 @@ impl Link {
                 Err(LinkError::Unavailable(format!("{}: no answer within {} ms", self.shared.target.address, limit.as_millis())))
             }
         }
+    }
+
+    pub(super) fn dialler(&self) -> Dialler {
+        Dialler(Arc::clone(&self.shared))
     }
 
     pub(super) fn status(&self) -> Status {
