@@ -119,14 +119,14 @@ impl ChangeLog for RedisChanges {
             }
             answer => answer.map_err(about)?,
         };
-        let (batch, seen) = follow(seen, &read, last);
+        let (batch, seen) = follow(seen, &read, &last);
         self.seen = Some(seen);
         Ok(batch)
     }
 }
 
 /// What the entries behind `seen` mean, if the log ended in `last` after they were read.
-fn follow(mut seen: Seen, read: &[StreamId], last: Seen) -> (Batch, Seen) {
+fn follow(mut seen: Seen, read: &[StreamId], last: &Seen) -> (Batch, Seen) {
     let mut changes = Vec::with_capacity(read.len());
     for entry in read {
         let next = Seen::of(entry);
@@ -142,7 +142,7 @@ fn follow(mut seen: Seen, read: &[StreamId], last: Seen) -> (Batch, Seen) {
         changes.push(Changed::Everything);
         seen = last.clone();
     }
-    let current = last == seen;
+    let current = *last == seen;
     (Batch { changes, position: Position(seen.position), current }, seen)
 }
 
