@@ -10,12 +10,14 @@
 )]
 #![expect(clippy::print_stdout, reason = "a drill prints its figures")]
 
+mod change_log;
 mod cli;
 mod client_address;
 mod crash_points;
 mod drain;
 mod exposure;
 mod framing;
+mod freshness;
 mod guess_flood;
 mod health;
 mod limits;

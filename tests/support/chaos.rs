@@ -1,7 +1,7 @@
 //! A proxy in front of a redis-server that does what networks and sick servers do: cuts, freezes, delays, slices, talks nonsense.
 //! It reads just enough of RESP to forward whole commands, to count them and to end between two of them.
 
-use std::collections::{BTreeMap, HashMap};
+use std::collections::{BTreeMap, HashMap, HashSet};
 use std::io::{ErrorKind, Read as _, Write as _};
 use std::net::Shutdown;
 use std::sync::{Arc, Condvar, Mutex, MutexGuard};
@@ -17,6 +17,9 @@ use super::stream::{Address, Listener, Stream};
 /// Commands that are about the connection, not about data: they are forwarded and not counted.
 const OF_THE_CONNECTION: [&str; 6] = ["HELLO", "AUTH", "CLIENT", "SELECT", "PING", "COMMAND"];
 
+/// Commands that read the change log.
+const OF_THE_LOG: [&str; 3] = ["XREAD", "XREVRANGE", "XRANGE"];
+
 /// What happens to what comes through.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Mode {
@@ -31,6 +34,8 @@ pub(crate) enum Mode {
     Answer(&'static [u8]),
     /// Every byte is written by itself, both ways.
     Slice,
+    /// Connections that read the change log stand still; all others work.
+    Deaf,
 }
 
 /// What becomes of the answer to the last command before a planned cut.
@@ -65,6 +70,8 @@ struct State {
     loses_last: bool,
     /// Set when the last command has passed and its answer is to be lost.
     drops_answers: bool,
+    /// Connections that have read the change log.
+    listeners: HashSet<u64>,
     /// Chunks of answers, by connection.
     answers: HashMap<u64, u64>,
 }
@@ -138,6 +145,12 @@ impl Chaos {
         self.shared.lock().commands.clone()
     }
 
+    /// Reads of records and indexes among them.
+    pub(crate) fn look_ups(&self) -> u64 {
+        let commands = self.commands();
+        ["GET", "GETRANGE"].iter().filter_map(|name| commands.get(*name)).sum()
+    }
+
     /// How many connections came so far.
     pub(crate) fn accepted(&self) -> u64 {
         self.shared.lock().accepted
@@ -179,24 +192,27 @@ impl Shared {
         self.state.lock().unwrap()
     }
 
-    /// Waits while nothing moves; the mode then.
-    fn moving(&self) -> Mode {
-        let state = self.lock();
-        self.changed.wait_while(state, |state| state.mode() == Mode::BlackHole).unwrap().mode()
+    /// Waits while nothing moves on this connection; the mode then.
+    fn moving(&self, id: u64) -> Mode {
+        let stands = |state: &mut State| match state.mode() {
+            Mode::BlackHole => true,
+            Mode::Deaf => state.listeners.contains(&id),
+            _ => false,
+        };
+        self.changed.wait_while(self.lock(), stands).unwrap().mode()
     }
 
     fn connection(self: Arc<Self>, client: Stream) {
-        if self.moving() == Mode::Cut {
-            return client.shutdown(Shutdown::Both);
-        }
-        let Ok(server) = self.upstream.connect() else { return client.shutdown(Shutdown::Both) };
         let id = {
             let mut state = self.lock();
             state.accepted += 1;
-            let id = state.accepted;
-            state.open.insert(id, [client.try_clone().unwrap(), server.try_clone().unwrap()]);
-            id
+            state.accepted
         };
+        if self.moving(id) == Mode::Cut {
+            return client.shutdown(Shutdown::Both);
+        }
+        let Ok(server) = self.upstream.connect() else { return client.shutdown(Shutdown::Both) };
+        self.lock().open.insert(id, [client.try_clone().unwrap(), server.try_clone().unwrap()]);
         let answers = (Arc::clone(&self), server.try_clone().unwrap(), client.try_clone().unwrap());
         thread::spawn(move || answers.0.pump_answers(id, answers.1, answers.2));
         self.pump_commands(id, client, server);
@@ -213,7 +229,10 @@ impl Shared {
             buffer.extend_from_slice(&chunk);
             while let Some((length, name)) = command(&buffer) {
                 let bytes: Vec<u8> = buffer.drain(..length).collect();
-                let mode = self.moving();
+                if OF_THE_LOG.contains(&name.as_str()) {
+                    self.lock().listeners.insert(id);
+                }
+                let mode = self.moving(id);
                 let answers = self.lock().answers.get(&id).copied().unwrap_or(0);
                 let sent = match self.fate(&name) {
                     Fate::Forward => write(&mut server, &bytes, mode),
@@ -233,7 +252,7 @@ impl Shared {
         match state.mode() {
             Mode::Cut => return Fate::End,
             Mode::Answer(bytes) => return Fate::Answer(bytes),
-            Mode::Pass | Mode::BlackHole | Mode::Delay(_) | Mode::Slice => {}
+            Mode::Pass | Mode::BlackHole | Mode::Delay(_) | Mode::Slice | Mode::Deaf => {}
         }
         if OF_THE_CONNECTION.contains(&name) {
             return Fate::Forward;
@@ -266,7 +285,7 @@ impl Shared {
 
     fn pump_answers(&self, id: u64, mut server: Stream, mut client: Stream) {
         while let Some(chunk) = read(&mut server) {
-            let mode = self.moving();
+            let mode = self.moving(id);
             if let Mode::Delay(time) = mode {
                 let state = self.lock();
                 drop(self.changed.wait_timeout_while(state, time, |state| state.mode() == mode).unwrap());

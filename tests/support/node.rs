@@ -11,7 +11,7 @@ use sidegate::clock::instant;
 use super::redis::{KEEPS_NOTHING, spawn};
 
 /// How long a set of servers may take to agree.
-const AGREEMENT: Duration = Duration::from_mins(1);
+pub(crate) const AGREEMENT: Duration = Duration::from_mins(1);
 /// Between two looks at them.
 const PAUSE: Duration = Duration::from_millis(20);
 /// Attempts to find ports that nobody else takes meanwhile.

@@ -3,6 +3,7 @@
 
 pub(crate) mod chaos;
 pub(crate) mod client;
+pub(crate) mod desk;
 pub(crate) mod fleet;
 pub(crate) mod node;
 pub(crate) mod process;
