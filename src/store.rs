@@ -93,6 +93,9 @@ pub trait Store: Send + Sync {
     /// Appends to the change log what was changed already. Answers where the last of it stands.
     async fn announce(&self, changes: &[Changed]) -> Result<Position, StoreError>;
 
+    /// Where the change log ends.
+    async fn position(&self) -> Result<Position, StoreError>;
+
     /// A sidecar is there, at this position. Answers how many are written down. The first time, those that are gone are struck out.
     async fn beat(&self, instance: &Instance, first: bool) -> Result<u64, StoreError>;
 

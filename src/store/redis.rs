@@ -204,6 +204,10 @@ impl Store for RedisStore {
         self.append(changes).await
     }
 
+    async fn position(&self) -> Result<Position, StoreError> {
+        self.last_position().await
+    }
+
     async fn beat(&self, instance: &Instance, first: bool) -> Result<u64, StoreError> {
         self.write_down(instance, first).await
     }

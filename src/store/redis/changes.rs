@@ -35,6 +35,13 @@ impl RedisStore {
         let appended = self.link.run(async |mut link| append.invoke_async::<u64>(&mut link).await).await;
         appended.map(Position).map_err(|error| error.about("of the change log"))
     }
+
+    pub(super) async fn last_position(&self) -> Result<Position, StoreError> {
+        let log = self.layout.changes();
+        let last = async |mut link| redis::cmd("XREVRANGE").arg(&log).arg("+").arg("-").arg("COUNT").arg(1).query_async(&mut link).await;
+        let last: StreamRangeReply = self.link.run(last).await.map_err(|error| error.about("of the change log"))?;
+        Ok(Position(last.ids.first().map_or(0, |entry| Seen::of(entry).position)))
+    }
 }
 
 /// The last entry that was seen.
