@@ -16,6 +16,7 @@ mod client_address;
 mod crash_points;
 mod drain;
 mod exposure;
+mod failover;
 mod framing;
 mod freshness;
 mod guess_flood;

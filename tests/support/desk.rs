@@ -43,7 +43,11 @@ impl Desk {
     /// Runs a change to its end.
     #[track_caller]
     pub(crate) fn run<T, E: std::fmt::Debug>(&self, change: impl Future<Output = Result<T, E>>) -> T {
-        self.handle.block_on(change).unwrap()
+        self.try_run(change).unwrap()
+    }
+
+    pub(crate) fn try_run<T, E>(&self, change: impl Future<Output = Result<T, E>>) -> Result<T, E> {
+        self.handle.block_on(change)
     }
 
     /// Runs a change until the store takes it; how often it was not there.

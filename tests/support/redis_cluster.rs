@@ -84,12 +84,8 @@ impl RedisCluster {
 
     /// The node that has a slot now.
     fn owner(&self, slot: u16) -> usize {
-        let owned = |node: &Node| {
-            let line = node.topology().lines().find(|line| line.contains("myself,master")).map(str::to_owned);
-            // id address flags master ping pong epoch link-state slots…
-            line.is_some_and(|line| line.split(' ').skip(8).any(|range| holds(range, slot)))
-        };
-        self.nodes.iter().position(|node| node.is_running() && owned(node)).unwrap_or_else(|| panic!("nobody has slot {slot}"))
+        let owner = self.nodes.iter().position(|node| node.is_running() && node.owns(slot));
+        owner.unwrap_or_else(|| panic!("nobody has slot {slot}"))
     }
 
     /// The slot of a key.
@@ -97,22 +93,15 @@ impl RedisCluster {
         self.running().next().unwrap().command(&["CLUSTER", "KEYSLOT", key])
     }
 
-    /// Kills the master of a slot. Its replica takes over by itself: see [`Self::wait_until_it_stands`].
+    /// Kills the master of a slot. Its replica takes over by itself: see [`Self::has_a_master_of`].
     pub(crate) fn kill_master_of(&mut self, slot: u16) {
         let owner = self.owner(slot);
         self.nodes[owner].kill();
     }
 
-    /// Waits until another than the dead has the slot and everybody agrees.
-    pub(crate) fn wait_for_a_master_of(&self, slot: u16) {
-        agreed("a replica took over", || {
-            self.running().any(|node| {
-                node.topology()
-                    .lines()
-                    .any(|line| line.contains("myself,master") && line.split(' ').skip(8).any(|range| holds(range, slot)))
-            })
-        });
-        self.wait_until_it_stands();
+    /// Whether a node that runs is the master of a slot.
+    pub(crate) fn has_a_master_of(&self, slot: u16) -> bool {
+        self.running().any(|node| node.owns(slot))
     }
 
     /// Moves a slot with everything in it to another master, as a resharding does.
@@ -145,6 +134,12 @@ impl Node {
 
     fn topology(&self) -> String {
         self.try_run(&["CLUSTER", "NODES"]).unwrap_or_default()
+    }
+
+    fn owns(&self, slot: u16) -> bool {
+        // id address flags master ping pong epoch link-state slots…
+        let is_master_of = |line: &str| line.contains("myself,master") && line.split(' ').skip(8).any(|range| holds(range, slot));
+        self.topology().lines().any(is_master_of)
     }
 
     fn shakes_hands(&self) -> bool {
