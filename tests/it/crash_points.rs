@@ -1,8 +1,9 @@
 //! A command dies between any two of its writes: nothing half done works, nothing good is lost, and saying it again does it.
 
 use crate::support::chaos::{Chaos, LastAnswer};
-use crate::support::client::{Client, Request};
+use crate::support::client::{Client, Request, once};
 use crate::support::fleet;
+use crate::support::node::agreed;
 use crate::support::process::{self, Ended};
 use crate::support::redis::Redis;
 use crate::support::seed::Issued;
@@ -17,13 +18,16 @@ const POINTS_MAX: u64 = 60;
 
 /// A store that commands reach through a proxy that cuts, and sidecars directly.
 struct Scene {
-    upstream: Upstream,
     redis: Redis,
     chaos: Chaos,
     /// Where commands run.
     desk: Home,
     bystander: Issued,
+    /// Runs all the time; only the change log can end what it has cached.
+    witness: Sidecar,
     points: u64,
+    // Last: it judges what it was sent.
+    upstream: Upstream,
 }
 
 impl Scene {
@@ -33,7 +37,8 @@ impl Scene {
         let desk = fleet::home(&chaos.url(), &upstream, "");
         let home = fleet::home(&redis.url(), &upstream, "");
         let bystander = home.table().issue(&home.config, &json!({}), &json!({ "id": "key_bystander" }));
-        Self { upstream, redis, chaos, desk, bystander, points: 0 }
+        let witness = Sidecar::in_home(fleet::home(&redis.url(), &upstream, "[cache]\nttl = \"1h\""), Clock::System);
+        Self { redis, chaos, desk, bystander, witness, points: 0, upstream }
     }
 
     /// A key that a change is made to, of a tenant of its own: how many keys a tenant has decides how many commands a creation is.
@@ -62,6 +67,12 @@ impl Scene {
         secrets.iter().map(|secret| ask(secret)).collect()
     }
 
+    /// Waits until the witness has heard of what was done.
+    fn witness_says(&self, secret: &str, status: u16) {
+        let ask = || once(self.witness.address(), &Request::get("/").bearer(secret)).status;
+        agreed("the witness knows", || ask() == status);
+    }
+
     /// Runs the change once for every point at which it can die, each time on a key of its own and told whether it was done.
     fn at_every_point(&mut self, words: &[&'static str], mut check: impl FnMut(&Self, &Issued, Died)) {
         for last_answer in [LastAnswer::Delivered, LastAnswer::Lost] {
@@ -75,6 +86,7 @@ impl Scene {
                 };
                 let said: Vec<String> = words.iter().map(named).collect();
                 let words: Vec<&str> = said.iter().map(String::as_str).collect();
+                self.witness_says(&subject.secret, 200);
                 self.chaos.cut_after(point, last_answer);
                 let first = self.run(&words);
                 let was_cut = self.chaos.heal();
@@ -114,8 +126,23 @@ fn a_revocation_that_dies_anywhere_is_done_or_not_done_and_can_be_repeated() {
         let revoked = scene.record(&key.record.id).status == KeyStatus::Revoked;
         assert_eq!(scene.ask(&[&key.secret]), [if revoked { 401 } else { 200 }]);
         assert!(revoked || !died.answered());
+        if died.answered() {
+            scene.witness_says(&key.secret, 401);
+        }
         died.again(scene);
         assert_eq!(scene.ask(&[&key.secret]), [401]);
+        scene.witness_says(&key.secret, 401);
+    });
+}
+
+#[test]
+fn a_suspension_that_dies_anywhere_is_done_or_not_done_and_can_be_repeated() {
+    Scene::new().at_every_point(&["tenants", "suspend", "TENANT", "--quiet"], |scene, key, died| {
+        let now = scene.ask(&[&key.secret]);
+        assert!(now == [401] || now == [200] && !died.answered(), "{now:?}");
+        died.again(scene);
+        assert_eq!(scene.ask(&[&key.secret]), [401]);
+        scene.witness_says(&key.secret, 401);
     });
 }
 
@@ -128,6 +155,8 @@ fn a_rotation_that_dies_anywhere_leaves_one_secret_and_can_be_repeated() {
         let first = died.first.stdout.trim();
         let second = died.again(scene);
         assert_eq!(scene.ask(&[&key.secret, &second]), [401, 200]);
+        scene.witness_says(&key.secret, 401);
+        scene.witness_says(&second, 200);
         if died.answered() {
             assert_eq!(scene.ask(&[first]), [401], "it was replaced by the second");
         }
@@ -154,6 +183,7 @@ fn a_creation_that_dies_anywhere_leaves_nothing_that_hurts_and_can_be_repeated()
         }
         let second = died.again(scene);
         assert_eq!(scene.ask(&[&key.secret, &second]), [200, 200]);
+        scene.witness_says(&second, 200);
         let listed = scene.run(&["keys", "list", "--json"]).json();
         assert!(listed.as_array().unwrap().iter().all(|key| key["status"] == "active"), "{listed:#}");
     });

@@ -78,21 +78,24 @@ impl Poll {
         self.clients.iter_mut().map(|client| client.answer(&request.method)).collect()
     }
 
-    /// Asks all until each has given this status; the time from `since` to its first such answer. None may go back afterwards.
+    /// Asks each until it has given this status; the time from `since` to its first such answer. None goes back afterwards.
     #[track_caller]
     pub(crate) fn until(&mut self, request: &Request, status: u16, since: Instant) -> Vec<Duration> {
-        let mut reached: Vec<Option<Duration>> = vec![None; self.clients.len()];
-        while reached.iter().any(Option::is_none) {
-            assert!(since.elapsed() < PATIENCE, "not everywhere: {reached:?}");
-            for (index, (answer, reached)) in self.ask(request).into_iter().zip(&mut reached).enumerate() {
-                match reached {
-                    Some(_) => assert_eq!(answer.status, status, "sidecar {index} went back to {}", answer.text()),
-                    None if answer.status == status => *reached = Some(since.elapsed()),
-                    None => {}
-                }
-            }
+        let bytes = request.bytes();
+        let mut reached = Vec::new();
+        let mut waiting: Vec<usize> = (0..self.clients.len()).collect();
+        while !waiting.is_empty() {
+            assert!(since.elapsed() < PATIENCE, "not yet on sidecars {waiting:?}");
+            waiting.iter().for_each(|index| self.clients[*index].send(&bytes));
+            waiting.retain(|index| {
+                let is = self.clients[*index].answer(&request.method).status == status;
+                reached.extend(is.then(|| since.elapsed()));
+                !is
+            });
         }
-        reached.into_iter().flatten().collect()
+        let afterwards: Vec<u16> = self.ask(request).iter().map(|answer| answer.status).collect();
+        assert!(afterwards.iter().all(|now| *now == status), "one went back: {afterwards:?}");
+        reached
     }
 }
 
