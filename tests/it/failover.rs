@@ -28,6 +28,8 @@ struct Scene {
     poll: Poll,
     /// Revoked before anything moves.
     revoked: Issued,
+    /// Revoked while it moves.
+    victim: Issued,
     load: Option<Load>,
     issued: usize,
     revocations: Vec<Duration>,
@@ -45,12 +47,13 @@ impl Scene {
             issued
         };
         let good: Vec<String> = (0..30).map(|index| put(&format!("key_good{index}")).secret).collect();
-        let revoked = put("key_revoked");
+        let (revoked, victim) = (put("key_revoked"), put("key_victim"));
         desk.run(desk.lifecycle.set_status("key_revoked", KeyStatus::Revoked));
         desk.wait_for_everybody(SIDECARS);
         let poll = fleet.poll();
-        let mut scene = Self { fleet, desk, poll, revoked, load: None, issued: 0, revocations: Vec::new(), refused_changes: 0 };
+        let mut scene = Self { fleet, desk, poll, revoked, victim, load: None, issued: 0, revocations: Vec::new(), refused_changes: 0 };
         assert_eq!(scene.ask(&scene.revoked.secret.clone()), [401; SIDECARS]);
+        assert_eq!(scene.ask(&scene.victim.secret.clone()), [200; SIDECARS]);
         scene.revoke_one();
         let load = Load::start(scene.fleet.addresses(), good, 3, Duration::from_millis(4));
         load.wait_for(200);
@@ -82,12 +85,18 @@ impl Scene {
         self.fleet.poll().ask(&Request::get("/").bearer(key)).iter().map(|answer| answer.status).collect()
     }
 
-    /// Changes keys while something moves, until that is over.
+    /// Asks, and insists on revoking a key, while something moves, until that is over.
     fn while_it_moves(&mut self, is_over: impl Fn() -> bool) {
         let began = instant();
         let (mut asked, mut unavailable) = (0, 0);
+        let victim = self.victim.clone();
+        let (_, refused) = self.desk.insist(async |lifecycle| lifecycle.set_status(&victim.record.id, KeyStatus::Revoked).await);
+        self.refused_changes += refused;
+        let taken = began.elapsed();
+        self.revocations.extend(self.poll.until(&Request::get("/").bearer(&victim.secret), 401, instant()));
+        println!("  a revocation was refused {refused} times and taken after {taken:.2?}");
         while !is_over() {
-            assert!(began.elapsed() < Duration::from_secs(60), "it never ends");
+            assert!(began.elapsed() < Duration::from_mins(1), "it never ends");
             let revoked = self.ask(&self.revoked.secret.clone());
             assert!(revoked.iter().all(|status| matches!(status, 401 | 503)), "{revoked:?}");
             let unknown = self.ask(generate("sk_live_").unwrap().expose_secret());
@@ -96,7 +105,7 @@ impl Scene {
             unavailable += unknown.iter().filter(|status| **status == 503).count();
             std::thread::park_timeout(Duration::from_millis(10));
         }
-        println!("  it took {:.2?}; unknown keys meanwhile: {asked} asked, {unavailable} times 503", began.elapsed());
+        println!("  all in all it took {:.2?}; unknown keys meanwhile: {asked} asked, {unavailable} times 503", began.elapsed());
         self.revoke_one();
     }
 

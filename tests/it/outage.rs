@@ -26,7 +26,7 @@ struct Scene {
 impl Scene {
     fn new(config: &str) -> Self {
         let upstream = Upstream::echo();
-        let sidecar = Sidecar::with_manual_clock(Kind::Redis, &format!("upstream = \"{}\"\n{config}", upstream.url()));
+        let sidecar = Sidecar::with_manual_clock(Kind::Redis, &format!("upstream = \"{}\"\n{config}", upstream.url())).in_touch();
         Self { upstream, sidecar }
     }
 
@@ -199,6 +199,7 @@ fn an_outage_is_one_line_at_its_begin_and_one_at_its_end() {
     let home = crate::support::fleet::home(&redis.url(), &upstream, "");
     let key = home.issue().secret;
     let serve = Serve::start(&home.config_file());
+    Desk::open(&home.config).wait_for_everybody(1);
     let ask = |key: &str| once(serve.address, &Request::get("/").bearer(key));
     assert_eq!(ask(&key).status, 200);
     let lines = |word: &str| serve.stderr.text().lines().filter(|line| line.contains(word)).count();

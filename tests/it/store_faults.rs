@@ -48,7 +48,7 @@ impl Scene {
         });
         let cold = cold.collect();
         let text = format!("[ops]\nlisten = \"127.0.0.1:0\"\n[store]\ncommand_timeout = \"{}ms\"", COMMAND_TIMEOUT.as_millis());
-        let sidecar = Sidecar::in_home(fleet::home(&chaos.url(), &upstream, &text), Clock::System);
+        let sidecar = Sidecar::in_home(fleet::home(&chaos.url(), &upstream, &text), Clock::System).in_touch();
         let scene = Self { redis, chaos, sidecar, known, cold, _upstream: upstream };
         assert_eq!(scene.ask(&scene.known).0, 200);
         scene

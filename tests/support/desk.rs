@@ -11,11 +11,12 @@ use sidegate::fleet::{Receipt, confirm};
 use sidegate::key::digest::Peppers;
 use sidegate::key::lifecycle::{Lifecycle, LifecycleError};
 use sidegate::key::rules::Rules;
+use sidegate::store::change::Changed;
 use sidegate::store::{self, Store, StoreError};
 use tokio::runtime::{Builder, Handle};
 use tokio::sync::oneshot;
 
-use super::node::AGREEMENT;
+use super::node::{AGREEMENT, agreed};
 
 /// Between two attempts.
 const PAUSE: Duration = Duration::from_millis(20);
@@ -67,7 +68,9 @@ impl Desk {
     /// Waits until every sidecar has applied all that was changed, by whomever.
     #[track_caller]
     pub(crate) fn wait_for_everybody(&self, sidecars: usize) -> Receipt {
-        let end = self.run(self.store.announce(&[]));
+        // Something new, so that its receipt is one of a reader that has begun.
+        let end = self.run(self.store.announce(&[Changed::NewKeys]));
+        agreed("all have written themselves down", || self.run(self.store.instances()).len() >= sidecars);
         let receipt = self.run(confirm(&*self.store, end, super::PATIENCE));
         assert_eq!((receipt.confirmed, receipt.missing.len()), (sidecars, 0), "{receipt:?}");
         receipt

@@ -12,6 +12,7 @@ use toml::Table;
 
 use super::PATIENCE;
 use super::client::{Answer, Client, Request};
+use super::desk::Desk;
 use super::seed;
 use super::sidecar::{Home, Kind, Sidecar, merge};
 use super::upstream::Upstream;
@@ -31,7 +32,8 @@ impl Fleet {
 
     pub(crate) fn with_clock(urls: &[String], text: &str, clock: Clock) -> Self {
         let upstream = Upstream::echo();
-        let sidecars = urls.iter().map(|url| Sidecar::in_home(home(url, &upstream, text), clock.clone())).collect();
+        let sidecars: Vec<Sidecar> = urls.iter().map(|url| Sidecar::in_home(home(url, &upstream, text), clock.clone())).collect();
+        Desk::open(&sidecars[0].home.config).wait_for_everybody(sidecars.len());
         Self { sidecars, clock, upstream }
     }
 
@@ -86,7 +88,9 @@ impl Poll {
         let mut waiting: Vec<usize> = (0..self.clients.len()).collect();
         while !waiting.is_empty() {
             assert!(since.elapsed() < PATIENCE, "not yet on sidecars {waiting:?}");
-            waiting.iter().for_each(|index| self.clients[*index].send(&bytes));
+            for index in &waiting {
+                self.clients[*index].send(&bytes);
+            }
             waiting.retain(|index| {
                 let is = self.clients[*index].answer(&request.method).status == status;
                 reached.extend(is.then(|| since.elapsed()));
