@@ -266,3 +266,24 @@ fn a_key_that_expires_or_was_replaced_during_an_outage_ends_to_the_second() {
     scene.sidecar.clock.advance(1);
     assert_eq!(all.map(|key| scene.ask(key).status), [200, 401, 401]);
 }
+
+#[test]
+fn a_store_that_lost_its_records_is_a_fault_and_no_revocation() {
+    let scene = Scene::new("");
+    let (table, config) = (scene.sidecar.home.table(), &scene.sidecar.home.config);
+    let good = table.issue(config, &json!({}), &json!({})).secret;
+    let revoked = seed::key(config, "acme", &json!({ "id": "key_revoked", "status": "revoked" }));
+    table.put_key(&revoked.record);
+    assert_eq!((scene.ask(&good).status, scene.ask(&revoked.secret).status), (200, 401));
+    redis::cmd("FLUSHALL").query::<()>(&mut scene.sidecar.home.redis.as_ref().unwrap().connection()).unwrap();
+    for _ in 0..20 {
+        scene.sidecar.clock.advance(28_000);
+        assert_eq!(scene.ask(&good).status, 200, "revocation never deletes: what is absent was lost");
+        assert_eq!(scene.ask(&revoked.secret).status, 401);
+        assert_eq!(scene.ask_unknown().status, 401);
+    }
+    // Not for ever: nobody knows what else was lost.
+    scene.sidecar.clock.advance(100_000);
+    assert_ne!(scene.ask(&good).status, 200);
+    assert_ne!(scene.ask(&revoked.secret).status, 200);
+}

@@ -242,3 +242,17 @@ fn a_connection_that_brings_single_bytes_works() {
     assert_eq!(scene.ask_unknown().0, 401);
     assert!(scene.store_is_reachable());
 }
+
+#[test]
+fn commands_give_up_in_time_too() {
+    for mode in [Mode::BlackHole, Mode::Cut, Mode::Answer(b"-LOADING Redis is loading the dataset in memory\r\n")] {
+        let scene = Scene::new();
+        scene.chaos.set(mode);
+        for words in [&["keys", "revoke", "key_main"][..], &["keys", "list"], &["status"]] {
+            let ended = process::run(words, &scene.sidecar.home.config_file());
+            assert_eq!(ended.code, 6, "{mode:?} {words:?}: {ended:?}");
+        }
+        scene.chaos.set(Mode::Pass);
+        scene.assert_back();
+    }
+}
