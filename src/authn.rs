@@ -24,7 +24,8 @@ use crate::identity::template::IdentityHeaders;
 use crate::key::digest::{Digest, Peppers};
 use crate::key::record::KeyRecord;
 use crate::rejection::{Refusal, Rejection};
-use crate::store::{Changed, Status, Store};
+use crate::store::change::Changed;
+use crate::store::{Status, Store};
 
 pub use key_table::KeyTable;
 
@@ -130,8 +131,9 @@ impl Authenticator {
     /// What a store tells of its changes.
     pub fn apply(&self, changed: &Changed) {
         match changed {
-            Changed::Key(id) => self.invalidate_key(id),
-            Changed::Tenant(id) => self.invalidate_tenant(id),
+            Changed::Key { id, .. } => self.invalidate_key(id),
+            Changed::Tenant { id, .. } => self.invalidate_tenant(id),
+            Changed::NewKeys => self.shared.slots.invalidate_refusals(),
             Changed::Everything => self.invalidate_everything(),
         }
     }

@@ -24,7 +24,7 @@
 //! # Threads
 //!
 //! Each worker is a thread with a runtime of its own and never shares a connection: [`server`]. The key table lives on one more
-//! thread ([`authn::KeyTable`]: store, look-ups, changes, ops listener), the access log on another. Workers share the cache and the compiled
+//! thread ([`authn::KeyTable`]: store, look-ups, the change log and what [`fleet`] is told of it, ops listener), the access log on another. Workers share the cache and the compiled
 //! configuration ([`app::Snapshot`]), both read without a lock.
 //!
 //! # Configuration
@@ -43,6 +43,7 @@ pub mod credential;
 pub mod environment;
 pub mod explain;
 pub mod facts;
+pub mod fleet;
 pub mod forward;
 pub mod gate;
 pub mod identity;

@@ -1,10 +1,12 @@
 //! The key table: few primitives, one contract for every store. Features are written on top of these once.
 //! A store knows records and stored digests; it never sees a secret, and what it holds is never trusted to parse.
 
+pub mod change;
 mod codec;
 #[cfg(test)]
 pub(crate) mod contract;
 mod empty;
+pub mod instance;
 mod redis;
 #[cfg(test)]
 pub(crate) mod redis_server;
@@ -15,13 +17,14 @@ use std::path::PathBuf;
 use std::sync::Arc;
 
 use async_trait::async_trait;
-use tokio::sync::mpsc;
 
 use crate::clock::{Clock, Timestamp};
 use crate::config::sections;
 use crate::key::digest::StoredDigest;
 use crate::key::record::KeyRecord;
 use crate::tenant::TenantRecord;
+use change::{ChangeLog, Changed, Position};
+use instance::{Instance, Seen};
 
 /// Why a store did not do what it was asked.
 #[derive(Debug, Clone, thiserror::Error)]
@@ -71,8 +74,9 @@ pub trait Store: Send + Sync {
     async fn find_key(&self, id: &str) -> Result<Option<KeyRecord>, StoreError>;
 
     /// Writes a key: `record.version` must be the version found plus one, 1 creates. Indexes the record's digests first;
-    /// the record itself is the commit.
-    async fn put_key(&self, record: &KeyRecord) -> Result<(), StoreError>;
+    /// the record itself is the commit. Then the change is announced; if that fails the error says so, and the same change
+    /// must be announced again.
+    async fn put_key(&self, record: &KeyRecord) -> Result<Position, StoreError>;
 
     /// Keys, of one tenant or of all, from a cursor on.
     async fn list_keys(&self, tenant: Option<&str>, cursor: Option<&str>, limit: usize) -> Result<Page<KeyRecord>, StoreError>;
@@ -81,17 +85,68 @@ pub trait Store: Send + Sync {
     async fn find_tenant(&self, id: &str) -> Result<Option<TenantRecord>, StoreError>;
 
     /// Writes a tenant, as [`Self::put_key`] does a key.
-    async fn put_tenant(&self, record: &TenantRecord) -> Result<(), StoreError>;
+    async fn put_tenant(&self, record: &TenantRecord) -> Result<Position, StoreError>;
 
     /// Tenants, from a cursor on.
     async fn list_tenants(&self, cursor: Option<&str>, limit: usize) -> Result<Page<TenantRecord>, StoreError>;
 
+    /// Appends to the change log what was changed already. Answers where the last of it stands.
+    async fn announce(&self, changes: &[Changed]) -> Result<Position, StoreError>;
+
+    /// Where the change log ends.
+    async fn position(&self) -> Result<Position, StoreError>;
+
+    /// A sidecar is there, at this position. Answers how many are written down. The first time, those that are gone are struck out.
+    async fn beat(&self, instance: &Instance, first: bool) -> Result<u64, StoreError>;
+
+    /// A sidecar says goodbye.
+    async fn leave(&self, instance: &str) -> Result<(), StoreError>;
+
+    /// The sidecars that are written down.
+    async fn instances(&self) -> Result<Vec<Seen>, StoreError>;
+
+    /// Waits, for `command_timeout` at most, until as many replicas as `store.write_replicas` have this version of a record. For
+    /// changes that take rights away: until then a failover may bring them back. A version that is not there any more conflicts.
+    async fn await_replicas(&self, _written: Written<'_>) -> Result<Replication, StoreError> {
+        Ok(Replication::default())
+    }
+
     /// Whether the store answers now.
     async fn ping(&self) -> Result<(), StoreError>;
+
+    /// Whether there is anybody to ask, as far as is known; costs an atomic load.
+    fn is_reachable(&self) -> bool {
+        true
+    }
 
     /// What is known of the store without asking it.
     fn status(&self) -> Status {
         Status { reachable: true, since: None, detail: String::new() }
+    }
+}
+
+/// A record that was written.
+#[derive(Debug, Clone, Copy)]
+#[expect(missing_docs, reason = "the words say it")]
+pub enum Written<'a> {
+    Key(&'a KeyRecord),
+    Tenant(&'a TenantRecord),
+}
+
+/// How far a change has got.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub struct Replication {
+    /// Replicas that were to have it.
+    pub wanted: u32,
+    /// Replicas that said so.
+    pub acknowledged: u32,
+}
+
+impl Replication {
+    /// Whether a failover to a replica cannot lose it, as far as that was asked for.
+    #[must_use]
+    pub const fn is_complete(&self) -> bool {
+        self.acknowledged >= self.wanted
     }
 }
 
@@ -106,26 +161,12 @@ pub struct Status {
     pub detail: String,
 }
 
-/// What somebody changed in the store, another process included.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub enum Changed {
-    /// The key with this id.
-    Key(String),
-    /// The tenant with this id.
-    Tenant(String),
-    /// Anything: changes were missed.
-    Everything,
-}
-
-/// Tells what changes, in order. Ends when the store is closed.
-pub type Changes = mpsc::UnboundedReceiver<Changed>;
-
 /// An open store.
 pub struct Opened {
     /// The store.
     pub store: Arc<dyn Store>,
     /// What changes in it; `None` where the store does not tell (cached entries then live for `cache.ttl`).
-    pub changes: Option<Changes>,
+    pub changes: Option<Box<dyn ChangeLog>>,
 }
 
 /// Opens the store of a configuration, inside the runtime that is to serve it. An unreachable server is no error:
@@ -136,12 +177,12 @@ pub struct Opened {
 pub async fn open(config: &sections::Store, clock: &Clock) -> Result<Opened, String> {
     match target::parse(config)? {
         target::Target::Redis(target) => {
-            let store = redis::RedisStore::connect(*target, clock.clone()).await;
-            Ok(Opened { store: Arc::new(store), changes: None })
+            let (store, changes) = redis::RedisStore::connect(*target, clock.clone()).await;
+            Ok(Opened { store: Arc::new(store), changes: Some(Box::new(changes)) })
         }
         target::Target::Embedded(path) => {
             let (store, changes) = sqlite::SqliteStore::open(&path)?;
-            Ok(Opened { store: Arc::new(store), changes: Some(changes) })
+            Ok(Opened { store: Arc::new(store), changes: Some(Box::new(changes)) })
         }
     }
 }

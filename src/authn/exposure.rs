@@ -41,5 +41,5 @@ async fn try_mark(store: &dyn Store, id: &str) -> Result<(), StoreError> {
     let Some(mut record) = store.find_key(id).await?.filter(|record| !record.exposed) else { return Ok(()) };
     record.exposed = true;
     record.version += 1;
-    store.put_key(&record).await
+    store.put_key(&record).await.map(drop)
 }

@@ -5,19 +5,30 @@
 mod tests;
 
 use std::convert::Infallible;
+use std::future::pending;
 use std::sync::Arc;
 use std::sync::mpsc;
 use std::thread::{self, JoinHandle};
+use std::time::Duration;
 
 use tokio::runtime::{Builder, Handle};
-use tokio::sync::oneshot;
+use tokio::sync::{oneshot, watch};
+use tokio::time::{sleep, timeout};
 
 use super::Authenticator;
 use crate::clock::Clock;
 use crate::config::sections::Config;
+use crate::fleet;
 use crate::identity::template::IdentityHeaders;
 use crate::key::digest::Peppers;
-use crate::store::{self, Changes, Opened, Store};
+use crate::store::change::{ChangeLog, Position};
+use crate::store::{self, Opened, Store};
+
+/// Pauses between attempts to read a change log that cannot be read.
+const BACK_OFF_FIRST: Duration = Duration::from_millis(50);
+const BACK_OFF_MAX: Duration = Duration::from_millis(500);
+/// A store that does not take the goodbye in this time learns by silence.
+const GOODBYE: Duration = Duration::from_millis(500);
 
 /// An open key table. Dropping it closes the store; look-ups are `store_unavailable` from then on.
 pub struct KeyTable {
@@ -50,6 +61,8 @@ impl KeyTable {
         let runtime = Builder::new_current_thread().enable_all().build().map_err(|error| error.to_string())?;
         let handle = runtime.handle().clone();
         let (section, cache, clock) = (config.store.clone(), config.cache.clone(), clock.clone());
+        // Who only looks is no sidecar.
+        let instance = makes.then(|| fleet::this_process(&cache, &clock)).transpose().map_err(|error| error.to_string())?;
         let (opened, ready) = mpsc::channel();
         let (stop, stopped) = oneshot::channel::<()>();
         let serve = async move {
@@ -66,10 +79,21 @@ impl KeyTable {
             };
             let authenticator = Authenticator::new(Arc::clone(&store), &cache, peppers, headers, clock, Handle::current());
             let authenticator = Arc::new(authenticator);
-            let _ = opened.send(Ok((Arc::clone(&authenticator), store)));
+            let _ = opened.send(Ok((Arc::clone(&authenticator), Arc::clone(&store))));
+            let (applied, heard) = watch::channel(Position::default());
+            let beats = async {
+                match &instance {
+                    Some(instance) => fleet::heartbeat(&store, instance.clone(), heard).await,
+                    None => pending().await,
+                }
+            };
             tokio::select! {
-                never = follow(changes, &authenticator) => match never {},
+                never = follow(changes, &authenticator, &applied) => match never {},
+                never = beats => match never {},
                 _ = stopped => {}
+            }
+            if let Some(instance) = instance {
+                let _ = timeout(GOODBYE, store.leave(&instance.id)).await;
             }
         };
         let thread =
@@ -112,12 +136,22 @@ impl std::fmt::Debug for KeyTable {
     }
 }
 
-/// Applies what the store tells of its changes. A store that tells nothing (more) is served from all the same, by `cache.ttl`.
-async fn follow(changes: Option<Changes>, authenticator: &Authenticator) -> Infallible {
-    if let Some(mut changes) = changes {
-        while let Some(changed) = changes.recv().await {
-            authenticator.apply(&changed);
+/// Applies what the change log tells, for ever.
+async fn follow(changes: Option<Box<dyn ChangeLog>>, authenticator: &Authenticator, applied: &watch::Sender<Position>) -> Infallible {
+    let Some(mut log) = changes else { return pending().await };
+    let mut back_off = BACK_OFF_FIRST;
+    loop {
+        match log.next().await {
+            Ok(batch) => {
+                back_off = BACK_OFF_FIRST;
+                batch.changes.iter().for_each(|change| authenticator.apply(change));
+                applied.send_if_modified(|position| std::mem::replace(position, batch.position) != batch.position);
+            }
+            Err(error) => {
+                tracing::debug!(%error, "the change log cannot be read; trying again");
+                sleep(back_off.mul_f64(fastrand::f64().mul_add(0.5, 0.5))).await;
+                back_off = (back_off * 2).min(BACK_OFF_MAX);
+            }
         }
     }
-    std::future::pending().await
 }

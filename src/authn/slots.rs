@@ -114,6 +114,12 @@ impl Slots {
         Some(slot.slot.generation())
     }
 
+    /// Keys are there that were not.
+    pub(super) fn invalidate_refusals(&self) {
+        let _maps = self.lock();
+        self.epoch.fetch_add(1, Ordering::AcqRel);
+    }
+
     pub(super) fn invalidate_key(&self, id: &str) {
         let maps = self.lock();
         self.epoch.fetch_add(1, Ordering::AcqRel);

@@ -12,7 +12,9 @@ use crate::config::problem::Problems;
 use crate::config::sections::Config;
 use crate::key::digest::StoredDigest;
 use crate::key::record::{KeyRecord, KeyStatus, PreviousSecret};
+use crate::store::change::Position;
 use crate::store::contract::{digest_of, key, tenant};
+use crate::store::instance::{Instance, Seen};
 use crate::store::{Page, StoreError};
 use crate::tenant::{TenantRecord, TenantStatus};
 
@@ -73,7 +75,7 @@ impl Store for Fake {
     async fn find_key(&self, id: &str) -> Result<Option<KeyRecord>, StoreError> {
         Ok(self.keys.lock().unwrap().get(id).cloned())
     }
-    async fn put_key(&self, _: &KeyRecord) -> Result<(), StoreError> {
+    async fn put_key(&self, _: &KeyRecord) -> Result<Position, StoreError> {
         unimplemented!()
     }
     async fn list_keys(&self, _: Option<&str>, _: Option<&str>, _: usize) -> Result<Page<KeyRecord>, StoreError> {
@@ -83,10 +85,25 @@ impl Store for Fake {
         let failure = self.failure.lock().unwrap().clone();
         failure.map_or_else(|| Ok(self.tenants.lock().unwrap().get(id).cloned()), Err)
     }
-    async fn put_tenant(&self, _: &TenantRecord) -> Result<(), StoreError> {
+    async fn put_tenant(&self, _: &TenantRecord) -> Result<Position, StoreError> {
         unimplemented!()
     }
     async fn list_tenants(&self, _: Option<&str>, _: usize) -> Result<Page<TenantRecord>, StoreError> {
+        unimplemented!()
+    }
+    async fn announce(&self, _: &[Changed]) -> Result<Position, StoreError> {
+        unimplemented!()
+    }
+    async fn position(&self) -> Result<Position, StoreError> {
+        unimplemented!()
+    }
+    async fn beat(&self, _: &Instance, _: bool) -> Result<u64, StoreError> {
+        unimplemented!()
+    }
+    async fn leave(&self, _: &str) -> Result<(), StoreError> {
+        unimplemented!()
+    }
+    async fn instances(&self) -> Result<Vec<Seen>, StoreError> {
         unimplemented!()
     }
     async fn ping(&self) -> Result<(), StoreError> {

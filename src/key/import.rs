@@ -249,7 +249,7 @@ impl Lifecycle {
     /// Writes a new record; in a dry run only looks whether that would succeed.
     async fn put_or_look(&self, record: &KeyRecord, dry_run: bool) -> Result<(), StoreError> {
         if !dry_run {
-            return self.store.put_key(record).await;
+            return self.store.put_key(record).await.map(drop);
         }
         if let Some(there) = self.store.find_key(&record.id).await? {
             return Err(StoreError::Conflict { found: there.version });

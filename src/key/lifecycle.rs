@@ -3,6 +3,7 @@
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 
 use secrecy::{ExposeSecret as _, SecretString};
@@ -14,6 +15,7 @@ use super::rules::Rules;
 use crate::clock::{Clock, Timestamp};
 use crate::config::sections::EnvironmentName;
 use crate::config::units::Span;
+use crate::store::change::{Changed, Position};
 use crate::store::{Store, StoreError};
 
 /// Base62 characters of our own ids, behind `key_`.
@@ -83,13 +85,25 @@ pub struct Lifecycle {
     pub(crate) clock: Clock,
     /// Who makes them: `created_by`.
     pub(crate) actor: String,
+    /// Where the last change of it stands in the change log.
+    made: Arc<AtomicU64>,
 }
 
 impl Lifecycle {
     /// Over a store, in somebody's name.
     #[must_use]
     pub fn new(store: Arc<dyn Store>, rules: Arc<Rules>, peppers: Peppers, clock: Clock, actor: &str) -> Self {
-        Self { store, rules, peppers, clock, actor: actor.to_owned() }
+        Self { store, rules, peppers, clock, actor: actor.to_owned(), made: Arc::default() }
+    }
+
+    /// Where the last of all changes that this made stands in the change log: a sidecar that has applied so much has applied them all.
+    #[must_use]
+    pub fn position(&self) -> Position {
+        Position(self.made.load(Ordering::Acquire))
+    }
+
+    pub(crate) fn made(&self, position: Position) {
+        self.made.fetch_max(position.0, Ordering::AcqRel);
     }
 
     /// Makes a key.
@@ -143,7 +157,11 @@ impl Lifecycle {
         for _ in 0..ATTEMPTS {
             match self.store.put_key(&record).await {
                 Err(StoreError::Conflict { .. }) => record.id = new_id()?,
-                other => return other.map(|()| Issued { record, key, ended: None }).map_err(Into::into),
+                Err(error) => return Err(error.into()),
+                Ok(position) => {
+                    self.made(position);
+                    return Ok(Issued { record, key, ended: None });
+                }
             }
         }
         Err(LifecycleError::State("no free id was found".into()))
@@ -264,11 +282,16 @@ impl Lifecycle {
         for _ in 0..ATTEMPTS {
             let mut record = self.find_key(id).await?;
             if let Step::Nothing = modify(&mut record)? {
+                // Whoever asks again was perhaps not told that it was done: nor were the sidecars.
+                self.made(self.store.announce(&[Changed::Key { id: record.id.clone(), version: record.version }]).await?);
                 return Ok(record);
             }
             record.version += 1;
             match self.store.put_key(&record).await {
-                Ok(()) => return Ok(record),
+                Ok(position) => {
+                    self.made(position);
+                    return Ok(record);
+                }
                 Err(error @ StoreError::Conflict { .. }) => conflict = error,
                 Err(error) => return Err(error.into()),
             }

@@ -122,7 +122,7 @@ async fn of_many_writers_of_one_version_one_wins(store: Shared) {
         .map(|writer| {
             let store = Arc::clone(&store);
             let record = KeyRecord { name: format!("writer {writer}"), version: 2, ..key("key_1", "acme", "s1") };
-            tokio::spawn(async move { store.put_key(&record).await.map(|()| record.name) })
+            tokio::spawn(async move { store.put_key(&record).await.map(|_| record.name) })
         })
         .collect();
     let mut winners = Vec::new();

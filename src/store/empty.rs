@@ -3,6 +3,8 @@
 
 use async_trait::async_trait;
 
+use super::change::{Changed, Position};
+use super::instance::{Instance, Seen};
 use super::{Page, Store, StoreError};
 use crate::key::digest::StoredDigest;
 use crate::key::record::KeyRecord;
@@ -29,7 +31,7 @@ impl Store for EmptyStore {
         Ok(None)
     }
 
-    async fn put_key(&self, _: &KeyRecord) -> Result<(), StoreError> {
+    async fn put_key(&self, _: &KeyRecord) -> Result<Position, StoreError> {
         Err(refused())
     }
 
@@ -41,12 +43,32 @@ impl Store for EmptyStore {
         Ok(None)
     }
 
-    async fn put_tenant(&self, _: &TenantRecord) -> Result<(), StoreError> {
+    async fn put_tenant(&self, _: &TenantRecord) -> Result<Position, StoreError> {
         Err(refused())
     }
 
     async fn list_tenants(&self, _: Option<&str>, _: usize) -> Result<Page<TenantRecord>, StoreError> {
         Ok(nothing())
+    }
+
+    async fn announce(&self, _: &[Changed]) -> Result<Position, StoreError> {
+        Err(refused())
+    }
+
+    async fn position(&self) -> Result<Position, StoreError> {
+        Ok(Position::default())
+    }
+
+    async fn beat(&self, _: &Instance, _: bool) -> Result<u64, StoreError> {
+        Err(refused())
+    }
+
+    async fn leave(&self, _: &str) -> Result<(), StoreError> {
+        Ok(())
+    }
+
+    async fn instances(&self) -> Result<Vec<Seen>, StoreError> {
+        Ok(Vec::new())
     }
 
     async fn ping(&self) -> Result<(), StoreError> {

@@ -2,6 +2,7 @@
 //! write to it while the server runs. Connections belong to threads of this file; callers only send them work.
 
 mod changes;
+mod fleet;
 mod schema;
 #[cfg(test)]
 mod tests;
@@ -13,34 +14,33 @@ use async_trait::async_trait;
 use rusqlite::types::ValueRef;
 use rusqlite::{Connection, OptionalExtension as _, Row, Transaction, TransactionBehavior, params};
 
+use super::change::{Changed, Position};
 use super::codec::{RECORD_MAX, Record, corrupt, digests, parse, render, version_before};
-use super::{Changes, Page, Store, StoreError};
+use super::instance::{Instance, Seen};
+use super::{Page, Store, StoreError};
 use crate::key::digest::StoredDigest;
 use crate::key::record::KeyRecord;
 use crate::tenant::TenantRecord;
-use changes::Watcher;
+use changes::SqliteChanges;
 use schema::Table;
 use threads::Threads;
 
 /// The store.
 pub(super) struct SqliteStore {
     threads: Threads,
-    /// Ends with the store.
-    _watcher: Watcher,
 }
 
 impl SqliteStore {
-    /// Opens the file, making it if it is not there, and begins to watch it.
-    pub(super) fn open(path: &Path) -> Result<(Self, Changes), String> {
+    /// Opens the file, making it if it is not there.
+    pub(super) fn open(path: &Path) -> Result<(Self, SqliteChanges), String> {
         let words = |error: rusqlite::Error| format!("{}: {error}", path.display());
         schema::create(path).map_err(|error| format!("{}: {error}", path.display()))?;
         let mut writer = schema::connect(path).map_err(words)?;
         schema::prepare(&mut writer).map_err(|why| format!("{}: {why}", path.display()))?;
-        let readers = [schema::connect(path).map_err(words)?, schema::connect(path).map_err(words)?];
-        let (watcher, changes) =
-            Watcher::start(schema::connect(path).map_err(words)?).map_err(|why| format!("{}: {why}", path.display()))?;
+        let readers = [schema::reader(path).map_err(words)?, schema::reader(path).map_err(words)?];
+        let changes = SqliteChanges::new(schema::connect(path).map_err(words)?);
         let threads = Threads::start(writer, readers).map_err(|error| error.to_string())?;
-        Ok((Self { threads, _watcher: watcher }, changes))
+        Ok((Self { threads }, changes))
     }
 
     async fn find<R: Record + Send + 'static>(&self, table: Table, id: &str) -> Result<Option<R>, StoreError> {
@@ -102,7 +102,7 @@ fn list<R: Record>(connection: &Connection, table: Table, tenant: Option<&str>, 
 }
 
 /// Writes the record, if its version follows, and says so in the list of changes; all in the caller's transaction.
-fn put<R: Record>(transaction: &Transaction<'_>, table: Table, tenant: &str, record: &R) -> Result<(), StoreError> {
+fn put<R: Record>(transaction: &Transaction<'_>, table: Table, tenant: &str, record: &R, change: &Changed) -> Result<Position, StoreError> {
     let (text, before) = (render(record)?, version_before(record)?);
     let found: Option<i64> = transaction
         .prepare_cached(table.select_version())
@@ -117,7 +117,7 @@ fn put<R: Record>(transaction: &Transaction<'_>, table: Table, tenant: &str, rec
         .prepare_cached(table.upsert())
         .and_then(|mut write| write.execute(params![record.id(), tenant, record.place(), version, text]))
         .map_err(unavailable)?;
-    changes::append(transaction, table, record.id()).map_err(unavailable)
+    changes::append(transaction, change).map_err(unavailable)
 }
 
 /// Points the record's digests at it, unless one is the secret of another key, and frees those it no longer names.
@@ -135,10 +135,11 @@ fn index_digests(transaction: &Transaction<'_>, record: &KeyRecord) -> Result<()
     Ok(())
 }
 
-fn in_transaction(connection: &mut Connection, work: impl FnOnce(&Transaction<'_>) -> Result<(), StoreError>) -> Result<(), StoreError> {
+fn in_transaction<T>(connection: &mut Connection, work: impl FnOnce(&Transaction<'_>) -> Result<T, StoreError>) -> Result<T, StoreError> {
     let transaction = connection.transaction_with_behavior(TransactionBehavior::Immediate).map_err(unavailable)?;
-    work(&transaction)?;
-    transaction.commit().map_err(unavailable)
+    let done = work(&transaction)?;
+    transaction.commit().map_err(unavailable)?;
+    Ok(done)
 }
 
 #[async_trait]
@@ -164,13 +165,14 @@ impl Store for SqliteStore {
         self.find(Table::Keys, id).await
     }
 
-    async fn put_key(&self, record: &KeyRecord) -> Result<(), StoreError> {
+    async fn put_key(&self, record: &KeyRecord) -> Result<Position, StoreError> {
         let record = record.clone();
         self.threads
             .write(move |connection| {
                 in_transaction(connection, |transaction| {
-                    put(transaction, Table::Keys, &record.tenant, &record)?;
-                    index_digests(transaction, &record)
+                    let position = put(transaction, Table::Keys, &record.tenant, &record, &Changed::of_key(&record))?;
+                    index_digests(transaction, &record)?;
+                    Ok(position)
                 })
             })
             .await
@@ -184,13 +186,45 @@ impl Store for SqliteStore {
         self.find(Table::Tenants, id).await
     }
 
-    async fn put_tenant(&self, record: &TenantRecord) -> Result<(), StoreError> {
+    async fn put_tenant(&self, record: &TenantRecord) -> Result<Position, StoreError> {
         let record = record.clone();
-        self.threads.write(move |connection| in_transaction(connection, |transaction| put(transaction, Table::Tenants, "", &record))).await
+        let change = Changed::of_tenant(&record);
+        let put = move |transaction: &Transaction<'_>| put(transaction, Table::Tenants, "", &record, &change);
+        self.threads.write(move |connection| in_transaction(connection, put)).await
     }
 
     async fn list_tenants(&self, cursor: Option<&str>, limit: usize) -> Result<Page<TenantRecord>, StoreError> {
         self.list(Table::Tenants, None, cursor, limit).await
+    }
+
+    async fn announce(&self, changes: &[Changed]) -> Result<Position, StoreError> {
+        let changes = changes.to_vec();
+        let append = move |transaction: &Transaction<'_>| {
+            let mut position = Position::default();
+            for change in &changes {
+                position = changes::append(transaction, change).map_err(unavailable)?;
+            }
+            Ok(position)
+        };
+        self.threads.write(move |connection| in_transaction(connection, append)).await
+    }
+
+    async fn position(&self) -> Result<Position, StoreError> {
+        self.threads.read(|connection| changes::last(connection).map_err(unavailable)).await
+    }
+
+    async fn beat(&self, instance: &Instance, first: bool) -> Result<u64, StoreError> {
+        let instance = instance.clone();
+        self.threads.read(move |connection| fleet::write_down(connection, &instance, first)).await
+    }
+
+    async fn leave(&self, instance: &str) -> Result<(), StoreError> {
+        let id = instance.to_owned();
+        self.threads.read(move |connection| fleet::strike_out(connection, &id)).await
+    }
+
+    async fn instances(&self) -> Result<Vec<Seen>, StoreError> {
+        self.threads.read(|connection| fleet::written_down(connection)).await
     }
 
     async fn ping(&self) -> Result<(), StoreError> {

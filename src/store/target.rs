@@ -143,7 +143,9 @@ fn redis_target(config: &sections::Store, scheme: &str) -> Result<RedisTarget, S
             login.passwords()?;
             Topology::Sentinel { sentinels: url.addresses, login, master: url.master }
         }
-        "redis-cluster" | "rediss-cluster" if url.db != 0 => return Err("the store's url names a database, and a cluster has but one".into()),
+        "redis-cluster" | "rediss-cluster" if url.db != 0 => {
+            return Err("the store's url names a database, and a cluster has but one".into());
+        }
         "redis-cluster" | "rediss-cluster" => Topology::Cluster(url.addresses),
         _ => Topology::Server(url.addresses.into_iter().next().ok_or("the store's url names no host")?),
     };

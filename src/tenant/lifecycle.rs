@@ -6,6 +6,7 @@ use super::{TenantRecord, TenantStatus};
 use crate::key::lifecycle::{Lifecycle, LifecycleError, PAGE};
 use crate::key::record::FORMAT;
 use crate::store::StoreError;
+use crate::store::change::Changed;
 
 /// Attempts of a change that others get in the way of.
 const ATTEMPTS: usize = 8;
@@ -53,7 +54,10 @@ impl Lifecycle {
             return Ok(record);
         }
         match self.store.put_tenant(&record).await {
-            Ok(()) => Ok(record),
+            Ok(position) => {
+                self.made(position);
+                Ok(record)
+            }
             Err(StoreError::Conflict { .. }) => Err(LifecycleError::State(format!("tenant {} is there already", record.id))),
             Err(error) => Err(error.into()),
         }
@@ -68,12 +72,17 @@ impl Lifecycle {
         for _ in 0..ATTEMPTS {
             let mut record = self.find_tenant(id).await?;
             if record.status == status {
+                // As for keys: the sidecars were perhaps not told.
+                self.made(self.store.announce(&[Changed::of_tenant(&record)]).await?);
                 return Ok(record);
             }
             record.status = status;
             record.version += 1;
             match self.store.put_tenant(&record).await {
-                Ok(()) => return Ok(record),
+                Ok(position) => {
+                    self.made(position);
+                    return Ok(record);
+                }
                 Err(error @ StoreError::Conflict { .. }) => conflict = error,
                 Err(error) => return Err(error.into()),
             }

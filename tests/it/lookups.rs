@@ -12,14 +12,17 @@ use crate::support::seed;
 use crate::support::sidecar::{Kind, Sidecar};
 use crate::support::upstream::Upstream;
 
+/// Commands of the connection, of the change log and of the heartbeat: they come and go whoever asks for keys.
+const BACKGROUND: [&str; 14] =
+    ["ping", "info", "hello", "auth", "select", "command", "xread", "xrevrange", "eval", "evalsha", "time", "hset", "hlen", "hgetall"];
+
 /// Calls of each command on data, since the last reset.
 fn calls(redis: &Redis) -> BTreeMap<String, u64> {
     let text: String = redis::cmd("INFO").arg("commandstats").query(&mut redis.connection()).unwrap();
     let mut calls = BTreeMap::new();
     for line in text.lines() {
         let Some((name, rest)) = line.strip_prefix("cmdstat_").and_then(|line| line.split_once(":calls=")) else { continue };
-        let of_the_connection = ["ping", "info", "hello", "auth", "select", "command"].contains(&name) || name.contains('|');
-        if !of_the_connection {
+        if !BACKGROUND.contains(&name) && !name.contains('|') {
             calls.insert(name.to_owned(), rest.split(',').next().unwrap().parse().unwrap());
         }
     }

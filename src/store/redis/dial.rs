@@ -2,7 +2,6 @@
 //! Deadlines are the caller's where it knows better; a dial ends within `connect_timeout` in any case.
 
 use std::io;
-use std::sync::Arc;
 use std::time::Duration;
 
 use redis::aio::{MultiplexedConnection, PubSub};

@@ -7,6 +7,8 @@
 //! | `tenant:{ID}` | string | the record of a tenant, JSON |
 //! | `digest:HEX` | string | id of the key whose record may name this stored digest |
 //! | `keys`, `keys-of:{TENANT}`, `tenants` | sorted set, all scores 0 | places (`codec::Record::place`), for lists |
+//! | `{changes}:log` | stream | the change log |
+//! | `{changes}:instances` | hash | sidecar's id → when it was heard of, and what it said |
 
 use crate::key::digest::StoredDigest;
 
@@ -39,6 +41,15 @@ impl Layout {
 
     pub(super) fn keys_of(&self, tenant: &str) -> String {
         format!("{}keys-of:{{{tenant}}}", self.prefix)
+    }
+
+    pub(super) fn changes(&self) -> String {
+        format!("{}{{changes}}:log", self.prefix)
+    }
+
+    /// In the log's slot: what a replica holds of it then never is ahead of the log that it holds.
+    pub(super) fn instances(&self) -> String {
+        format!("{}{{changes}}:instances", self.prefix)
     }
 
     pub(super) fn tenants(&self) -> String {

@@ -24,6 +24,10 @@ CREATE UNIQUE INDEX tenants_by_place ON tenants (place);
 CREATE TABLE changes (seq INTEGER PRIMARY KEY AUTOINCREMENT, what TEXT NOT NULL, id TEXT NOT NULL) STRICT;
 ";
 
+/// Came later; a release that does not know it does not mind it.
+const INSTANCES: &str =
+    "CREATE TABLE IF NOT EXISTS instances (id TEXT PRIMARY KEY NOT NULL, at INTEGER NOT NULL, said TEXT NOT NULL) STRICT";
+
 /// The two tables of records; they have the same columns.
 #[derive(Debug, Clone, Copy)]
 pub(super) enum Table {
@@ -32,14 +36,6 @@ pub(super) enum Table {
 }
 
 impl Table {
-    /// What the list of changes calls its records.
-    pub(super) const fn word(self) -> &'static str {
-        match self {
-            Self::Keys => "key",
-            Self::Tenants => "tenant",
-        }
-    }
-
     pub(super) const fn select_one(self) -> &'static str {
         match self {
             Self::Keys => "SELECT id, record FROM keys WHERE id = ?1",
@@ -93,6 +89,13 @@ pub(super) fn connect(path: &Path) -> rusqlite::Result<Connection> {
     Ok(connection)
 }
 
+/// A connection for looking, and for notes that need not survive a loss of power: they do not wait for the disk.
+pub(super) fn reader(path: &Path) -> rusqlite::Result<Connection> {
+    let connection = connect(path)?;
+    connection.pragma_update(None, "synchronous", "NORMAL")?;
+    Ok(connection)
+}
+
 /// Makes the tables in a new file; refuses one that a newer release made.
 pub(super) fn prepare(connection: &mut Connection) -> Result<(), String> {
     let words = |error: rusqlite::Error| error.to_string();
@@ -102,9 +105,10 @@ pub(super) fn prepare(connection: &mut Connection) -> Result<(), String> {
         0 => {
             transaction.execute_batch(TABLES).map_err(words)?;
             transaction.pragma_update(None, "user_version", FORMAT).map_err(words)?;
-            transaction.commit().map_err(words)
         }
-        FORMAT => Ok(()),
-        newer => Err(format!("written by a newer release: format {newer}, this release reads {FORMAT}")),
+        FORMAT => {}
+        newer => return Err(format!("written by a newer release: format {newer}, this release reads {FORMAT}")),
     }
+    transaction.execute_batch(INSTANCES).map_err(words)?;
+    transaction.commit().map_err(words)
 }

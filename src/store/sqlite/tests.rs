@@ -1,8 +1,34 @@
 //! What only a file can do to us: another process that writes to it, rows that are no records, files of other releases.
 
+use std::collections::VecDeque;
+
 use super::*;
-use crate::store::Changed;
+use crate::store::change::{ChangeLog as _, Changed};
 use crate::store::contract::{digest_of, key, tenant};
+
+/// What a reader tells, one by one.
+struct Told {
+    changes: SqliteChanges,
+    told: VecDeque<Changed>,
+}
+
+impl Told {
+    async fn recv(&mut self) -> Option<Changed> {
+        while self.told.is_empty() {
+            self.told.extend(self.changes.next().await.unwrap().changes);
+        }
+        self.told.pop_front()
+    }
+
+    /// Finds out where the log ends.
+    async fn begin(&mut self) {
+        assert_eq!(self.recv().await, Some(Changed::Everything));
+    }
+}
+
+fn changed(id: &str) -> Changed {
+    Changed::Key { id: id.into(), version: 0 }
+}
 
 struct Dir(tempfile::TempDir);
 
@@ -13,8 +39,9 @@ impl Dir {
     fn file(&self) -> std::path::PathBuf {
         self.0.path().join("keys")
     }
-    fn open(&self) -> (SqliteStore, Changes) {
-        SqliteStore::open(&self.file()).unwrap()
+    fn open(&self) -> (SqliteStore, Told) {
+        let (store, changes) = SqliteStore::open(&self.file()).unwrap();
+        (store, Told { changes, told: VecDeque::new() })
     }
     fn raw(&self) -> Connection {
         Connection::open(self.file()).unwrap()
@@ -25,28 +52,30 @@ impl Dir {
 async fn what_another_process_writes_is_told_in_order() {
     let dir = Dir::new();
     let (serving, mut changes) = dir.open();
+    changes.begin().await;
     // Its own connections, as the command line has them.
     let (writing, _) = dir.open();
     writing.put_tenant(&tenant("acme")).await.unwrap();
     writing.put_key(&key("key_1", "acme", "s1")).await.unwrap();
-    assert_eq!(changes.recv().await, Some(Changed::Tenant("acme".into())));
-    assert_eq!(changes.recv().await, Some(Changed::Key("key_1".into())));
+    assert_eq!(changes.recv().await, Some(Changed::Tenant { id: "acme".into(), version: 0 }));
+    assert_eq!(changes.recv().await, Some(Changed::NewKeys));
     assert!(serving.find_key_by_digest(&digest_of("s1")).await.unwrap().is_some());
     // Its own writes are told too: whoever makes them need not know who caches.
-    serving.put_key(&key("key_2", "acme", "s2")).await.unwrap();
-    assert_eq!(changes.recv().await, Some(Changed::Key("key_2".into())));
+    serving.put_key(&KeyRecord { version: 2, ..key("key_1", "acme", "s2") }).await.unwrap();
+    assert_eq!(changes.recv().await, Some(changed("key_1")));
 }
 
 #[tokio::test]
 async fn a_write_that_was_refused_is_no_change() {
     let dir = Dir::new();
     let (store, mut changes) = dir.open();
+    changes.begin().await;
     store.put_key(&key("key_1", "acme", "s1")).await.unwrap();
     assert!(store.put_key(&key("key_1", "acme", "s1")).await.is_err());
     assert!(store.put_key(&key("key_2", "acme", "s1")).await.is_err());
-    store.put_key(&key("key_3", "acme", "s3")).await.unwrap();
-    assert_eq!(changes.recv().await, Some(Changed::Key("key_1".into())));
-    assert_eq!(changes.recv().await, Some(Changed::Key("key_3".into())));
+    store.put_key(&KeyRecord { version: 2, ..key("key_1", "acme", "s3") }).await.unwrap();
+    assert_eq!(changes.recv().await, Some(Changed::NewKeys));
+    assert_eq!(changes.recv().await, Some(changed("key_1")));
     assert_eq!(store.find_key("key_2").await.unwrap(), None);
 }
 
@@ -54,6 +83,7 @@ async fn a_write_that_was_refused_is_no_change() {
 async fn changes_that_were_missed_mean_everything() {
     let dir = Dir::new();
     let (_serving, mut changes) = dir.open();
+    changes.begin().await;
     let mut raw = dir.raw();
     let transaction = raw.transaction().unwrap();
     for seq in [5, 6] {
@@ -61,8 +91,8 @@ async fn changes_that_were_missed_mean_everything() {
     }
     transaction.commit().unwrap();
     assert_eq!(changes.recv().await, Some(Changed::Everything));
-    assert_eq!(changes.recv().await, Some(Changed::Key("key_1".into())));
-    assert_eq!(changes.recv().await, Some(Changed::Key("key_1".into())));
+    assert_eq!(changes.recv().await, Some(changed("key_1")));
+    assert_eq!(changes.recv().await, Some(changed("key_1")));
     raw.execute("DELETE FROM changes", []).unwrap();
     assert_eq!(changes.recv().await, Some(Changed::Everything));
 }

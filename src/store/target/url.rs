@@ -44,7 +44,9 @@ pub(super) fn parse(url: &str, scheme: &str) -> Result<Url, String> {
 fn one_server(url: &str) -> Result<Url, String> {
     let info: ConnectionInfo = url.into_connection_info().map_err(|_| "the store's url is not a valid redis URL".to_owned())?;
     let address = match info.addr() {
-        ConnectionAddr::Tcp(host, _) if host.contains(',') => return Err("the store's url names several hosts, and `redis:` is of one".into()),
+        ConnectionAddr::Tcp(host, _) if host.contains(',') => {
+            return Err("the store's url names several hosts, and `redis:` is of one".into());
+        }
         ConnectionAddr::Tcp(host, port) => Address::Tcp(host.clone(), *port),
         ConnectionAddr::Unix(path) => Address::Unix(path.clone()),
         _ => return Err("the store's url is not a valid redis URL".into()),
