@@ -91,7 +91,13 @@ fn many_servers(url: &str, sentinels: bool) -> Result<Url, String> {
     for (name, value) in query.split('&').filter(|pair| !pair.is_empty()).map(|pair| pair.split_once('=').unwrap_or((pair, ""))) {
         match name {
             "sentinel_username" if sentinels => parsed.sentinel_username = decoded(value)?,
-            "sentinel_password_file" if sentinels => parsed.sentinel_password_file = Some(PathBuf::from(decoded(value)?)),
+            "sentinel_password_file" if sentinels => {
+                let file = PathBuf::from(decoded(value)?);
+                if file.is_relative() {
+                    return Err("the store's url has a sentinel_password_file that is not absolute".into());
+                }
+                parsed.sentinel_password_file = Some(file);
+            }
             _ => return Err("the store's url has a parameter that Sidegate does not know".into()),
         }
     }
