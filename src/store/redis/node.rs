@@ -12,7 +12,7 @@ use tokio::sync::{Notify, watch};
 use tokio::task::JoinHandle;
 use tokio::time::{sleep, timeout};
 
-use super::dial::{Demand, Dialled, Dialler};
+use super::dial::{Demand, Dialled, Dialler, ping};
 use super::sentinel::Sentinels;
 use super::server::{Driver, ServerConnection, Signals};
 use crate::clock::{Clock, Timestamp};
@@ -86,7 +86,7 @@ impl Node {
         });
         let first = shared.dial().await;
         match &first {
-            Ok(dialled) => shared.publish(dialled),
+            Ok(up) => shared.publish(up),
             Err(why) => shared.not_reached(why),
         }
         let watch = matches!(shared.finder, Finder::Sentinel(_)).then(|| Driver(tokio::spawn(watch_sentinels(Arc::clone(&shared)))));
@@ -251,10 +251,9 @@ impl Shared {
                 () = sleep(PING_EVERY) => lasted = true,
             }
             let mut connection = up.connection.clone();
-            let ping = redis::cmd("PING");
-            let why = match timeout(self.dialler.command_timeout, ping.query_async::<redis::Value>(&mut connection)).await {
-                Ok(Ok(_)) => continue,
-                Ok(Err(error)) => error.to_string(),
+            let why = match timeout(self.dialler.command_timeout, ping(&mut connection)).await {
+                Ok(Ok(())) => continue,
+                Ok(Err(why)) => why,
                 Err(_) => format!("no answer to PING within {} ms", self.dialler.command_timeout.as_millis()),
             };
             return (End::Lost(format!("{finder}: {why}")), lasted);

@@ -9,6 +9,7 @@ use tokio::time::{sleep, timeout};
 
 use super::dial::{Demand, Dialled, Dialler};
 use super::node::PING_EVERY;
+use super::server::words;
 use crate::store::target::{Address, Login};
 
 /// Where sentinels tell of a new master.
@@ -44,9 +45,9 @@ impl Sentinels {
         let mut why = String::new();
         for (index, sentinel) in self.in_turn() {
             match self.dial_master_of(dialler, sentinel).await {
-                Ok(dialled) => {
+                Ok(up) => {
                     self.first.store(index, Ordering::Relaxed);
-                    return Ok(dialled);
+                    return Ok(up);
                 }
                 Err(reason) => why = reason,
             }
@@ -56,21 +57,21 @@ impl Sentinels {
 
     async fn dial_master_of(&self, dialler: &Dialler, sentinel: &Address) -> Result<Dialled, String> {
         let master = self.ask(dialler, sentinel).await?;
-        let dialled = dialler.dial(&master, Demand::IsMaster).await;
-        let dialled = dialled.map_err(|why| format!("{why} (sentinel {sentinel} names it as the master)"))?;
+        let up = dialler.dial(&master, Demand::IsMaster).await;
+        let up = up.map_err(|why| format!("{why} (sentinel {sentinel} names it as the master)"))?;
         self.found.store(Some(master.into()));
-        Ok(dialled)
+        Ok(up)
     }
 
     async fn ask(&self, dialler: &Dialler, sentinel: &Address) -> Result<Address, String> {
-        let mut dialled = dialler.dial_sentinel(sentinel, &self.login).await?;
+        let mut up = dialler.dial_sentinel(sentinel, &self.login).await?;
         let mut question = cmd("SENTINEL");
         question.arg("get-master-addr-by-name").arg(&self.master);
-        let question = question.query_async::<Option<(String, u16)>>(&mut dialled.connection);
+        let question = question.query_async::<Option<(String, u16)>>(&mut up.connection);
         match timeout(dialler.command_timeout, question).await {
             Ok(Ok(Some((host, port)))) => Ok(Address::Tcp(host, port)),
             Ok(Ok(None)) => Err(format!("sentinel {sentinel}: it knows no master {}", self.master)),
-            Ok(Err(error)) => Err(format!("sentinel {sentinel}: {error}")),
+            Ok(Err(error)) => Err(format!("sentinel {sentinel}: {}", words(&error))),
             Err(_) => Err(format!("sentinel {sentinel}: no answer within {} ms", dialler.command_timeout.as_millis())),
         }
     }

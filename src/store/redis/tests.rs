@@ -1,5 +1,11 @@
 //! What only Redis can do to us: values that are no records, indexes that lie, servers that go, freeze, come back or say no.
 
+mod cluster;
+mod replicas;
+mod sentinel;
+mod tls;
+mod trouble;
+
 use std::time::Duration;
 
 use redis::Commands as _;
@@ -9,7 +15,7 @@ use crate::config::sections;
 use crate::config::units::Span;
 use crate::store::contract::{digest_of, key, tenant};
 use crate::store::open;
-use crate::store::redis_server::RedisServer;
+use crate::store::redis_server::{RedisServer, until};
 
 async fn store_of(config: &sections::Store) -> std::sync::Arc<dyn Store> {
     open(config, &Clock::System).await.unwrap().store
