@@ -54,6 +54,8 @@ struct Shared {
     /// When the connection came or went last; 0 = it was there from the start.
     changed_at: AtomicI64,
     signals: Arc<Signals>,
+    /// A sentinel has named a master.
+    switched: Notify,
     /// Told when the connection comes or goes.
     observer: Arc<Notify>,
     /// Counts losses: connections of their own end with the published one, as the server may be another after that.
@@ -81,6 +83,7 @@ impl Node {
             trouble: ArcSwap::from_pointee("not connected yet".to_owned()),
             changed_at: AtomicI64::new(0),
             signals: Arc::default(),
+            switched: Notify::new(),
             observer,
             losses: watch::Sender::new(0),
         });
@@ -183,7 +186,7 @@ async fn watch_sentinels(shared: Arc<Shared>) {
     let Finder::Sentinel(sentinels) = &shared.finder else { return };
     let mut back_off = BACK_OFF_FIRST;
     loop {
-        if sentinels.watch(&shared.dialler, || shared.signals.deposed.notify_one()).await {
+        if sentinels.watch(&shared.dialler, || shared.switched.notify_one()).await {
             back_off = BACK_OFF_FIRST;
         }
         sleep(jittered(back_off)).await;
@@ -245,6 +248,9 @@ impl Shared {
                         may_redial = false;
                         redial_from.set(sleep(BACK_OFF_MAX));
                     }
+                },
+                () = self.switched.notified() => if let Finder::Sentinel(sentinels) = finder && sentinels.have_moved() {
+                    return (End::Deposed(format!("{finder}: another server is the master now")), lasted);
                 },
                 () = &mut redial_from, if !may_redial => may_redial = true,
                 () = self.signals.suspect.notified() => {}

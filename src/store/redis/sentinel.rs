@@ -24,6 +24,8 @@ pub(super) struct Sentinels {
     first: AtomicUsize,
     /// The master that was dialled last.
     found: ArcSwapOption<Address>,
+    /// The master that was named last.
+    named: ArcSwapOption<Address>,
 }
 
 impl std::fmt::Display for Sentinels {
@@ -37,7 +39,7 @@ impl std::fmt::Display for Sentinels {
 
 impl Sentinels {
     pub(super) fn new(addresses: Vec<Address>, login: Login, master: String) -> Self {
-        Self { addresses, login, master, first: AtomicUsize::new(0), found: ArcSwapOption::empty() }
+        Self { addresses, login, master, first: AtomicUsize::new(0), found: ArcSwapOption::empty(), named: ArcSwapOption::empty() }
     }
 
     /// Connects to the master that any sentinel names and that says of itself that it is one.
@@ -76,29 +78,30 @@ impl Sentinels {
         }
     }
 
-    /// Listens to a sentinel, and tells when the master is another than the one that was found, for as long as the sentinel is there.
-    /// Answers whether any was.
+    /// Whether the master that was named last is another than the one that was dialled.
+    pub(super) fn have_moved(&self) -> bool {
+        let (named, found) = (self.named.load(), self.found.load());
+        named.as_deref().is_some_and(|named| found.as_deref() != Some(named))
+    }
+
+    /// Listens to a sentinel, and tells when it names a master, for as long as it is there. Answers whether any was.
     pub(super) async fn watch(&self, dialler: &Dialler, switched: impl Fn()) -> bool {
         for (index, sentinel) in self.in_turn() {
             let Ok(pubsub) = dialler.subscribe(sentinel, &self.login, CHANNEL).await else { continue };
             let (mut sink, mut messages) = pubsub.split();
+            let name = |master: Address| {
+                self.named.store(Some(master.into()));
+                self.first.store(index, Ordering::Relaxed);
+                switched();
+            };
             // It may have changed before anybody listened.
-            match self.ask(dialler, sentinel).await {
-                Ok(master) if self.found.load().as_deref().is_some_and(|found| *found != master) => {
-                    self.first.store(index, Ordering::Relaxed);
-                    switched();
-                }
-                Ok(_) => {}
-                Err(_) => continue,
-            }
+            let Ok(master) = self.ask(dialler, sentinel).await else { continue };
+            name(master);
             loop {
                 tokio::select! {
                     message = messages.next() => match message.map(|message| message.get_payload::<String>()) {
-                        Some(Ok(text)) if text.split(' ').next() == Some(&self.master) => {
-                            self.first.store(index, Ordering::Relaxed);
-                            switched();
-                        }
-                        Some(_) => {}
+                        Some(Ok(text)) => self.new_master_of(&text).map_or((), name),
+                        Some(Err(_)) => {}
                         None => return true,
                     },
                     () = sleep(PING_EVERY) => {
@@ -110,6 +113,14 @@ impl Sentinels {
             }
         }
         false
+    }
+
+    /// `NAME OLD-HOST OLD-PORT NEW-HOST NEW-PORT`, where it is of this set.
+    fn new_master_of(&self, message: &str) -> Option<Address> {
+        let mut words = message.split(' ');
+        let of_this = words.next() == Some(&self.master);
+        let (host, port) = (words.nth(2)?, words.next()?.parse().ok()?);
+        of_this.then(|| Address::Tcp(host.to_owned(), port))
     }
 
     fn in_turn(&self) -> impl Iterator<Item = (usize, &Address)> {

@@ -181,6 +181,36 @@ async fn passwords_and_acl_users_open_the_door_and_their_absence_does_not() {
 }
 
 #[tokio::test]
+async fn the_rights_that_the_manual_names_are_enough() {
+    let rights = "+@read +@write +@scripting +@connection +time";
+    assert!(include_str!("../../../proxy.toml").contains(&format!("~sidegate:* {rights};")));
+    let user = ["--user", "svc", "on", ">pw", "~sidegate:*"];
+    let server = RedisServer::start_with(&user.into_iter().chain(rights.split(' ')).collect::<Vec<_>>());
+    let url = format!("{}?user=svc&pass=pw", server.config().url);
+    let opened = open(&sections::Store { url, write_replicas: 1, ..server.config() }, &Clock::System).await.unwrap();
+    let (store, mut changes) = (opened.store, opened.changes.unwrap());
+    store.put_key(&key("key_1", "acme", "s1")).await.unwrap();
+    store.put_key(&KeyRecord { version: 2, ..key("key_1", "acme", "s2") }).await.unwrap();
+    assert_eq!(store.list_keys(Some("acme"), None, 5).await.unwrap().items.len(), 1);
+    assert_eq!(store.await_replicas(Written::Key(&key("key_1", "acme", "s1"))).await.unwrap().acknowledged, 0);
+    changes.next().await.unwrap();
+    store.announce(&[Changed::Everything]).await.unwrap();
+    changes.next().await.unwrap();
+    let position = store.position().await.unwrap();
+    let instance = Instance {
+        id: "i1".into(),
+        name: "host".into(),
+        version: "0".into(),
+        started_at: crate::clock::Timestamp(1),
+        position,
+        gone_after_ms: 1,
+    };
+    store.beat(&instance, true).await.unwrap();
+    assert_eq!(store.instances().await.unwrap().len(), 1);
+    store.leave("i1").await.unwrap();
+}
+
+#[tokio::test]
 async fn a_server_is_reached_over_tcp_too() {
     let port = std::net::TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap().port();
     let _server = RedisServer::start_with(&["--port", &port.to_string(), "--bind", "127.0.0.1"]);

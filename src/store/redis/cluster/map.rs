@@ -27,6 +27,8 @@ pub(super) struct Range {
 /// All of it at one moment.
 #[derive(Default)]
 pub(super) struct Map {
+    /// Grows when a master takes over from another.
+    pub(super) epoch: u64,
     /// In order.
     pub(super) ranges: Vec<Range>,
     pub(super) members: HashMap<Address, Arc<Member>>,
