@@ -109,6 +109,11 @@ pub trait Store: Send + Sync {
     fn status(&self) -> Status {
         Status { reachable: true, since: None, detail: String::new() }
     }
+
+    /// The same in one word, for who asks often.
+    fn is_reachable(&self) -> bool {
+        true
+    }
 }
 
 /// Whether the store answers, as far as is known.

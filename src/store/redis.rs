@@ -223,4 +223,8 @@ impl Store for RedisStore {
     fn status(&self) -> Status {
         self.link.status()
     }
+
+    fn is_reachable(&self) -> bool {
+        self.link.is_reachable()
+    }
 }

@@ -109,6 +109,10 @@ impl Link {
         Dialler(Arc::clone(&self.shared))
     }
 
+    pub(super) fn is_reachable(&self) -> bool {
+        self.shared.current.load().is_some()
+    }
+
     pub(super) fn status(&self) -> Status {
         let reachable = self.shared.current.load().is_some();
         let changed_at = self.shared.changed_at.load(Ordering::Relaxed);
