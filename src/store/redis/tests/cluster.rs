@@ -23,7 +23,7 @@ async fn key_on_each(cluster: &RedisCluster, store: &dyn Store) -> Vec<String> {
 #[tokio::test]
 async fn a_slot_that_moves_is_followed_on_the_way_and_after() {
     let cluster = RedisCluster::start_with(3, &[]);
-    let store = store_of(&cluster.config()).await;
+    let store = store_of(&patient(cluster.config())).await;
     let id = key_on_each(&cluster, &*store).await.remove(0);
     let (from, to) = (&cluster.nodes[0], &cluster.nodes[1]);
     let name = format!("sidegate:key:{{{id}}}");
@@ -49,7 +49,7 @@ async fn a_slot_that_moves_is_followed_on_the_way_and_after() {
 #[tokio::test]
 async fn a_master_that_dies_fails_its_slots_alone_until_its_replica_takes_over() {
     let mut cluster = RedisCluster::start_with(6, &["--cluster-require-full-coverage", "no"]);
-    let store = store_of(&sections::Store { write_replicas: 1, ..cluster.config() }).await;
+    let store = store_of(&sections::Store { write_replicas: 1, ..patient(cluster.config()) }).await;
     let ids = key_on_each(&cluster, &*store).await;
     let revoked = KeyRecord { version: 2, status: crate::key::record::KeyStatus::Revoked, ..key(&ids[0], "acme", &ids[0]) };
     store.put_key(&revoked).await.unwrap();
@@ -77,9 +77,8 @@ async fn a_master_that_dies_fails_its_slots_alone_until_its_replica_takes_over()
 #[tokio::test]
 async fn a_frozen_master_holds_up_nobody_but_itself() {
     let cluster = RedisCluster::start_with(3, &["--cluster-require-full-coverage", "no"]);
-    let config = sections::Store { command_timeout: Span(Duration::from_millis(50)), ..cluster.config() };
-    let store = store_of(&config).await;
-    let ids = key_on_each(&cluster, &*store).await;
+    let ids = key_on_each(&cluster, &*store_of(&patient(cluster.config())).await).await;
+    let store = store_of(&sections::Store { command_timeout: Span::secs(1), ..cluster.config() }).await;
     cluster.nodes[1].signal("STOP");
     until("its silence is noticed", async || store.status().detail.contains(&cluster.nodes[1].port().to_string())).await;
     for id in [&ids[0], &ids[2]] {
@@ -93,7 +92,7 @@ async fn a_frozen_master_holds_up_nobody_but_itself() {
 #[tokio::test]
 async fn a_cluster_that_is_down_says_so_and_one_that_goes_comes_back() {
     let mut cluster = RedisCluster::start_with(3, &[]);
-    let store = store_of(&cluster.config()).await;
+    let store = store_of(&patient(cluster.config())).await;
     let ids = key_on_each(&cluster, &*store).await;
     cluster.nodes[2].stop();
     until("the cluster is down", async || !store.is_reachable()).await;

@@ -28,7 +28,7 @@ async fn written_on(store: &dyn Store, set: &SentinelSet) -> usize {
 #[tokio::test]
 async fn a_master_that_dies_is_followed_by_the_next() {
     let mut set = SentinelSet::start();
-    let store = store_of(&sections::Store { write_replicas: 2, ..set.config() }).await;
+    let store = store_of(&sections::Store { write_replicas: 2, ..patient(set.config()) }).await;
     let revoked = revoked_before(&*store).await;
     let old = set.master();
     set.servers[old].stop();
@@ -40,7 +40,7 @@ async fn a_master_that_dies_is_followed_by_the_next() {
 #[tokio::test]
 async fn a_master_that_is_demoted_is_left() {
     let set = SentinelSet::start();
-    let store = store_of(&sections::Store { write_replicas: 2, ..set.config() }).await;
+    let store = store_of(&sections::Store { write_replicas: 2, ..patient(set.config()) }).await;
     let revoked = revoked_before(&*store).await;
     let old = set.master();
     set.fail_over();

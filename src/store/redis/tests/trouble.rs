@@ -30,7 +30,7 @@ impl Fake {
     }
 
     fn config(&self) -> sections::Store {
-        at(self.address)
+        patient(at(self.address))
     }
 }
 
