@@ -10,7 +10,9 @@ pub mod keys;
 pub mod output;
 pub mod routes;
 pub mod serve;
+pub mod status;
 pub mod tenants;
+mod wait;
 
 use std::path::PathBuf;
 use std::process::ExitCode;
@@ -61,6 +63,8 @@ enum Command {
     /// Make, list and suspend tenants
     #[command(subcommand)]
     Tenants(tenants::Command),
+    /// Show the store and the sidecars that serve from it
+    Status(status::Args),
     /// Say how a request would be judged, step by step
     Explain(explain::Args),
     /// List the routes, most specific first
@@ -167,6 +171,7 @@ fn run(cli: &Cli) -> Result<(), Failure> {
         Command::Config(ConfigCommand::Show(args)) => config_show::run(args, globals),
         Command::Keys(command) => keys::run(command, globals),
         Command::Tenants(command) => tenants::run(command, globals),
+        Command::Status(args) => status::run(args, globals),
         Command::Explain(args) => explain::run(args, globals),
         Command::Routes(args) => routes::run(args, globals),
         Command::Init(args) => init::run(args, globals),

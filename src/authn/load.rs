@@ -8,7 +8,7 @@ use tokio::runtime::Handle;
 use super::Counters;
 use super::cache::{Caches, Entry, Verdict};
 use super::flight::Flights;
-use super::freshness::{Began, Freshness, Reading};
+use super::freshness::{Began, Freshness, Moment, Reading};
 use super::slots::{Doubt, Slot, Slots, TenantSlot, TenantState};
 use crate::clock::{Clock, Timestamp};
 use crate::config::sections;
@@ -111,7 +111,7 @@ impl Shared {
             let is_usable = |reading: &Reading| moment.age(reading).is_some() || moment.excuses(reading);
             // Once the loss is seen, nobody asks in vain.
             if is_usable(&entry.reading) && is_usable(&entry.tenant.reading)
-                || !self.store.is_reachable() && now < self.freshness.stale_until(now)
+                || !self.store.is_reachable() && now < self.stale_until(&entry, moment)
             {
                 Counters::count(&self.counters.stale);
                 return Some(Ok(entry));
@@ -157,7 +157,8 @@ impl Shared {
     fn fall_back(&self, known: Option<Arc<Entry>>, trouble: &Trouble) -> Answer {
         let now = self.clock.now();
         if let Some(entry) = known.filter(|entry| entry.is_current())
-            && let Some(end) = self.excused_until(trouble, now)
+            && let moment = self.freshness.moment(now, self.slots.floor())
+            && let Some(end) = self.excused_until(trouble, now, || self.stale_until(&entry, moment))
         {
             entry.reading.excuse(now, end);
             if matches!(trouble, Trouble::Silent(_)) {
@@ -174,11 +175,11 @@ impl Shared {
     }
 
     /// Until when what was known before may be used in its stead; `None` = not at all. Counts the trouble.
-    fn excused_until(&self, trouble: &Trouble, now: Timestamp) -> Option<Timestamp> {
+    fn excused_until(&self, trouble: &Trouble, now: Timestamp, stale_until: impl FnOnce() -> Timestamp) -> Option<Timestamp> {
         let end = match trouble {
             Trouble::Silent(_) => {
                 Counters::count(&self.counters.unanswered);
-                self.freshness.stale_until(now)
+                stale_until()
             }
             Trouble::Lost(end) => {
                 self.counters.count_fault();
@@ -187,6 +188,12 @@ impl Shared {
             Trouble::Overtaken | Trouble::Refused(_) => return None,
         };
         Some(end).filter(|end| now < *end)
+    }
+
+    /// Until when an entry may be used while the store does not answer.
+    fn stale_until(&self, entry: &Entry, moment: Moment) -> Timestamp {
+        let end = |reading| self.freshness.stale_until(moment, reading);
+        end(&entry.reading).min(end(&entry.tenant.reading))
     }
 
     async fn read(&self, digest: &Digest, began: Began) -> Result<Entry, Trouble> {
@@ -274,7 +281,7 @@ impl Shared {
                 Err(trouble) => trouble,
             };
             let now = self.clock.now();
-            match (known, self.excused_until(&trouble, now)) {
+            match (known, self.excused_until(&trouble, now, || self.freshness.stale_until(moment, &tenant.reading))) {
                 (Some(state), Some(end)) if tenant.slot.generation() == generation => {
                     tenant.reading.excuse(now, end);
                     break (generation, state);

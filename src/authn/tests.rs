@@ -130,6 +130,9 @@ impl Store for Fake {
     async fn announce(&self, _: &[Changed]) -> Result<Position, StoreError> {
         unimplemented!()
     }
+    async fn position(&self) -> Result<Position, StoreError> {
+        unimplemented!()
+    }
     async fn beat(&self, _: &Instance, _: bool) -> Result<u64, StoreError> {
         unimplemented!()
     }

@@ -2,6 +2,7 @@
 
 use super::keys::context::{Access, Context, given, pair};
 use super::keys::view;
+use super::wait::Wait;
 use super::{Failure, Globals, output};
 use crate::tenant::lifecycle::NewTenant;
 use crate::tenant::{TenantRecord, TenantStatus};
@@ -16,9 +17,9 @@ pub enum Command {
     /// Show one tenant
     Show(One),
     /// Refuse all credentials of a tenant
-    Suspend(One),
+    Suspend(Change),
     /// Accept them again
-    Resume(One),
+    Resume(Change),
 }
 
 impl Command {
@@ -58,6 +59,15 @@ pub struct One {
     id: String,
 }
 
+/// One tenant, suspended or resumed.
+#[derive(Debug, clap::Args)]
+pub struct Change {
+    /// The tenant
+    id: String,
+    #[command(flatten)]
+    wait: Wait,
+}
+
 /// Runs one.
 ///
 /// # Errors
@@ -83,9 +93,12 @@ pub fn run(command: &Command, globals: &Globals) -> Result<(), Failure> {
         Command::Show(args) => print(&context.run(lifecycle.find_tenant(&args.id))?, globals),
         Command::Suspend(args) => {
             print(&context.run(lifecycle.set_tenant_status(&args.id, TenantStatus::Suspended))?, globals);
-            context.warn_of_caches(globals);
+            args.wait.confirm(&context, globals)?;
         }
-        Command::Resume(args) => print(&context.run(lifecycle.set_tenant_status(&args.id, TenantStatus::Active))?, globals),
+        Command::Resume(args) => {
+            print(&context.run(lifecycle.set_tenant_status(&args.id, TenantStatus::Active))?, globals);
+            args.wait.confirm(&context, globals)?;
+        }
     }
     Ok(())
 }

@@ -30,7 +30,7 @@ async fn receipts(config: sections::Store) {
     assert_eq!(receipt.missing.iter().map(|seen| seen.instance.name.as_str()).collect::<Vec<_>>(), ["slow"]);
     assert!(!receipt.missing[0].is_late());
 
-    let (waiting, patient) = (Arc::clone(&store), Duration::from_secs(60));
+    let (waiting, patient) = (Arc::clone(&store), Duration::from_mins(1));
     let waiter = tokio::spawn(async move { confirm(&*waiting, position, patient).await.unwrap() });
     store.beat(&Instance { position, ..slow.clone() }, false).await.unwrap();
     let receipt = waiter.await.unwrap();

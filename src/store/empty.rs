@@ -55,6 +55,10 @@ impl Store for EmptyStore {
         Err(refused())
     }
 
+    async fn position(&self) -> Result<Position, StoreError> {
+        Ok(Position::default())
+    }
+
     async fn beat(&self, _: &Instance, _: bool) -> Result<u64, StoreError> {
         Err(refused())
     }

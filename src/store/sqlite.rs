@@ -209,6 +209,10 @@ impl Store for SqliteStore {
         self.threads.write(move |connection| in_transaction(connection, append)).await
     }
 
+    async fn position(&self) -> Result<Position, StoreError> {
+        self.threads.read(|connection| changes::last(connection).map_err(unavailable)).await
+    }
+
     async fn beat(&self, instance: &Instance, first: bool) -> Result<u64, StoreError> {
         let instance = instance.clone();
         self.threads.read(move |connection| fleet::write_down(connection, &instance, first)).await

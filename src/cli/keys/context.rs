@@ -32,8 +32,6 @@ pub(crate) struct Context {
     pub(crate) config: Config,
     pub(crate) lifecycle: Lifecycle,
     pub(crate) clock: Clock,
-    /// Whether running sidecars are told of changes.
-    tells_changes: bool,
     runtime: Runtime,
 }
 
@@ -59,7 +57,7 @@ impl Context {
         let (opened, missing) = runtime.block_on(open).map_err(unusable)?;
         say_where(access, missing.as_deref(), &loaded, globals);
         let lifecycle = Lifecycle::new(opened.store, Arc::new(rules), peppers, clock.clone(), "cli");
-        Ok(Self { config: loaded.config, lifecycle, clock, tells_changes: opened.changes.is_some(), runtime })
+        Ok(Self { config: loaded.config, lifecycle, clock, runtime })
     }
 
     /// Runs a piece of work to its end.
@@ -78,14 +76,6 @@ impl Context {
                 let (live, test) = (&environments.live.label, &environments.test.label);
                 Exit::Usage.because(format!("no environment `{word}`: live ({live}) or test ({test})"))
             })
-    }
-
-    /// After a change that takes rights away: how long it may take to be seen, where nobody is told of it.
-    pub(crate) fn warn_of_caches(&self, globals: &Globals) {
-        if !self.tells_changes && !globals.quiet {
-            let ttl = self.config.cache.ttl;
-            output::note(format_args!("sidecars that have it cached may go on for up to {ttl} (cache.ttl)"));
-        }
     }
 }
 

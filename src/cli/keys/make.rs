@@ -4,6 +4,7 @@ use secrecy::ExposeSecret as _;
 
 use super::context::{Access, Context, given, pair};
 use super::view;
+use crate::cli::wait::Wait;
 use crate::cli::{Failure, Globals, output};
 use crate::config::units::Span;
 use crate::key::hints::hints;
@@ -55,6 +56,8 @@ pub struct Rotate {
     /// Replace nothing: end the overlap of the last rotation now
     #[arg(long)]
     end_overlap: bool,
+    #[command(flatten)]
+    wait: Wait,
 }
 
 pub(super) fn create(args: &Create, globals: &Globals) -> Result<(), Failure> {
@@ -84,21 +87,17 @@ pub(super) fn rotate(args: &Rotate, globals: &Globals) -> Result<(), Failure> {
     let context = Context::open(Access::Change, globals)?;
     if args.end_overlap {
         let record = context.run(context.lifecycle.end_overlap(&args.id))?;
-        context.warn_of_caches(globals);
         if !globals.quiet {
             view::print(&view::key(&record, None, context.clock.now()), globals);
         }
-        return Ok(());
+        return args.wait.confirm(&context, globals);
     }
     let issued = context.run(context.lifecycle.rotate(&args.id, args.overlap.map(|span| span.0)))?;
     print_issued(&issued, &context, globals);
     if let Some(until) = issued.ended {
         output::note(format_args!("the secret before the replaced one, valid until {until}, ends now: a key has one previous secret"));
     }
-    if issued.record.previous.is_none() || issued.ended.is_some() {
-        context.warn_of_caches(globals);
-    }
-    Ok(())
+    args.wait.confirm(&context, globals)
 }
 
 /// The one time a secret is shown.

@@ -5,14 +5,17 @@ use zeroize::Zeroize as _;
 
 use super::context::{Access, Context};
 use super::view;
+use crate::cli::wait::Wait;
 use crate::cli::{Exit, Failure, Globals, output};
 use crate::key::record::{KeyRecord, KeyStatus};
 
-/// One key.
+/// One key, switched off or on.
 #[derive(Debug, clap::Args)]
 pub struct One {
     /// The key
     id: String,
+    #[command(flatten)]
+    wait: Wait,
 }
 
 /// Several keys.
@@ -24,21 +27,22 @@ pub struct Many {
     /// Read ids or plaintext keys from stdin, one a line, as secret scanners deliver them
     #[arg(long)]
     stdin: bool,
+    #[command(flatten)]
+    wait: Wait,
 }
 
 pub(super) fn deactivate(args: &One, globals: &Globals) -> Result<(), Failure> {
     let context = Context::open(Access::Change, globals)?;
     let record = context.run(context.lifecycle.set_status(&args.id, KeyStatus::Inactive))?;
     print(&record, &context, globals);
-    context.warn_of_caches(globals);
-    Ok(())
+    args.wait.confirm(&context, globals)
 }
 
 pub(super) fn activate(args: &One, globals: &Globals) -> Result<(), Failure> {
     let context = Context::open(Access::Change, globals)?;
     let record = context.run(context.lifecycle.set_status(&args.id, KeyStatus::Active))?;
     print(&record, &context, globals);
-    Ok(())
+    args.wait.confirm(&context, globals)
 }
 
 pub(super) fn revoke(args: &Many, globals: &Globals) -> Result<(), Failure> {
@@ -55,7 +59,7 @@ pub(super) fn revoke(args: &Many, globals: &Globals) -> Result<(), Failure> {
             }
         }
     }
-    context.warn_of_caches(globals);
+    args.wait.confirm(&context, globals)?;
     failed.map_or(Ok(()), Err)
 }
 

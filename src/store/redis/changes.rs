@@ -2,6 +2,7 @@
 //! from its position. `XREAD` tells neither of a trim nor of a lost end: entries are numbered and chained, and the last one
 //! is looked at after every read.
 
+use std::sync::Arc;
 use std::time::Duration;
 
 use async_trait::async_trait;
@@ -10,7 +11,7 @@ use redis::{FromRedisValue as _, Pipeline, RedisError, Value};
 use tokio::time::{sleep, timeout};
 
 use super::RedisStore;
-use super::connection::{Dialled, Dialler, LinkError};
+use super::connection::{Connection, Link, LinkError};
 use crate::store::StoreError;
 use crate::store::change::{Batch, ChangeLog, Changed, Position, TURN};
 
@@ -33,6 +34,13 @@ impl RedisStore {
         let appended = self.link.run(async |mut link| append.invoke_async::<u64>(&mut link).await).await;
         appended.map(Position).map_err(|error| error.about("of the change log"))
     }
+
+    pub(super) async fn last_position(&self) -> Result<Position, StoreError> {
+        let log = self.layout.changes();
+        let last = async |mut link| redis::cmd("XREVRANGE").arg(&log).arg("+").arg("-").arg("COUNT").arg(1).query_async(&mut link).await;
+        let last: StreamRangeReply = self.link.run(last).await.map_err(|error| error.about("of the change log"))?;
+        Ok(Position(last.ids.first().map_or(0, |entry| Seen::of(entry).position)))
+    }
 }
 
 /// The last entry that was seen.
@@ -44,9 +52,10 @@ struct Seen {
 
 /// The reader.
 pub(in crate::store) struct RedisChanges {
-    dialler: Dialler,
+    link: Arc<Link>,
     log: String,
-    dialled: Option<Dialled>,
+    /// Its own: a read that waits holds up whatever is behind it.
+    connection: Option<Connection>,
     /// Unset until the log was looked at once.
     seen: Option<Seen>,
     /// Whether the server lets reads wait.
@@ -54,26 +63,25 @@ pub(in crate::store) struct RedisChanges {
 }
 
 impl RedisChanges {
-    pub(super) fn new(dialler: Dialler, log: String) -> Self {
-        Self { dialler, log, dialled: None, seen: None, waits: true }
+    pub(super) const fn new(link: Arc<Link>, log: String) -> Self {
+        Self { link, log, connection: None, seen: None, waits: true }
     }
 
     /// Reads what is behind `from`, and the last entry that there is after that.
     async fn read(&mut self, from: u64) -> Result<(Vec<StreamId>, Seen), LinkError> {
-        let dialled = match self.dialled.take() {
-            Some(dialled) => dialled,
-            None => self.dialler.dial().await?,
+        let mut connection = match self.connection.take() {
+            Some(connection) => connection,
+            None => self.link.dedicated().await?,
         };
         let query = self.query(from);
-        let mut connection = dialled.connection.clone();
-        let limit = TURN + self.dialler.command_timeout();
+        let limit = TURN + self.link.command_timeout();
         let Ok(answer) = timeout(limit, query.query_async::<(Value, Value)>(&mut connection)).await else {
             return Err(LinkError::Unavailable(format!("the change log: no answer within {} ms", limit.as_millis())));
         };
         let (read, last) = answer.map_err(LinkError::Redis)?;
         let read = if read == Value::Nil { Vec::new() } else { entries(read).map_err(LinkError::Redis)? };
         let last = StreamRangeReply::from_redis_value(last).map_err(|error| LinkError::Redis(error.into()))?;
-        self.dialled = Some(dialled);
+        self.connection = Some(connection);
         Ok((read, last.ids.first().map(Seen::of).unwrap_or_default()))
     }
 
@@ -117,14 +125,14 @@ impl ChangeLog for RedisChanges {
             }
             answer => answer.map_err(about)?,
         };
-        let (batch, seen) = follow(seen, &read, last);
+        let (batch, seen) = follow(seen, &read, &last);
         self.seen = Some(seen);
         Ok(batch)
     }
 }
 
 /// What the entries behind `seen` mean, if the log ended in `last` after they were read.
-fn follow(mut seen: Seen, read: &[StreamId], last: Seen) -> (Batch, Seen) {
+fn follow(mut seen: Seen, read: &[StreamId], last: &Seen) -> (Batch, Seen) {
     let mut changes = Vec::with_capacity(read.len());
     for entry in read {
         let next = Seen::of(entry);
@@ -140,7 +148,7 @@ fn follow(mut seen: Seen, read: &[StreamId], last: Seen) -> (Batch, Seen) {
         changes.push(Changed::Everything);
         seen = last.clone();
     }
-    let current = last == seen;
+    let current = *last == seen;
     (Batch { changes, position: Position(seen.position), current }, seen)
 }
 

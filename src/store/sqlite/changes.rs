@@ -76,6 +76,11 @@ fn data_version(connection: &Connection) -> rusqlite::Result<i64> {
     connection.pragma_query_value(None, "data_version", |row| row.get(0))
 }
 
+/// Where the log ends.
+pub(super) fn last(connection: &Connection) -> rusqlite::Result<Position> {
+    newest(connection).map(at)
+}
+
 fn newest(connection: &Connection) -> rusqlite::Result<i64> {
     let last = connection.query_row("SELECT max(seq) FROM changes", [], |row| row.get::<_, Option<i64>>(0)).optional()?;
     Ok(last.flatten().unwrap_or(0))

@@ -26,8 +26,8 @@ impl Told {
     }
 }
 
-fn changed(id: &str) -> Option<Changed> {
-    Some(Changed::Key { id: id.into(), version: 0 })
+fn changed(id: &str) -> Changed {
+    Changed::Key { id: id.into(), version: 0 }
 }
 
 struct Dir(tempfile::TempDir);
@@ -62,7 +62,7 @@ async fn what_another_process_writes_is_told_in_order() {
     assert!(serving.find_key_by_digest(&digest_of("s1")).await.unwrap().is_some());
     // Its own writes are told too: whoever makes them need not know who caches.
     serving.put_key(&KeyRecord { version: 2, ..key("key_1", "acme", "s2") }).await.unwrap();
-    assert_eq!(changes.recv().await, changed("key_1"));
+    assert_eq!(changes.recv().await, Some(changed("key_1")));
 }
 
 #[tokio::test]
@@ -75,7 +75,7 @@ async fn a_write_that_was_refused_is_no_change() {
     assert!(store.put_key(&key("key_2", "acme", "s1")).await.is_err());
     store.put_key(&KeyRecord { version: 2, ..key("key_1", "acme", "s3") }).await.unwrap();
     assert_eq!(changes.recv().await, Some(Changed::NewKeys));
-    assert_eq!(changes.recv().await, changed("key_1"));
+    assert_eq!(changes.recv().await, Some(changed("key_1")));
     assert_eq!(store.find_key("key_2").await.unwrap(), None);
 }
 
@@ -91,8 +91,8 @@ async fn changes_that_were_missed_mean_everything() {
     }
     transaction.commit().unwrap();
     assert_eq!(changes.recv().await, Some(Changed::Everything));
-    assert_eq!(changes.recv().await, changed("key_1"));
-    assert_eq!(changes.recv().await, changed("key_1"));
+    assert_eq!(changes.recv().await, Some(changed("key_1")));
+    assert_eq!(changes.recv().await, Some(changed("key_1")));
     raw.execute("DELETE FROM changes", []).unwrap();
     assert_eq!(changes.recv().await, Some(Changed::Everything));
 }

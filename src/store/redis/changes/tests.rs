@@ -78,7 +78,7 @@ async fn changes_are_told_in_order_with_their_versions() {
 #[tokio::test]
 async fn more_than_is_read_at_once_is_read_on() {
     let mut bench = Bench::new().await;
-    let ids: Vec<String> = (0..COUNT + 1).map(|number| number.to_string()).collect();
+    let ids: Vec<String> = (0..=COUNT).map(|number| number.to_string()).collect();
     bench.announce(&ids.iter().map(String::as_str).collect::<Vec<_>>()).await;
     let first = bench.log.next().await.unwrap();
     assert_eq!((first.changes.len(), first.current), (COUNT, false));
@@ -128,14 +128,14 @@ fn an_end_that_was_lost_and_grew_again_means_everything() {
     };
     let seen = |position, link: &str| Seen { position, link: link.into() };
     // 5 was read, the new master had only 4, and wrote another 5, then 6.
-    let (batch, after) = follow(seen(5, "old"), &[entry(6, "new", "newer")], seen(6, "newer"));
+    let (batch, after) = follow(seen(5, "old"), &[entry(6, "new", "newer")], &seen(6, "newer"));
     assert_eq!(batch, Batch { changes: vec![Changed::Everything, changed("k")], position: Position(6), current: true });
     assert_eq!(after, seen(6, "newer"));
     // It has written another 5 and nothing since.
-    let (batch, after) = follow(seen(5, "old"), &[], seen(5, "new"));
+    let (batch, after) = follow(seen(5, "old"), &[], &seen(5, "new"));
     assert_eq!((batch.changes, after), (vec![Changed::Everything], seen(5, "new")));
     // It has written nothing yet.
-    let (batch, after) = follow(seen(5, "old"), &[], seen(4, "older"));
+    let (batch, after) = follow(seen(5, "old"), &[], &seen(4, "older"));
     assert_eq!((batch.changes, after, batch.current), (vec![Changed::Everything], seen(4, "older"), true));
 }
 
@@ -155,7 +155,7 @@ async fn a_reader_that_was_cut_off_goes_on_where_it_was() {
 
 #[tokio::test]
 async fn a_server_that_lets_nobody_wait_is_polled() {
-    let error = |code: &str, words: &str| RedisError::from(redis::make_extension_error(code.into(), Some(words.into())));
+    let error = |code: &str, words: &str| redis::make_extension_error(code.into(), Some(words.into()));
     assert!(may_not_wait(&error("ERR", "Blocking commands are not allowed")));
     assert!(!may_not_wait(&error("ERR", "no such key")));
     assert!(!may_not_wait(&error("LOADING", "not allowed yet")));

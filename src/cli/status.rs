@@ -1,0 +1,76 @@
+//! `sidegate status`: the store, the change log, and the sidecars that serve from it.
+
+use serde_json::{Value, json};
+
+use super::keys::context::{Access, Context};
+use super::{Failure, Globals, output};
+use crate::clock::instant;
+use crate::config;
+use crate::store::change::Position;
+use crate::store::instance::Seen;
+
+/// Its flags.
+#[derive(Debug, clap::Args)]
+pub struct Args {}
+
+/// Runs it.
+///
+/// # Errors
+/// `Exit::Unreachable` where the store does not answer.
+pub fn run(_args: &Args, globals: &Globals) -> Result<(), Failure> {
+    let context = Context::open(Access::Read, globals)?;
+    let store = &context.lifecycle.store;
+    let asked = instant();
+    let position = context.run(async { Ok(store.position().await?) })?;
+    let took = asked.elapsed();
+    let mut sidecars = context.run(async { Ok(store.instances().await?) })?;
+    sidecars.sort_by(|a, b| (a.instance.started_at, &a.instance.id).cmp(&(b.instance.started_at, &b.instance.id)));
+    let url = config::without_passwords(&context.config.store.url);
+    let took = format!("{:.1}", took.as_secs_f64() * 1000.0);
+    if globals.json {
+        let sidecars: Vec<_> = sidecars.iter().map(|seen| fields(seen, position)).collect();
+        output::json(
+            &json!({ "store": { "url": url, "answered_in_ms": took.parse::<f64>().ok(), "position": position }, "sidecars": sidecars }),
+        );
+        return Ok(());
+    }
+    if !globals.quiet {
+        output::note(format_args!("store {url}: answered in {took} ms; change log at {}; sidecars: {}", position.0, sidecars.len()));
+    }
+    let rows = sidecars.iter().map(|seen| row(&fields(seen, position)));
+    output::table(&COLUMNS, rows);
+    Ok(())
+}
+
+const COLUMNS: [&str; 7] = ["name", "state", "release", "started_at", "position", "behind", "silent_ms"];
+
+fn fields(seen: &Seen, position: Position) -> Value {
+    let instance = &seen.instance;
+    json!({
+        "id": instance.id,
+        "name": instance.name,
+        "state": state(seen),
+        "release": instance.version,
+        "started_at": instance.started_at,
+        "position": instance.position,
+        "behind": position.0.saturating_sub(instance.position.0),
+        "silent_ms": u64::try_from(seen.silent.as_millis()).unwrap_or(u64::MAX),
+    })
+}
+
+fn row(fields: &Value) -> Vec<String> {
+    let text = |name: &&str| match fields.get(*name) {
+        Some(Value::String(text)) => text.clone(),
+        Some(value) => value.to_string(),
+        None => String::new(),
+    };
+    COLUMNS.iter().map(text).collect()
+}
+
+fn state(seen: &Seen) -> &'static str {
+    match (seen.is_gone(), seen.is_late()) {
+        (true, _) => "gone",
+        (false, true) => "late",
+        (false, false) => "live",
+    }
+}
