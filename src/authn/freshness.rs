@@ -87,6 +87,8 @@ impl Moment {
 /// When the store was heard of.
 pub(super) struct Freshness {
     ttl_ms: i64,
+    /// Age from which on what is used is read again, without anybody waiting for that.
+    due_ms: i64,
     stale_for_ms: i64,
     /// Of the change log: up to then, nothing was missed.
     heard_at: AtomicI64,
@@ -96,8 +98,10 @@ pub(super) struct Freshness {
 
 impl Freshness {
     pub(super) fn new(config: &sections::Cache) -> Self {
+        let ttl_ms = config.ttl.as_millis();
         Self {
-            ttl_ms: config.ttl.as_millis(),
+            ttl_ms,
+            due_ms: ttl_ms.saturating_sub(ttl_ms / 5),
             stale_for_ms: config.stale_for.as_millis(),
             heard_at: AtomicI64::new(NEVER),
             contact_at: AtomicI64::new(NEVER),
@@ -108,6 +112,11 @@ impl Freshness {
         let silence = now.0.saturating_sub(self.heard_at.load(Ordering::Acquire));
         let heard = (-CLOCK_SLACK_MS..SILENCE_MS).contains(&silence);
         Moment { now, floor, limit_ms: if heard { self.ttl_ms } else { self.ttl_ms.min(SILENCE_MS) } }
+    }
+
+    /// Whether something of this age is to be read again ahead of its end: in the last fifth of its time.
+    pub(super) const fn is_due(&self, age_ms: i64) -> bool {
+        age_ms >= self.due_ms
     }
 
     /// All that had happened at `at` is known.

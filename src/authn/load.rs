@@ -2,6 +2,7 @@
 //! from what was known before, for as long as the rules of staleness allow.
 
 use std::sync::Arc;
+use std::sync::atomic::AtomicBool;
 
 use tokio::runtime::Handle;
 
@@ -104,8 +105,10 @@ impl Shared {
         if let Some(entry) = self.caches.entry(digest)
             && entry.is_current()
         {
-            let ages = (moment.age(&entry.reading), moment.age(&entry.tenant.reading));
-            if let (Some(_), Some(_)) = ages {
+            if let (Some(age), Some(tenant_age)) = (moment.age(&entry.reading), moment.age(&entry.tenant.reading)) {
+                if self.freshness.is_due(age.max(tenant_age)) {
+                    self.refresh(digest, &entry);
+                }
                 return Some(Ok(entry));
             }
             let is_usable = |reading: &Reading| moment.age(reading).is_some() || moment.excuses(reading);
@@ -235,8 +238,8 @@ impl Shared {
     ) -> Result<Entry, Trouble> {
         let (tenant, tenant_generation, state) = self.find_tenant(&record.tenant).await?;
         let verdict = self.verdict(record, &state);
-        let (reading, expires_at) = (Reading::new(began), record.expires_at);
-        Ok(Entry { key, key_generation, tenant, tenant_generation, reading, secret_until, expires_at, verdict })
+        let (reading, refreshed, expires_at) = (Reading::new(began), AtomicBool::new(false), record.expires_at);
+        Ok(Entry { key, key_generation, tenant, tenant_generation, reading, refreshed, secret_until, expires_at, verdict })
     }
 
     async fn find_key(&self, digest: &Digest) -> Result<Option<Found>, StoreError> {
@@ -268,7 +271,7 @@ impl Shared {
             let moment = self.freshness.moment(began.at, self.slots.floor());
             let known = tenant.state.load_full();
             if let Some(state) = &known
-                && (moment.age(&tenant.reading).is_some() || moment.excuses(&tenant.reading))
+                && (moment.age(&tenant.reading).is_some_and(|age| !self.freshness.is_due(age)) || moment.excuses(&tenant.reading))
             {
                 break (generation, Arc::clone(state));
             }
