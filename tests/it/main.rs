@@ -21,6 +21,7 @@ mod framing;
 mod freshness;
 mod guess_flood;
 mod health;
+mod import;
 mod limits;
 mod lookups;
 mod outage;
