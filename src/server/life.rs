@@ -1,11 +1,16 @@
 //! How far a connection is, in cells that its guard, its service and the worker's sweep share: no timer belongs to a
 //! connection or a request. It knows ticks of the sweep, not the time, and never touches a socket.
+//! A connection of HTTP/1 and its one exchange share a life; of HTTP/2, each stream has one of its own ([`stream`]).
+
+pub mod stream;
 
 use std::cell::{Cell, RefCell};
 use std::io;
 use std::rc::Rc;
 use std::task::{Context, Poll, Waker};
 use std::time::Duration;
+
+use slab::Slab;
 
 use crate::config::sections::ListenerLimits;
 use crate::rejection::Refusal;
@@ -78,6 +83,10 @@ pub enum Phase {
     Written,
     /// The next request.
     Idle,
+    /// Its streams, each in a phase of its own.
+    Streams,
+    /// The client, to take notice that no further stream is welcome.
+    Leaving,
 }
 
 /// Timeouts of a listener, in sweeps.
@@ -117,18 +126,21 @@ impl Timeouts {
     fn of(&self, phase: Phase, draining: bool) -> Option<u32> {
         match phase {
             Phase::Fresh if draining => Some(self.first_byte_draining),
+            Phase::Leaving => Some(self.first_byte_draining),
             Phase::Fresh => Some(self.first_byte),
             Phase::Head => Some(self.head),
             Phase::Idle | Phase::Written => Some(self.idle),
             Phase::Busy => self.request,
+            Phase::Streams => None,
         }
     }
 }
 
-/// The shared cells of one connection.
+/// The shared cells of one connection, or of one stream.
 #[derive(Debug)]
 pub struct Life {
     pulse: Rc<Pulse>,
+    kind: Kind,
     phase: Cell<Phase>,
     since: Cell<u32>,
     expired: Cell<bool>,
@@ -139,15 +151,28 @@ pub struct Life {
     uploaded: Cell<u64>,
     fault: RefCell<Option<Refusal>>,
     waker: RefCell<Option<Waker>>,
+    streams: RefCell<Slab<Rc<Life>>>,
+}
+
+/// Whose life it is.
+#[derive(Debug)]
+enum Kind {
+    Connection,
+    Stream(stream::Reader),
 }
 
 impl Life {
     /// A connection that was accepted now.
     #[must_use]
     pub fn new(pulse: Rc<Pulse>) -> Rc<Self> {
+        Self::of(Kind::Connection, pulse)
+    }
+
+    fn of(kind: Kind, pulse: Rc<Pulse>) -> Rc<Self> {
         let since = pulse.tick.get();
         Rc::new(Self {
             pulse,
+            kind,
             phase: Cell::new(Phase::Fresh),
             since: Cell::new(since),
             expired: Cell::new(false),
@@ -158,6 +183,7 @@ impl Life {
             uploaded: Cell::new(0),
             fault: RefCell::new(None),
             waker: RefCell::new(None),
+            streams: RefCell::default(),
         })
     }
 
@@ -303,8 +329,11 @@ impl Life {
         }
     }
 
-    /// One sweep: expires the connection if it waited too long.
+    /// One sweep: expires the connection, or streams of it, if they waited too long.
     pub fn sweep(&self, timeouts: &Timeouts) {
+        for (_, stream) in self.streams.borrow().iter() {
+            stream.sweep(timeouts);
+        }
         let age = self.pulse.tick.get().wrapping_sub(self.since.get());
         let limit = timeouts.of(self.phase.get(), self.pulse.draining());
         if !self.expired.get() && limit.is_some_and(|limit| age >= limit) {
