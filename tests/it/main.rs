@@ -14,7 +14,10 @@ mod client_address;
 mod drain;
 mod exposure;
 mod framing;
+mod grpc_refusals;
 mod health;
+mod http2;
+mod http2_abuse;
 mod limits;
 mod lookups;
 mod outage;
@@ -27,5 +30,6 @@ mod spoofing;
 #[path = "../support/support.rs"]
 mod support;
 mod tls;
+mod trailers;
 mod transparency;
 mod upstream_answers;

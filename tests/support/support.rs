@@ -2,6 +2,7 @@
 //! the real binary and the sidecar in this process. Nothing here knows what is tested with it.
 
 pub(crate) mod client;
+pub(crate) mod http2;
 pub(crate) mod process;
 pub(crate) mod redis;
 pub(crate) mod seed;

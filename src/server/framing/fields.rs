@@ -40,7 +40,8 @@ pub fn canonical(parts: &mut Parts, limits: Limits) -> Result<(), Refusal> {
     if !target.as_str().starts_with('/') && (target.as_str() != "*" || parts.method != Method::OPTIONS) {
         return Err(invalid("the target is no path"));
     }
-    if !matches!(parts.uri.scheme_str(), Some("http" | "https")) {
+    // h2 forgets the scheme of a request without `:authority`.
+    if !matches!(parts.uri.scheme_str(), Some("http" | "https") | None) {
         return Err(invalid("the scheme is neither http nor https"));
     }
     let request_line = parts.method.as_str().len() + target.as_str().len() + REQUEST_LINE_EXTRA;
@@ -144,6 +145,7 @@ mod tests {
         let parts = judge("GET", "https://API.example:8080/v1/a?b=c", &[("te", "trailers"), ("content-length", "0")]).unwrap();
         assert_eq!(parts.uri, "/v1/a?b=c");
         assert_eq!(parts.headers[header::HOST], "API.example:8080");
+        assert_eq!(judge("GET", "/", &[("host", "a")]).unwrap().headers[header::HOST], "a");
         assert_eq!(judge("OPTIONS", "http://a/", &[("host", "A")]).unwrap().headers[header::HOST], "A");
     }
 
@@ -163,7 +165,8 @@ mod tests {
             ("GET", "https://a:/", &[]),
             ("GET", "https://a%20b/", &[]),
             ("GET", "ftp://a/", &[]),
-            ("GET", "/", &[("host", "a")]),
+            ("GET", "/", &[]),
+            ("GET", "/", &[("host", "a b")]),
             ("GET", "https://a/", &[("connection", "close")]),
             ("GET", "https://a/", &[("keep-alive", "1")]),
             ("GET", "https://a/", &[("proxy-connection", "close")]),
