@@ -3,6 +3,7 @@
 use crate::support::client::{Answer, Request, once};
 use crate::support::http2::{Http2, head};
 use crate::support::process::{self, Serve};
+use crate::support::seed;
 use crate::support::sidecar::{Home, Kind};
 use crate::support::upstream::Upstream;
 
@@ -68,11 +69,11 @@ fn a_refused_call_is_told_in_trailers_only() {
 fn an_upstream_that_is_gone_is_unavailable() {
     let scene = Scene::new();
     let Scene { upstream, home, serve, .. } = scene;
-    let key =
-        home.table().issue(&home.config, &serde_json::json!({}), &serde_json::json!({ "id": "key_calls", "scopes": ["call"] })).secret;
+    let issued = seed::key(&home.config, "acme", &serde_json::json!({ "id": "key_calls", "scopes": ["call"] }));
+    home.table().put_key(&issued.record);
     drop(upstream);
     let mut client = Http2::connect(serve.address);
-    let opened = client.open(head(&call("/pkg.Service/Call").bearer(&key)), true);
+    let opened = client.open(head(&call("/pkg.Service/Call").bearer(&issued.secret)), true);
     let answer = client.try_answer(opened.response).unwrap();
     assert_eq!(outcome(&answer), (200, Some("14"), Some("The service is not available")));
 }
