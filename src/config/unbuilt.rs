@@ -95,9 +95,6 @@ const FEATURES: &[Feature] = &[
         paths.retain(|path| tree.is_written(path));
         paths
     }),
-    warning("stream_idle_timeout", "silent streams are not ended", |config, _| {
-        listeners(config, "limits.stream_idle_timeout", |listener| listener.limits.stream_idle_timeout.nonzero().is_some())
-    }),
     warning("connections_per_ip", "connections are limited in sum only", |config, _| {
         listeners(config, "limits.connections_per_ip", |listener| listener.limits.connections_per_ip > 0)
     }),

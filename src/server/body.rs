@@ -25,7 +25,7 @@ pub enum BrokenOff {
     /// The answer's.
     #[error("the upstream's answer broke off")]
     Download,
-    /// `request_timeout`.
+    /// `request_timeout`, or `stream_idle_timeout`.
     #[error("the exchange took too long")]
     Expired,
 }
@@ -70,6 +70,7 @@ impl Body for Upload {
             return Poll::Ready(Some(Err(BrokenOff::Upload)));
         }
         life.uploaded().set(uploaded);
+        life.content_moved();
         if let Some(trailers) = frame.trailers_mut() {
             session.app.gate.header_rules().clean_trailers(trailers);
         }
@@ -107,6 +108,7 @@ impl Download {
 
     /// The upstream's.
     pub(super) fn relayed(body: Incoming, lease: Lease<Upload>, life: &Rc<Life>, record: Record) -> Self {
+        life.relay_began();
         Self { content: Content::Upstream { body, lease: Some(lease), ended: false }, life: Rc::clone(life), record: Some(record) }
     }
 
@@ -135,7 +137,7 @@ impl Body for Download {
         };
         if this.life.expired() {
             if let Some(record) = &mut this.record {
-                record.expired();
+                record.expired(this.life.is_silent());
             }
             return Poll::Ready(Some(Err(BrokenOff::Expired)));
         }
@@ -153,6 +155,7 @@ impl Body for Download {
                 let is_last = *ended || body.is_end_stream();
                 this.count(frame.data_ref().map_or(0, Bytes::len));
                 this.life.frame_handed_on(is_last);
+                this.life.content_moved();
                 Poll::Ready(Some(Ok(frame)))
             }
             Some(Err(error)) => {

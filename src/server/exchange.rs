@@ -70,16 +70,14 @@ pub async fn answer(session: Rc<Session>, life: Rc<Life>, request: Request<Incom
     // Over HTTP/1 the guard judged the bytes.
     let framed = if life.is_stream() { fields::canonical(&mut head, session.limits) } else { Ok(()) };
     let mut record = Record::of(&head, &session.scribe, &life);
-    let exchange = async {
-        match framed {
-            Ok(()) => exchange(&session, &life, head, body, &mut record).await,
-            Err(refusal) => {
-                record.seen.client = session.peer();
-                Outcome::Refused(refusal, Left::Unread)
-            }
+    let outcome = match framed {
+        Ok(()) => Contained { exchange: exchange(&session, &life, head, body, &mut record), life: &life }.await,
+        Err(refusal) => {
+            record.seen.client = session.peer();
+            Err(refusal)
         }
     };
-    match (Contained { exchange, life: &life }).await.unwrap_or_else(|refusal| Outcome::Refused(refusal, Left::Unread)) {
+    match outcome.unwrap_or_else(|refusal| Outcome::Refused(refusal, Left::Unread)) {
         Outcome::Relayed(response, lease) => relay(&session, &life, response, lease, record),
         Outcome::Preflight(headers, left) => preflight(&life, headers, record, left),
         Outcome::Refused(refusal, left) => refuse(&session, &life, refusal, record, left),

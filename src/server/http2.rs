@@ -44,7 +44,7 @@ const RESETS: usize = 128;
 const FIELD_OVERHEAD: usize = 32;
 const HEAD_SLACK: usize = 16 << 10;
 /// A silent client is asked whether it is still there.
-const PING_EVERY: Duration = Duration::from_secs(60);
+const PING_EVERY: Duration = Duration::from_mins(1);
 const PONG_WITHIN: Duration = Duration::from_secs(20);
 
 /// Whether these bytes, refused as a request, begin a connection of HTTP/2.

@@ -108,9 +108,9 @@ impl Record {
         self.error = Some("upstream_aborted");
     }
 
-    /// `request_timeout` passed.
-    pub(super) fn expired(&mut self) {
-        self.error = Some("request_timeout");
+    /// `request_timeout` passed, or nobody said anything for `stream_idle_timeout`.
+    pub(super) fn expired(&mut self, silent: bool) {
+        self.error = Some(if silent { "stream_idle_timeout" } else { "request_timeout" });
     }
 
     /// The answer was not written to its end; unless the upstream or we did it, the client did.

@@ -15,7 +15,7 @@
 //! | [`http.route`] | name of the matched route |
 //! | `reason` | the rejection's reason; empty = forwarded |
 //! | [`detail`] | what decided; never sent to the client |
-//! | [`error.type`] | broken off: `client_aborted`, `upstream_aborted`, `request_timeout`, or `shutdown` (we cut it off, stopping) |
+//! | [`error.type`] | broken off: `client_aborted`, `upstream_aborted`, `request_timeout`, `stream_idle_timeout`, or `shutdown` (we cut it off, stopping) |
 //! | `request_id` | as in `X-Request-Id` |
 //! | [`tenant.id`], [`key.id`], [`environment`] | of the caller, once known |
 //! | `credential` | `api_key`, or `none` |

@@ -50,7 +50,7 @@ impl Scene {
     }
 
     /// The good client is still served, and memory has not grown.
-    fn is_unharmed(mut self) {
+    fn check_unharmed(mut self) {
         assert_eq!(self.good.send(&Request::get("/")).text(), "ok");
         let grown = peak_kib(self.serve.id()) - self.peak;
         assert!(grown < 16 << 10, "grown by {grown} KiB");
@@ -89,7 +89,7 @@ fn rapid_resets_end_the_connection() {
     }
     assert!(matches!(client.goaway(), None | Some(ENHANCE_YOUR_CALM)));
     assert!(scene.upstream.recorded().len() < 1000);
-    scene.is_unharmed();
+    scene.check_unharmed();
 }
 
 #[test]
@@ -108,7 +108,7 @@ fn resets_that_we_are_made_to_send_end_the_connection() {
     }
     assert!(matches!(client.goaway(), None | Some(ENHANCE_YOUR_CALM)));
     assert!(scene.upstream.recorded().len() < 1000);
-    scene.is_unharmed();
+    scene.check_unharmed();
 }
 
 #[test]
@@ -122,7 +122,7 @@ fn a_head_without_end_ends_the_connection() {
             !client.bytes(&frame(CONTINUATION, 0, 1, &[])) || client.find(|frame| frame.kind == GOAWAY).is_some() || closes(&mut client)
         );
     }
-    scene.is_unharmed();
+    scene.check_unharmed();
 }
 
 fn closes(client: &mut Frames) -> bool {
@@ -143,7 +143,7 @@ fn settings_and_pings_of_who_never_reads_are_not_collected() {
                 break;
             }
         }
-        scene.is_unharmed();
+        scene.check_unharmed();
     }
 }
 
@@ -155,7 +155,7 @@ fn empty_frames_and_priorities_are_not_collected() {
     client.send(HEADERS, END_HEADERS, 1, &block(&fields));
     flood(&mut client, &frame(DATA, 0, 1, &[]).repeat(1000), 200);
     flood(&mut client, &frame(2, 0, 1, &[0, 0, 0, 0, 1]).repeat(1000), 200);
-    scene.is_unharmed();
+    scene.check_unharmed();
 }
 
 #[test]
@@ -165,7 +165,7 @@ fn small_frames_that_the_upstream_does_not_read_are_bounded() {
     let fields = [&[(":method", "POST")][..], &GET[1..2], &[(":path", "/held"), (":authority", "a")]].concat();
     client.send(HEADERS, END_HEADERS, 1, &block(&fields));
     flood(&mut client, &frame(DATA, 0, 1, b"x").repeat(1000), 2000);
-    scene.is_unharmed();
+    scene.check_unharmed();
 }
 
 #[test]
@@ -180,7 +180,7 @@ fn a_table_bomb_is_refused_by_the_size_of_what_it_means() {
     client.send(HEADERS, END_HEADERS | END_STREAM, 1, &bomb);
     let answer = client.find(|frame| matches!(frame.kind, HEADERS | RST_STREAM | GOAWAY));
     assert!(scene.upstream.complete().len() == 1, "only the good client's: {answer:?}");
-    scene.is_unharmed();
+    scene.check_unharmed();
 }
 
 #[test]
@@ -197,7 +197,7 @@ fn streams_beyond_the_limit_are_refused_and_the_others_served() {
     }
     // The good client's request, and ten.
     scene.upstream.wait(|all| all.len() == 11);
-    scene.is_unharmed();
+    scene.check_unharmed();
 }
 
 #[test]
