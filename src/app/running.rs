@@ -90,7 +90,7 @@ impl Running {
             clock,
             workers: quota::workers(config.runtime.workers),
         });
-        let ops = Arc::new(Ops::new(Arc::clone(&shared), Arc::clone(key_table.authenticator())));
+        let ops = Arc::new(Ops::new(Arc::clone(&shared), &key_table));
         if !config.ops.listen.is_empty() {
             let bound = bind(&config.ops.listen).with_context(|| format!("ops.listen: cannot listen on {}", config.ops.listen))?;
             addresses.push(describe("ops", &bound));

@@ -12,16 +12,16 @@ use std::thread::{self, JoinHandle};
 use std::time::Duration;
 
 use tokio::runtime::{Builder, Handle};
-use tokio::sync::{oneshot, watch};
+use tokio::sync::oneshot;
 use tokio::time::{sleep, timeout};
 
 use super::Authenticator;
 use crate::clock::Clock;
 use crate::config::sections::Config;
-use crate::fleet;
+use crate::fleet::{self, Standing};
 use crate::identity::template::IdentityHeaders;
 use crate::key::digest::Peppers;
-use crate::store::change::{ChangeLog, Position};
+use crate::store::change::ChangeLog;
 use crate::store::{self, Opened, Store};
 
 /// Pauses between attempts to read a change log that cannot be read.
@@ -34,6 +34,7 @@ const GOODBYE: Duration = Duration::from_millis(500);
 pub struct KeyTable {
     authenticator: Arc<Authenticator>,
     store: Arc<dyn Store>,
+    standing: Arc<Standing>,
     runtime: Handle,
     stop: Option<oneshot::Sender<()>>,
     thread: Option<JoinHandle<()>>,
@@ -60,35 +61,36 @@ impl KeyTable {
         let peppers = Peppers::from_file(&config.store.pepper_file)?;
         let runtime = Builder::new_current_thread().enable_all().build().map_err(|error| error.to_string())?;
         let handle = runtime.handle().clone();
-        let (section, cache, clock) = (config.store.clone(), config.cache.clone(), clock.clone());
+        let (config, clock) = (config.clone(), clock.clone());
         // Who only looks is no sidecar.
-        let instance = makes.then(|| fleet::this_process(&cache, &clock)).transpose().map_err(|error| error.to_string())?;
+        let instance = makes.then(|| fleet::this_process(&config.cache, &clock)).transpose().map_err(|error| error.to_string())?;
+        let standing = Arc::new(Standing::default());
+        let at = Arc::clone(&standing);
         let (opened, ready) = mpsc::channel();
         let (stop, stopped) = oneshot::channel::<()>();
         let serve = async move {
             let opening = async {
                 if makes {
-                    store::open(&section, &clock).await
+                    store::open(&config.store, &clock).await
                 } else {
-                    store::open_existing(&section, &clock).await.map(|(opened, _)| opened)
+                    store::open_existing(&config.store, &clock).await.map(|(opened, _)| opened)
                 }
             };
             let Opened { store, changes } = match opening.await {
                 Ok(open) => open,
                 Err(why) => return drop(opened.send(Err(why))),
             };
-            let authenticator = Authenticator::new(Arc::clone(&store), &cache, peppers, headers, clock, Handle::current());
+            let authenticator = Authenticator::new(Arc::clone(&store), &config, peppers, headers, clock.clone(), Handle::current());
             let authenticator = Arc::new(authenticator);
             let _ = opened.send(Ok((Arc::clone(&authenticator), Arc::clone(&store))));
-            let (applied, heard) = watch::channel(Position::default());
             let beats = async {
                 match &instance {
-                    Some(instance) => fleet::heartbeat(&store, instance.clone(), heard).await,
+                    Some(instance) => fleet::heartbeat(&store, instance.clone(), &at).await,
                     None => pending().await,
                 }
             };
             tokio::select! {
-                never = follow(changes, &authenticator, &applied) => match never {},
+                never = follow(changes, &authenticator, &clock, &at) => match never {},
                 never = beats => match never {},
                 _ = stopped => {}
             }
@@ -99,7 +101,7 @@ impl KeyTable {
         let thread =
             thread::Builder::new().name("store".into()).spawn(move || runtime.block_on(serve)).map_err(|error| error.to_string())?;
         let (authenticator, store) = ready.recv().map_err(|error| error.to_string())??;
-        Ok(Self { authenticator, store, runtime: handle, stop: Some(stop), thread: Some(thread) })
+        Ok(Self { authenticator, store, standing, runtime: handle, stop: Some(stop), thread: Some(thread) })
     }
 
     /// What the gate asks.
@@ -112,6 +114,12 @@ impl KeyTable {
     #[must_use]
     pub fn store(&self) -> &Arc<dyn Store> {
         &self.store
+    }
+
+    /// How this process stands among those that share the store.
+    #[must_use]
+    pub fn standing(&self) -> &Arc<Standing> {
+        &self.standing
     }
 
     /// The store's runtime.
@@ -137,15 +145,20 @@ impl std::fmt::Debug for KeyTable {
 }
 
 /// Applies what the change log tells, for ever.
-async fn follow(changes: Option<Box<dyn ChangeLog>>, authenticator: &Authenticator, applied: &watch::Sender<Position>) -> Infallible {
+async fn follow(changes: Option<Box<dyn ChangeLog>>, authenticator: &Authenticator, clock: &Clock, standing: &Standing) -> Infallible {
     let Some(mut log) = changes else { return pending().await };
     let mut back_off = BACK_OFF_FIRST;
     loop {
+        // What is read was so when the reading began, at the earliest. Later would be too late for a process that was stopped meanwhile.
+        let began = clock.now();
         match log.next().await {
             Ok(batch) => {
                 back_off = BACK_OFF_FIRST;
                 batch.changes.iter().for_each(|change| authenticator.apply(change));
-                applied.send_if_modified(|position| std::mem::replace(position, batch.position) != batch.position);
+                if batch.current {
+                    authenticator.heard(began);
+                }
+                standing.applied(batch.position);
             }
             Err(error) => {
                 tracing::debug!(%error, "the change log cannot be read; trying again");
