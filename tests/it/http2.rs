@@ -152,6 +152,26 @@ fn the_upstream_gets_the_request_that_http_1_would_have_sent() {
 }
 
 #[test]
+fn one_stream_after_another_uses_one_upstream_connection() {
+    let upstream = Upstream::start(|exchange| {
+        exchange.read_body();
+        if exchange.request.target == "/chunked" {
+            return exchange.send(b"HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n2\r\nok\r\n0\r\n\r\n");
+        }
+        exchange.answer(200, &[], &vec![b'x'; 100_000]);
+    });
+    let sidecar = Sidecar::start(&config(&upstream, ""));
+    let mut client = Http2::connect(sidecar.address());
+    for _ in 0..10 {
+        assert_eq!(client.send(&Request::get("/")).body.len(), 100_000);
+        assert_eq!(client.send(&Request::new("HEAD", "/")).body.len(), 0);
+        assert_eq!(client.send(&Request::get("/chunked")).text(), "ok");
+        assert_eq!(client.send(&Request::new("POST", "/chunked").body("content")).text(), "ok");
+    }
+    assert_eq!(upstream.connections(), 1);
+}
+
+#[test]
 fn content_of_unknown_length_is_chunked_for_the_upstream() {
     let upstream = Upstream::echo();
     let sidecar = Sidecar::start(&config(&upstream, ""));
