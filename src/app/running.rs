@@ -206,9 +206,9 @@ impl Drop for Running {
 }
 
 fn listen(settings: ListenerSettings) -> anyhow::Result<(Arc<Listener>, Bound)> {
-    let ListenerSettings { name, address, tls, limits } = settings;
+    let ListenerSettings { name, address, tls, speech, limits } = settings;
     let bound = bind(&address).with_context(|| format!("listener {name}: cannot listen on {address}"))?;
-    Ok((Arc::new(Listener { name, tls: tls.map(TlsAcceptor::from), limits, open: AtomicUsize::new(0) }), bound))
+    Ok((Arc::new(Listener { name, tls: tls.map(TlsAcceptor::from), speech, limits, open: AtomicUsize::new(0) }), bound))
 }
 
 fn describe(name: &str, bound: &Bound) -> Address {
