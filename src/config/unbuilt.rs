@@ -3,7 +3,7 @@
 
 use super::path::join;
 use super::problem::{Problems, Severity};
-use super::sections::{Audit, Config, IdempotencyMode, Keys, ListenerLimits, Protocol, Role, UnknownKeys, UpstreamTls};
+use super::sections::{Audit, Config, IdempotencyMode, Keys, ListenerLimits, Protocol, Role, UnknownKeys};
 use super::tree::Tree;
 
 struct Feature {
@@ -33,11 +33,6 @@ const FEATURES: &[Feature] = &[
     error("role = \"authz-http\"", "the gateway that asks would get no decision", |config, _| {
         listeners(config, "role", |listener| listener.role == Role::AuthzHttp)
     }),
-    error("an upstream over TLS or HTTP/2", "use http://host:port or unix:/path", |config, _| {
-        let schemes = ["https://", "h2c://"];
-        let named = config.upstreams.iter().filter(|(_, upstream)| has_scheme(&upstream.url, &schemes));
-        named.map(|(name, _)| join(&join("upstreams", name), "url")).collect()
-    }),
     error("a store over TLS, Sentinel or Cluster", "use redis://, redis+unix:// or embedded:", |config, _| {
         one("store.url", has_scheme(&config.store.url, &["rediss", "redis-sentinel", "redis-cluster"]))
     }),
@@ -65,10 +60,6 @@ const FEATURES: &[Feature] = &[
     }),
     warning("[audit] retention", "no events are recorded", |config, _| {
         one("audit.retention", config.audit.retention != Audit::default().retention)
-    }),
-    warning("[upstreams.NAME.tls]", "the connection to the upstream is not encrypted", |config, _| {
-        let named = config.upstreams.iter().filter(|(_, upstream)| upstream.tls != UpstreamTls::default());
-        named.map(|(name, _)| join(&join("upstreams", name), "tls")).collect()
     }),
     warning("[[issuers]]", "JWTs are refused", |config, _| (0..config.issuers.len()).map(|index| format!("issuers[{index}]")).collect()),
     warning("[introspection]", "opaque tokens are refused", |config, _| one("introspection.url", !config.introspection.url.is_empty())),
@@ -108,7 +99,7 @@ const FEATURES: &[Feature] = &[
         paths.retain(|path| tree.is_written(path));
         paths
     }),
-    warning("stream_idle_timeout", "silent streams are not ended", |config, _| {
+    warning("stream_idle_timeout", "of all streams, only silent WebSockets are ended", |config, _| {
         listeners(config, "limits.stream_idle_timeout", |listener| listener.limits.stream_idle_timeout.nonzero().is_some())
     }),
     warning("limits.streams", "connections are HTTP/1.1, one request at a time", |config, _| {

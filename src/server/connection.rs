@@ -33,7 +33,7 @@ const HYPER_BUFFER: usize = 8192 + 4096 * 100;
 /// Shakes hands; `None` = it failed or took too long.
 pub async fn handshake(socket: Socket, acceptor: &TlsAcceptor, limit: Duration) -> Option<Socket> {
     match timeout(limit, acceptor.accept(socket)).await {
-        Ok(Ok(stream)) => Some(Socket::Tls(Box::new(stream))),
+        Ok(Ok(stream)) => Some(Socket::Tls(Box::new(stream.into()))),
         Ok(Err(error)) => {
             tracing::debug!(%error, "TLS handshake failed");
             None
@@ -58,7 +58,8 @@ pub async fn serve(socket: Socket, session: Rc<Session>, limits: Limits) {
         connection.as_mut().poll(cx)
     })
     .await;
-    let Ended { mut stream, client_gone, refusal } = match result {
+    let tunnel = session.tunnel.take();
+    let Ended { mut stream, client_gone, refusal, ahead } = match result {
         Ok(parts) => parts.io.into_inner().into_ended(),
         Err(error) => {
             if error.is_parse() {
@@ -68,6 +69,13 @@ pub async fn serve(socket: Socket, session: Rc<Session>, limits: Limits) {
             return;
         }
     };
+    if let Some(tunnel) = tunnel {
+        // A 101 that could not be written at once is not waited for: hyper has left it behind.
+        if !session.life.in_flight() {
+            tunnel.run(stream, ahead, &session.life).await;
+        }
+        return;
+    }
     if let Some(refusal) = refusal {
         answer_head(&mut stream, &session, refusal).await;
     }

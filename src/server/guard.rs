@@ -7,7 +7,7 @@ use std::pin::Pin;
 use std::rc::Rc;
 use std::task::{Context, Poll, ready};
 
-use bytes::{Buf as _, BytesMut};
+use bytes::{Buf as _, Bytes, BytesMut};
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 
 use super::framing::{Framing, Limits};
@@ -42,6 +42,8 @@ pub struct Ended<S> {
     pub client_gone: bool,
     /// Why a head was refused; nobody answered it yet.
     pub refusal: Option<Refusal>,
+    /// What the client sent that was not passed on.
+    pub ahead: Bytes,
 }
 
 impl<S> Guard<S> {
@@ -52,7 +54,7 @@ impl<S> Guard<S> {
 
     /// Takes it apart.
     pub fn into_ended(self) -> Ended<S> {
-        Ended { stream: self.stream, client_gone: self.client_gone, refusal: self.refusal }
+        Ended { stream: self.stream, client_gone: self.client_gone, refusal: self.refusal, ahead: self.held.freeze() }
     }
 
     /// How many bytes of `window` may be passed on; an error is a fault in a body.
@@ -115,7 +117,7 @@ impl<S> Guard<S> {
             }
             Phase::Fresh | Phase::Idle if self.life.expired() => true,
             Phase::Idle => self.life.draining() && self.held.is_empty(),
-            Phase::Fresh | Phase::Head | Phase::Busy | Phase::Written => false,
+            Phase::Fresh | Phase::Head | Phase::Busy | Phase::Written | Phase::Tunnel | Phase::HalfTunnel => false,
         }
     }
 }
@@ -162,7 +164,8 @@ impl<S: AsyncRead + Unpin> AsyncRead for Guard<S> {
                 return Poll::Ready(Ok(()));
             }
             if this.framing.is_complete() {
-                if this.life.in_flight() {
+                // After a switch of protocols no byte is a request's: all are held for the tunnel.
+                if this.life.in_flight() || this.life.switched() {
                     return this.poll_gone(cx, buf);
                 }
                 this.framing.next_message();

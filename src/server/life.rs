@@ -78,6 +78,10 @@ pub enum Phase {
     Written,
     /// The next request.
     Idle,
+    /// Either end of a tunnel.
+    Tunnel,
+    /// The end of a tunnel whose other side has ended.
+    HalfTunnel,
 }
 
 /// Timeouts of a listener, in sweeps.
@@ -88,13 +92,15 @@ pub struct Timeouts {
     head: u32,
     idle: u32,
     request: Option<u32>,
+    tunnel: Option<u32>,
 }
 
 impl Timeouts {
     /// How often to sweep so that the shortest of these timeouts is kept to a quarter of itself, once a second as a rule.
     #[must_use]
     pub fn period<'a>(limits: impl IntoIterator<Item = &'a ListenerLimits>) -> Duration {
-        let timeouts = |limits: &ListenerLimits| [limits.header_timeout, limits.idle_timeout, limits.request_timeout];
+        let timeouts =
+            |limits: &ListenerLimits| [limits.header_timeout, limits.idle_timeout, limits.request_timeout, limits.stream_idle_timeout];
         let shortest = limits.into_iter().flat_map(timeouts).filter_map(crate::config::units::Span::nonzero).min();
         shortest.map_or(COARSEST, |shortest| (shortest / 4).clamp(FINEST, COARSEST))
     }
@@ -111,6 +117,7 @@ impl Timeouts {
             head: sweeps(limits.header_timeout.0),
             idle: sweeps(limits.idle_timeout.0),
             request: limits.request_timeout.nonzero().map(sweeps),
+            tunnel: limits.stream_idle_timeout.nonzero().map(sweeps),
         }
     }
 
@@ -119,8 +126,9 @@ impl Timeouts {
             Phase::Fresh if draining => Some(self.first_byte_draining),
             Phase::Fresh => Some(self.first_byte),
             Phase::Head => Some(self.head),
-            Phase::Idle | Phase::Written => Some(self.idle),
+            Phase::Idle | Phase::Written | Phase::HalfTunnel => Some(self.idle),
             Phase::Busy => self.request,
+            Phase::Tunnel => self.tunnel,
         }
     }
 }
@@ -136,6 +144,7 @@ pub struct Life {
     answered: Cell<bool>,
     receiving: Cell<bool>,
     wake_when_finished: Cell<bool>,
+    switched: Cell<bool>,
     uploaded: Cell<u64>,
     fault: RefCell<Option<Refusal>>,
     waker: RefCell<Option<Waker>>,
@@ -155,6 +164,7 @@ impl Life {
             answered: Cell::new(false),
             receiving: Cell::new(false),
             wake_when_finished: Cell::new(false),
+            switched: Cell::new(false),
             uploaded: Cell::new(0),
             fault: RefCell::new(None),
             waker: RefCell::new(None),
@@ -222,6 +232,34 @@ impl Life {
         self.answered.set(true);
         if !self.expired() {
             self.enter(Phase::Written);
+        }
+    }
+
+    /// Another protocol was agreed upon: what the client sends from here on is no request.
+    pub fn switch(&self) {
+        self.switched.set(true);
+    }
+
+    /// Whether it was; for good.
+    #[must_use]
+    pub fn switched(&self) -> bool {
+        self.switched.get()
+    }
+
+    /// Bytes are copied both ways now. From here on the exchange ends when it is expired, whoever does that.
+    pub fn tunnel_began(&self) {
+        self.enter(Phase::Tunnel);
+    }
+
+    /// Bytes moved through the tunnel.
+    pub fn tunnel_moved(&self) {
+        self.since.set(self.pulse.tick.get());
+    }
+
+    /// One of its sides has ended.
+    pub fn tunnel_half_closed(&self) {
+        if self.phase.get() == Phase::Tunnel {
+            self.enter(Phase::HalfTunnel);
         }
     }
 

@@ -108,6 +108,11 @@ impl Record {
         self.error = Some("request_timeout");
     }
 
+    /// A tunnel in which nothing moved for too long.
+    pub(super) fn gone_quiet(&mut self) {
+        self.error = Some("idle_timeout");
+    }
+
     /// The answer was not written to its end; unless the upstream or we did it, the client did.
     pub(super) fn broken_off(&mut self) {
         if self.error.is_none() && self.life.is_cut_off() {

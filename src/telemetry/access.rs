@@ -14,13 +14,13 @@
 //! | [`http.route`] | name of the matched route |
 //! | `reason` | the rejection's reason; empty = forwarded |
 //! | [`detail`] | what decided; never sent to the client |
-//! | [`error.type`] | broken off: `client_aborted`, `upstream_aborted`, `request_timeout`, or `shutdown` (we cut it off, stopping) |
+//! | [`error.type`] | broken off: `client_aborted`, `upstream_aborted`, `request_timeout`, `idle_timeout` (of a WebSocket), or `shutdown` (we cut it off, stopping) |
 //! | `request_id` | as in `X-Request-Id` |
 //! | [`tenant.id`], [`key.id`], [`environment`] | of the caller, once known |
 //! | `credential` | `api_key`, or `none` |
 //! | [`credential.fingerprint`] | prefix and fingerprint of a key that is not known |
 //! | `duration_ms`, [`upstream_ms`] | from the head to the answer's end; until the upstream's head |
-//! | `http.request.body.size`, `http.response.body.size` | bytes of content |
+//! | `http.request.body.size`, `http.response.body.size` | bytes of content; of a WebSocket, all behind its handshake |
 //! | [`user_agent.original`] | |
 //! | `listener` | name of the listener |
 //!

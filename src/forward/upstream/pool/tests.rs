@@ -1,7 +1,11 @@
 //! Against upstreams that misbehave: each listens on a port of its own and plays a script, a line of it per connection.
 
-use std::sync::Mutex;
+use std::collections::VecDeque;
+use std::pin::Pin;
+use std::sync::{Arc, Mutex};
+use std::task::{Context, Poll};
 
+use http::Request;
 use http_body_util::BodyExt as _;
 use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
 use tokio::net::TcpListener;
@@ -117,7 +121,7 @@ impl Scene {
 
     async fn send(&self, method: &str, body: Content) -> Result<(u16, String), Rejection> {
         let head = Request::builder().method(method).uri("/x?y").header("host", "api.example").body(()).unwrap().into_parts().0;
-        let forward = Forward { head, upstream: 0, response_timeout: None };
+        let forward = Forward { head, upstream: 0, response_timeout: None, handshake: None };
         let (response, lease) = self.pools.send(forward, body, &Cell::new(0)).await.map_err(|refusal| refusal.rejection)?;
         let (head, body) = response.into_parts();
         let body = body.collect().await.unwrap().to_bytes();
@@ -127,6 +131,13 @@ impl Scene {
 
     async fn get(&self) -> Result<(u16, String), Rejection> {
         self.send("GET", Content::default()).await
+    }
+
+    fn pool(&self) -> &http1::Pool<Content> {
+        match &self.pools.pools[0] {
+            Pool::Http1(pool) => pool,
+            Pool::Http2(_) => panic!("an HTTP/2 upstream"),
+        }
     }
 
     fn heard(&self) -> usize {
@@ -204,7 +215,7 @@ fn a_connection_that_the_upstream_closed_while_it_was_idle_is_not_used() {
     run(async {
         let scene = Scene::new(&[&[Hear, Say(OK)], &[Hear, Say(OK), Hang]], "").await;
         assert_eq!(scene.get().await, Ok(fine()));
-        let open = || scene.pools.pools[0].idle.borrow().iter().any(|idle| !idle.connection.sender.is_closed());
+        let open = || scene.pool().idle.borrow().iter().any(|idle| !idle.connection.sender.is_closed());
         while open() {
             tokio::task::yield_now().await;
         }
@@ -248,7 +259,7 @@ fn over_the_limit_of_connections_is_overload_and_a_place_comes_back() {
             assert_eq!(scene.get().await, Err(Rejection::Overloaded));
         }
         // The client left: its upstream connection goes, which takes its task a turn.
-        while scene.pools.pools[0].target.open.load(std::sync::atomic::Ordering::Acquire) > 0 {
+        while scene.pool().target.open.load(std::sync::atomic::Ordering::Acquire) > 0 {
             tokio::task::yield_now().await;
         }
         assert_eq!(scene.get().await, Ok(fine()));
@@ -296,7 +307,7 @@ fn idle_connections_are_few_and_leave_before_their_time() {
     run(async {
         let scene = Scene::new(&[&[Hear, Say(OK), Hang], &[Hear, Say(OK), Hang]], "idle_timeout = \"2s\"").await;
         assert_eq!(scene.get().await, Ok(fine()));
-        let idle = || scene.pools.pools[0].idle.borrow().len();
+        let idle = || scene.pool().idle.borrow().len();
         assert_eq!(idle(), 1);
         scene.pools.sweep();
         assert_eq!(idle(), 1);
@@ -306,6 +317,6 @@ fn idle_connections_are_few_and_leave_before_their_time() {
     run(async {
         let scene = Scene::new(&[&[Hear, Say(OK), Hang]], "idle_connections = 0").await;
         assert_eq!(scene.get().await, Ok(fine()));
-        assert_eq!(scene.pools.pools[0].idle.borrow().len(), 0);
+        assert_eq!(scene.pool().idle.borrow().len(), 0);
     });
 }
