@@ -7,6 +7,7 @@ pub(crate) mod redis;
 pub(crate) mod seed;
 pub(crate) mod sidecar;
 pub(crate) mod stream;
+pub(crate) mod terminator;
 pub(crate) mod upstream;
 pub(crate) mod wire;
 

@@ -3,11 +3,12 @@
 
 use std::cell::{Cell, RefCell};
 use std::collections::VecDeque;
+use std::fmt;
 use std::io;
 use std::pin::Pin;
 use std::rc::Rc;
 use std::sync::Arc;
-use std::task::{Context, Poll};
+use std::task::{Context, Poll, Waker};
 use std::time::Duration;
 
 use http::request::Parts;
@@ -54,10 +55,25 @@ pub(super) struct Connection<B> {
 }
 
 /// What went over a connection since the last request began.
-#[derive(Debug, Default)]
-struct Traffic {
+#[derive(Default)]
+pub(super) struct Traffic {
     written: Cell<bool>,
     heard: Cell<bool>,
+    listener: Cell<Option<Waker>>,
+}
+
+impl Traffic {
+    /// Wakes this task at the next byte that is heard.
+    pub(super) fn listen(&self, cx: &Context<'_>) {
+        self.heard.set(false);
+        self.listener.set(Some(cx.waker().clone()));
+    }
+}
+
+impl fmt::Debug for Traffic {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Traffic").field("written", &self.written).field("heard", &self.heard).finish_non_exhaustive()
+    }
 }
 
 enum Attempt<B> {
@@ -216,7 +232,7 @@ fn prepare(head: &mut Parts, bodiless: bool, length: Option<u64>) {
 #[derive(Debug)]
 pub struct Wire {
     socket: Socket,
-    traffic: Rc<Traffic>,
+    pub(super) traffic: Rc<Traffic>,
     _place: Reserved,
 }
 
@@ -233,8 +249,10 @@ impl AsyncRead for Wire {
     fn poll_read(mut self: Pin<&mut Self>, cx: &mut Context<'_>, buf: &mut ReadBuf<'_>) -> Poll<io::Result<()>> {
         let before = buf.filled().len();
         let read = Pin::new(&mut self.socket).poll_read(cx, buf);
-        if buf.filled().len() > before {
-            self.traffic.heard.set(true);
+        if buf.filled().len() > before && !self.traffic.heard.replace(true) {
+            if let Some(listener) = self.traffic.listener.take() {
+                listener.wake();
+            }
         }
         read
     }

@@ -23,6 +23,7 @@ use hyper::rt::Executor;
 use hyper_util::rt::{TokioIo, TokioTimer};
 use tokio::sync::watch;
 use tokio::task::spawn_local;
+use tokio::time::timeout;
 
 use super::Target;
 use super::http1::Wire;
@@ -87,7 +88,7 @@ impl<B: Payload> Drop for Stream<B> {
 impl<B: Payload> Connection<B> {
     fn has_room(&self) -> bool {
         let driver = self.driver.borrow();
-        let allowed = driver.as_ref().map_or(0, |driver| driver.current_max_send_streams().clamp(1, STREAMS_MAX));
+        let allowed = driver.as_ref().map_or(0, |driver| driver.current_max_send_streams().min(STREAMS_MAX));
         self.streams.get() < allowed && !self.sender.is_closed()
     }
 }
@@ -168,15 +169,34 @@ impl<B: Payload> Pool<B> {
 
     async fn connect(&self) -> Result<Connection<B>, Refusal> {
         let wire = Wire::connect(&self.target).await?;
+        let traffic = Rc::clone(&wire.traffic);
         let mut builder = http2::Builder::new(Local);
         builder
             .timer(TokioTimer::new())
+            // None before the upstream has said how many it allows.
+            .initial_max_send_streams(0)
             .initial_stream_window_size(STREAM_WINDOW)
             .initial_connection_window_size(CONNECTION_WINDOW)
             .keep_alive_interval(PING_INTERVAL)
             .keep_alive_timeout(PING_TIMEOUT);
         let shaken = builder.handshake(TokioIo::new(wire)).await;
-        let (sender, driver) = shaken.map_err(|error| self.target.unavailable(&describe(&error)))?;
+        let (sender, mut driver) = shaken.map_err(|error| self.target.unavailable(&describe(&error)))?;
+        let told = poll_fn(|cx| {
+            let ended = Pin::new(&mut driver).poll(cx).is_ready();
+            traffic.listen(cx);
+            if driver.current_max_send_streams() > 0 {
+                Poll::Ready(true)
+            } else if ended {
+                Poll::Ready(false)
+            } else {
+                Poll::Pending
+            }
+        });
+        match timeout(self.target.connect_timeout, told).await {
+            Ok(true) => {}
+            Ok(false) => return Err(self.target.unavailable("it does not speak HTTP/2")),
+            Err(_) => return Err(self.target.unavailable("it did not say in time that it speaks HTTP/2")),
+        }
         let driver = Rc::new(RefCell::new(Some(driver)));
         spawn_local(drive(Rc::clone(&driver), Arc::clone(&self.target)));
         Ok(Connection { sender, driver, streams: Cell::new(0), used: Cell::new(false), since: Cell::new(self.sweeps.get()) })
