@@ -33,21 +33,8 @@ const FEATURES: &[Feature] = &[
     error("role = \"authz-http\"", "the gateway that asks would get no decision", |config, _| {
         listeners(config, "role", |listener| listener.role == Role::AuthzHttp)
     }),
-    error("a store over TLS, Sentinel or Cluster", "use redis://, redis+unix:// or embedded:", |config, _| {
-        one("store.url", has_scheme(&config.store.url, &["rediss", "redis-sentinel", "redis-cluster"]))
-    }),
-    warning("[store.tls]", "the connection to the store is not encrypted", |config, _| {
-        let tls = &config.store.tls;
-        one("store.tls", [&tls.ca_file, &tls.cert_file, &tls.key_file].iter().any(|file| !file.as_os_str().is_empty()))
-    }),
-    warning("write_replicas", "a change counts as done when the master has it", |config, _| {
-        one("store.write_replicas", config.store.write_replicas > 0)
-    }),
     warning("the cache snapshot", "every start begins with an empty cache", |config, _| {
         one("cache.snapshot_file", !config.cache.snapshot_file.as_os_str().is_empty())
-    }),
-    warning("stale_for", "while the store is unreachable, keys are served until their ttl ends", |config, tree| {
-        one("cache.stale_for", tree.is_written("cache.stale_for") && config.cache.stale_for > config.cache.ttl)
     }),
     warning("rotate_reminder", "lists mark no key as old", |config, _| {
         one("keys.rotate_reminder", config.keys.rotate_reminder != Keys::default().rotate_reminder)
@@ -130,9 +117,4 @@ fn one(path: &str, configured: bool) -> Vec<String> {
 fn listeners(config: &Config, key: &str, configured: fn(&super::sections::Listener) -> bool) -> Vec<String> {
     let matching = config.listeners.iter().enumerate().filter(|(_, listener)| configured(listener));
     matching.map(|(index, _)| format!("listeners[{index}].{key}")).collect()
-}
-
-fn has_scheme(url: &str, schemes: &[&str]) -> bool {
-    let url = url.to_ascii_lowercase();
-    schemes.iter().any(|scheme| url.starts_with(scheme))
 }

@@ -4,10 +4,12 @@
 mod connect;
 mod http1;
 mod http2;
+mod parcel;
 pub mod pool;
 mod timeout;
 mod tls;
 mod url;
+mod wire;
 
 use std::path::PathBuf;
 use std::sync::Arc;

@@ -72,7 +72,7 @@ pub async fn serve(socket: Socket, session: Rc<Session>, limits: Limits) {
     if let Some(tunnel) = tunnel {
         // A 101 that could not be written at once is not waited for: hyper has left it behind.
         if !session.life.in_flight() {
-            tunnel.run(stream, ahead, &session.life).await;
+            Box::pin(tunnel.run(stream, ahead, &session.life)).await;
         }
         return;
     }

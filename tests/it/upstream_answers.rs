@@ -27,3 +27,11 @@ fn an_answer_in_another_coding_than_chunked_is_no_answer() {
     assert_eq!(answer.status, 502);
     assert!(answer.text().contains("UPSTREAM_UNAVAILABLE"));
 }
+
+#[test]
+fn interim_answers_stay_with_us() {
+    let answer = answer_of(
+        "HTTP/1.1 100 Continue\r\n\r\nHTTP/1.1 103 Early Hints\r\nLink: </x.css>; rel=preload\r\n\r\nHTTP/1.1 200 OK\r\nContent-Length: 2\r\n\r\nok",
+    );
+    assert_eq!((answer.status, answer.interim.as_slice(), answer.header("link"), answer.text().as_str()), (200, [].as_slice(), None, "ok"));
+}

@@ -235,8 +235,9 @@ fn frame(kind: u8, flags: u8, stream: u32, payload: &[u8]) -> Vec<u8> {
     bytes
 }
 
-/// Frame by frame: on each connection SETTINGS at once, then, at the first request, `say`; HEADERS are counted.
-fn raw_upstream(say: impl Fn(usize) -> Vec<u8> + Send + 'static) -> (SocketAddr, Arc<AtomicUsize>) {
+/// Frame by frame: on each connection SETTINGS at once, then `say` at each request, by the numbers of connection and request;
+/// nothing = the connection ends. HEADERS are counted.
+fn raw_upstream(say: impl Fn(usize, u32) -> Vec<u8> + Send + 'static) -> (SocketAddr, Arc<AtomicUsize>) {
     let listener = TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).unwrap();
     let address = listener.local_addr().unwrap();
     let requests = Arc::<AtomicUsize>::default();
@@ -246,16 +247,18 @@ fn raw_upstream(say: impl Fn(usize) -> Vec<u8> + Send + 'static) -> (SocketAddr,
             let Ok((mut stream, _)) = listener.accept() else { return };
             stream.write_all(&frame(4, 0, 0, &[])).unwrap();
             stream.read_exact(&mut [0; 24]).unwrap();
-            let mut head = [0; 9];
+            let (mut head, mut nth) = ([0; 9], 0);
             while stream.read_exact(&mut head).is_ok() {
                 let length = usize::from(head[0]) << 16 | usize::from(head[1]) << 8 | usize::from(head[2]);
                 stream.read_exact(&mut vec![0; length]).unwrap();
                 if head[3] == 1 {
                     counted.fetch_add(1, Ordering::SeqCst);
-                    stream.write_all(&say(connection)).unwrap();
-                    if connection == 0 {
+                    let said = say(connection, nth);
+                    if said.is_empty() {
                         break;
                     }
+                    stream.write_all(&said).unwrap();
+                    nth += 1;
                 }
             }
         }
@@ -263,14 +266,19 @@ fn raw_upstream(say: impl Fn(usize) -> Vec<u8> + Send + 'static) -> (SocketAddr,
     (address, requests)
 }
 
+/// The same, whose first connection answers once and ends at the next request.
+fn closes_when_used_again() -> (SocketAddr, Arc<AtomicUsize>) {
+    raw_upstream(|connection, nth| if connection == 0 && nth > 0 { Vec::new() } else { ok(nth) })
+}
+
 /// `:status: 200` from the static table, and the end.
-fn ok() -> Vec<u8> {
-    frame(1, 0x5, 1, &[0x88])
+fn ok(nth: u32) -> Vec<u8> {
+    frame(1, 0x5, 2 * nth + 1, &[0x88])
 }
 
 #[test]
 fn what_a_goaway_leaves_out_is_sent_again_whatever_it_is() {
-    let (address, requests) = raw_upstream(|connection| if connection == 0 { frame(7, 0, 0, &[0; 8]) } else { ok() });
+    let (address, requests) = raw_upstream(|connection, nth| if connection == 0 { frame(7, 0, 0, &[0; 8]) } else { ok(nth) });
     let (sidecar, key) = sidecar(&format!("h2c://{address}"), "");
     assert_eq!(once(sidecar.address(), &Request::new("DELETE", "/").bearer(&key)).status, 200);
     assert_eq!(requests.load(Ordering::SeqCst), 2);
@@ -278,11 +286,34 @@ fn what_a_goaway_leaves_out_is_sent_again_whatever_it_is() {
 
 #[test]
 fn what_a_goaway_may_have_let_in_is_a_502_and_arrives_once() {
-    let (address, requests) = raw_upstream(|connection| if connection == 0 { frame(7, 0, 0, &[0, 0, 0, 1, 0, 0, 0, 0]) } else { ok() });
+    let (address, requests) = raw_upstream(|connection, nth| match (connection, nth) {
+        (0, 0) => ok(0),
+        (0, 1) => [frame(7, 0, 0, &[0, 0, 0, 3, 0, 0, 0, 0]), frame(3, 0, 3, &[0, 0, 0, 8])].concat(),
+        _ => ok(nth),
+    });
     let (sidecar, key) = sidecar(&format!("h2c://{address}"), "");
-    assert_eq!(once(sidecar.address(), &Request::new("DELETE", "/").bearer(&key)).status, 502);
-    assert_eq!(requests.load(Ordering::SeqCst), 1);
-    assert_eq!(once(sidecar.address(), &Request::new("DELETE", "/").bearer(&key)).status, 200, "on another connection");
+    let delete = || once(sidecar.address(), &Request::new("DELETE", "/").bearer(&key)).status;
+    assert_eq!([delete(), delete()], [200, 502]);
+    assert_eq!(requests.load(Ordering::SeqCst), 2);
+}
+
+#[test]
+fn a_used_connection_that_closes_costs_only_what_asks_for_a_change() {
+    for (method, status, arrived) in [("GET", 200, 3), ("HEAD", 200, 3), ("DELETE", 502, 2), ("POST", 502, 2)] {
+        let (address, requests) = closes_when_used_again();
+        let (sidecar, key) = sidecar(&format!("h2c://{address}"), "");
+        assert_eq!(once(sidecar.address(), &Request::get("/").bearer(&key)).status, 200);
+        assert_eq!(once(sidecar.address(), &Request::new(method, "/").bearer(&key)).status, status, "{method}");
+        assert_eq!(requests.load(Ordering::SeqCst), arrived, "{method}");
+    }
+}
+
+#[test]
+fn interim_answers_stay_with_us() {
+    let (address, _) = raw_upstream(|_, nth| [frame(1, 0x4, 2 * nth + 1, b"\x48\x03103"), ok(nth)].concat());
+    let (sidecar, key) = sidecar(&format!("h2c://{address}"), "");
+    let answer = once(sidecar.address(), &Request::get("/").bearer(&key));
+    assert_eq!((answer.status, answer.interim.as_slice()), (200, [].as_slice()));
 }
 
 #[test]

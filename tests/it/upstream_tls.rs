@@ -1,7 +1,9 @@
 //! Upstreams over TLS: verified always, spoken HTTP/1.1 with, and what is wrong with a certificate stays in our log.
 
 use std::net::SocketAddr;
+use std::sync::mpsc::channel;
 
+use crate::support::PATIENCE;
 use crate::support::client::{Client, Request, once};
 use crate::support::process::Serve;
 use crate::support::sidecar::{Home, Kind, Sidecar};
@@ -75,7 +77,7 @@ fn a_certificate_that_is_not_believed_is_a_502_whose_cause_is_logged_only() {
 
 #[test]
 fn an_upstream_that_speaks_no_tls_is_a_502() {
-    let upstream = Upstream::start(|exchange| exchange.close());
+    let upstream = Upstream::echo();
     let terminator = Terminator::start(tcp(&upstream), "localhost", &[]);
     let plain = Plain::start();
     let sidecar = Sidecar::start(&config(&format!("https://{}", plain.0), &trusting(&terminator)));
@@ -102,7 +104,11 @@ impl Plain {
 
 #[test]
 fn a_client_that_leaves_ends_its_request_behind_tls_too() {
-    let upstream = Upstream::start(|exchange| exchange.wait_for_the_end());
+    let (ended, end) = channel();
+    let upstream = Upstream::start(move |exchange| {
+        exchange.wait_for_the_end();
+        ended.send(()).unwrap();
+    });
     let terminator = Terminator::start(tcp(&upstream), "localhost", &[]);
     let url = format!("https://localhost:{}", terminator.address.port());
     let sidecar = Sidecar::start(&config(&url, &trusting(&terminator)));
@@ -110,7 +116,6 @@ fn a_client_that_leaves_ends_its_request_behind_tls_too() {
     let mut client = Client::connect(sidecar.address());
     client.send(Request::new("POST", "/").bearer(&key).header("Content-Length", "3").bytes());
     upstream.wait(|seen| seen.len() == 1);
-    client.finish();
     drop(client);
-    drop(upstream.wait(|seen| seen.len() == 1));
+    end.recv_timeout(PATIENCE).unwrap();
 }

@@ -1,9 +1,10 @@
-//! WebSockets: opened by a verified 101 and by nothing else; before it, whatever the client sends stays with us.
+//! A WebSocket: opened by a verified 101 and by nothing else; before it, whatever the client sends stays with us.
 
 use std::io::{Read as _, Write as _};
 use std::sync::Arc;
 use std::sync::mpsc::channel;
 
+use crate::support::PATIENCE;
 use crate::support::client::{Client, Request, once};
 use crate::support::process::Serve;
 use crate::support::sidecar::{Home, Kind, Sidecar};
@@ -75,7 +76,7 @@ fn bytes_go_both_ways_behind_a_verified_101_and_make_one_line() {
     }
     assert!(head.one("x-request-id").is_some());
     assert_eq!(client.bytes(5), b"hello");
-    for piece in [b"\x81\x85frame".as_slice(), b"GET / HTTP/1.1\r\n\r\n", &[0; 100_000]] {
+    for piece in [b"\x81\x85frame".as_slice(), b"GET / HTTP/1.1\r\n\r\n", &vec![0; 100_000]] {
         client.send(piece);
         assert_eq!(client.bytes(piece.len()), piece);
     }
@@ -116,8 +117,8 @@ fn what_is_sent_ahead_of_the_101_is_held_and_is_no_request_afterwards() {
             stream.write_all(bytes).unwrap();
         });
     });
-    let smuggled = format!("GET /smuggled HTTP/1.1\r\nHost: api.example\r\nAuthorization: Bearer {}\r\n\r\n", scene.key);
-    // Its witness would call a credential in a head a violation; in a tunnel it is the client's own affair.
+    let smuggled =
+        format!("GET /smuggled HTTP/1.1\r\nHost: api.example\r\nAuthorization: Bearer {}\r\n\r\n{}", scene.key, "x".repeat(200_000));
     let mut client = scene.send(&handshake(), &smuggled);
     scene.upstream.wait(|seen| seen.len() == 1);
     assert!(said.try_recv().is_err());
@@ -257,7 +258,20 @@ fn either_side_that_ends_ends_the_other() {
     let mut client = scene.send(&handshake(), "");
     client.head();
     drop(client);
-    end.recv_timeout(crate::support::PATIENCE).unwrap();
+    end.recv_timeout(PATIENCE).unwrap();
+}
+
+#[test]
+fn a_client_that_leaves_before_the_101_ends_the_request() {
+    let (ended, end) = channel();
+    let scene = Scene::new(move |exchange| {
+        exchange.wait_for_the_end();
+        ended.send(()).unwrap();
+    });
+    let client = scene.send(&handshake(), "");
+    scene.upstream.wait(|seen| seen.len() == 1);
+    drop(client);
+    end.recv_timeout(PATIENCE).unwrap();
 }
 
 /// What is left when the sidecar is told to stop.
@@ -319,7 +333,7 @@ fn upstreams_may_be_unix_sockets_or_behind_tls_and_so_may_we() {
         let config = config.with_root_certificates(roots).with_no_client_auth();
         let client = rustls::ClientConnection::new(Arc::new(config), "localhost".try_into().unwrap()).unwrap();
         let socket = std::net::TcpStream::connect(sidecar.address()).unwrap();
-        socket.set_read_timeout(Some(crate::support::PATIENCE)).unwrap();
+        socket.set_read_timeout(Some(PATIENCE)).unwrap();
         let mut client = rustls::StreamOwned::new(client, socket);
         client.write_all(&handshake().bearer(&key).bytes()).unwrap();
         let mut read = Vec::new();

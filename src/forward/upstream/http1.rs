@@ -3,12 +3,8 @@
 
 use std::cell::{Cell, RefCell};
 use std::collections::VecDeque;
-use std::fmt;
-use std::io;
-use std::pin::Pin;
 use std::rc::Rc;
 use std::sync::Arc;
-use std::task::{Context, Poll, Waker};
 use std::time::Duration;
 
 use http::request::Parts;
@@ -16,17 +12,15 @@ use http::{HeaderValue, Method, Request, Response, StatusCode, Version, header};
 use hyper::body::Incoming;
 use hyper::client::conn::http1::{self, SendRequest};
 use hyper_util::rt::TokioIo;
-use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 use tokio::sync::oneshot;
 use tokio::task::spawn_local;
 use tokio::time::timeout;
 
-use super::connect::connect;
+use super::Target;
 use super::pool::{Lease, Payload, Switch, describe, is_safe};
 use super::timeout::while_progressing;
-use super::{Reserved, Target};
+use super::wire::{Traffic, Wire};
 use crate::rejection::{Refusal, Rejection};
-use crate::server::socket::Socket;
 
 /// One worker's connections to one upstream.
 #[derive(Debug)]
@@ -52,28 +46,6 @@ pub(super) struct Idle<B> {
 pub(super) struct Connection<B> {
     pub(super) sender: SendRequest<B>,
     traffic: Rc<Traffic>,
-}
-
-/// What went over a connection since the last request began.
-#[derive(Default)]
-pub(super) struct Traffic {
-    written: Cell<bool>,
-    heard: Cell<bool>,
-    listener: Cell<Option<Waker>>,
-}
-
-impl Traffic {
-    /// Wakes this task at the next byte that is heard.
-    pub(super) fn listen(&self, cx: &Context<'_>) {
-        self.heard.set(false);
-        self.listener.set(Some(cx.waker().clone()));
-    }
-}
-
-impl fmt::Debug for Traffic {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("Traffic").field("written", &self.written).field("heard", &self.heard).finish_non_exhaustive()
-    }
 }
 
 enum Attempt<B> {
@@ -115,7 +87,7 @@ impl<B: Payload> Pool<B> {
                 Attempt::Unsent(unsent, why) => (Some(*unsent), why),
                 Attempt::Broken(why) => {
                     let untouched = |head: &Parts| {
-                        !connection.traffic.written.get() || reused && is_safe(&head.method) && !connection.traffic.heard.get()
+                        !connection.traffic.was_written() || reused && is_safe(&head.method) && !connection.traffic.was_heard()
                     };
                     (copy.take().filter(untouched).map(|head| Request::from_parts(head, B::default())), why)
                 }
@@ -200,8 +172,7 @@ impl<B: Payload> Pool<B> {
 
 impl<B: Payload> Connection<B> {
     fn send(&mut self, request: Request<B>) -> impl Future<Output = Attempt<B>> + use<B> {
-        self.traffic.written.set(false);
-        self.traffic.heard.set(false);
+        self.traffic.begin();
         let sent = self.sender.try_send_request(request);
         async move {
             match sent.await {
@@ -225,68 +196,5 @@ fn prepare(head: &mut Parts, bodiless: bool, length: Option<u64>) {
         Some(0) if !matches!(head.method, Method::POST | Method::PUT | Method::PATCH) => {}
         Some(length) => drop(headers.insert(header::CONTENT_LENGTH, HeaderValue::from(length))),
         None => drop(headers.insert(header::TRANSFER_ENCODING, HeaderValue::from_static("chunked"))),
-    }
-}
-
-/// A stream to an upstream, in its place among the open connections, that notices what goes over it.
-#[derive(Debug)]
-pub struct Wire {
-    socket: Socket,
-    pub(super) traffic: Rc<Traffic>,
-    _place: Reserved,
-}
-
-impl Wire {
-    /// Connects, if there is a place.
-    pub(super) async fn connect(target: &Arc<Target>) -> Result<Self, Refusal> {
-        let place = target.reserve().ok_or_else(|| Rejection::Overloaded.because("all upstream connections are in use"))?;
-        let socket = connect(target).await.map_err(|error| target.unavailable(&error.to_string()))?;
-        Ok(Self { socket, traffic: Rc::default(), _place: place })
-    }
-}
-
-impl AsyncRead for Wire {
-    fn poll_read(mut self: Pin<&mut Self>, cx: &mut Context<'_>, buf: &mut ReadBuf<'_>) -> Poll<io::Result<()>> {
-        let before = buf.filled().len();
-        let read = Pin::new(&mut self.socket).poll_read(cx, buf);
-        if buf.filled().len() > before && !self.traffic.heard.replace(true) {
-            if let Some(listener) = self.traffic.listener.take() {
-                listener.wake();
-            }
-        }
-        read
-    }
-}
-
-impl AsyncWrite for Wire {
-    fn poll_write(mut self: Pin<&mut Self>, cx: &mut Context<'_>, buf: &[u8]) -> Poll<io::Result<usize>> {
-        let written = Pin::new(&mut self.socket).poll_write(cx, buf);
-        self.note(written)
-    }
-
-    fn poll_flush(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
-        Pin::new(&mut self.socket).poll_flush(cx)
-    }
-
-    fn poll_shutdown(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
-        Pin::new(&mut self.socket).poll_shutdown(cx)
-    }
-
-    fn poll_write_vectored(mut self: Pin<&mut Self>, cx: &mut Context<'_>, bufs: &[io::IoSlice<'_>]) -> Poll<io::Result<usize>> {
-        let written = Pin::new(&mut self.socket).poll_write_vectored(cx, bufs);
-        self.note(written)
-    }
-
-    fn is_write_vectored(&self) -> bool {
-        self.socket.is_write_vectored()
-    }
-}
-
-impl Wire {
-    fn note(&self, written: Poll<io::Result<usize>>) -> Poll<io::Result<usize>> {
-        if matches!(written, Poll::Ready(Ok(1..))) {
-            self.traffic.written.set(true);
-        }
-        written
     }
 }

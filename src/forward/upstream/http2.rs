@@ -7,15 +7,13 @@ use std::future::poll_fn;
 use std::pin::Pin;
 use std::rc::Rc;
 use std::sync::Arc;
-use std::task::{Context, Poll, ready};
+use std::task::Poll;
 use std::time::Duration;
 
-use bytes::Bytes;
 use h2::Reason;
 use http::request::Parts;
 use http::uri::{Authority, PathAndQuery};
 use http::{HeaderValue, Request, Response, Uri, Version, header};
-use http_body::{Body, Frame, SizeHint};
 use hyper::body::Incoming;
 use hyper::client::conn::TrySendError;
 use hyper::client::conn::http2::{self, SendRequest};
@@ -26,17 +24,18 @@ use tokio::task::spawn_local;
 use tokio::time::timeout;
 
 use super::Target;
-use super::http1::Wire;
+use super::parcel::Parcel;
 use super::pool::{Lease, Payload, describe, is_safe};
 use super::timeout::while_progressing;
+use super::wire::Wire;
 use crate::rejection::{Refusal, Rejection};
 
 /// Streams on a connection, where the upstream allows as many.
-const STREAMS_MAX: usize = 100;
+const STREAMS_MAX: u32 = 100;
 /// Bytes of an answer that wait for a slow client.
 const STREAM_WINDOW: u32 = 256 << 10;
 /// So many that no number of slow clients holds up the others on their connection.
-const CONNECTION_WINDOW: u32 = STREAM_WINDOW * STREAMS_MAX as u32;
+const CONNECTION_WINDOW: u32 = STREAM_WINDOW * STREAMS_MAX;
 /// A connection with open streams is asked this often whether it is still there,
 const PING_INTERVAL: Duration = Duration::from_secs(10);
 /// and given up when it does not answer in this time.
@@ -63,7 +62,7 @@ struct Connection<B: Payload> {
     sender: SendRequest<Parcel<B>>,
     /// Shared with its task; `None` = it has ended.
     driver: Rc<RefCell<Option<Driver<B>>>>,
-    streams: Cell<usize>,
+    streams: Cell<u32>,
     /// Whether it has served a request before.
     used: Cell<bool>,
     /// The sweep that it was last in use.
@@ -75,7 +74,7 @@ struct Connection<B: Payload> {
 pub(super) struct Stream<B: Payload> {
     pool: Rc<Pool<B>>,
     connection: Rc<Connection<B>>,
-    reused: bool,
+    used_before: bool,
 }
 
 impl<B: Payload> Drop for Stream<B> {
@@ -88,7 +87,8 @@ impl<B: Payload> Drop for Stream<B> {
 impl<B: Payload> Connection<B> {
     fn has_room(&self) -> bool {
         let driver = self.driver.borrow();
-        let allowed = driver.as_ref().map_or(0, |driver| driver.current_max_send_streams().min(STREAMS_MAX));
+        let allowed =
+            driver.as_ref().map_or(0, |driver| u32::try_from(driver.current_max_send_streams()).unwrap_or(u32::MAX).min(STREAMS_MAX));
         self.streams.get() < allowed && !self.sender.is_closed()
     }
 }
@@ -120,7 +120,7 @@ impl<B: Payload> Pool<B> {
                 Ok(response) => return Ok((response, Lease::stream(stream))),
                 Err(error) => error,
             };
-            let untouched = is_unprocessed(&error) || stream.reused && bodiless && is_safe(&head.method) && is_lost(&error);
+            let untouched = is_unprocessed(&error) || stream.used_before && bodiless && is_safe(&head.method) && is_lost(&error);
             if repeated || parcel.is_opened() || !untouched {
                 return Err(self.target.unavailable(&describe(error.error())));
             }
@@ -150,8 +150,8 @@ impl<B: Payload> Pool<B> {
             |connection: &&Rc<Connection<B>>| connection.has_room() && !refused.is_some_and(|refused| Rc::ptr_eq(refused, connection));
         let connection = Rc::clone(connections.iter().find(usable)?);
         connection.streams.set(connection.streams.get() + 1);
-        let reused = connection.used.replace(true);
-        Some(Stream { pool: Rc::clone(self), connection, reused })
+        let used_before = connection.used.replace(true);
+        Some(Stream { pool: Rc::clone(self), connection, used_before })
     }
 
     /// Makes a connection in a task of its own: the request that asked for it may be gone before it is there.
@@ -263,46 +263,6 @@ fn is_lost<T>(error: &TrySendError<T>) -> bool {
 
 fn cause<T>(error: &TrySendError<T>) -> Option<&h2::Error> {
     error.error().source().and_then(|source| source.downcast_ref())
-}
-
-/// A request's body that another attempt can have as long as nothing was taken out of it.
-#[derive(Debug)]
-struct Parcel<B>(Rc<(RefCell<B>, Cell<bool>)>);
-
-impl<B> Clone for Parcel<B> {
-    fn clone(&self) -> Self {
-        Self(Rc::clone(&self.0))
-    }
-}
-
-impl<B: Payload> Parcel<B> {
-    fn new(body: B) -> Self {
-        Self(Rc::new((RefCell::new(body), Cell::new(false))))
-    }
-
-    fn is_opened(&self) -> bool {
-        self.0.1.get()
-    }
-}
-
-impl<B: Payload> Body for Parcel<B> {
-    type Data = Bytes;
-    type Error = B::Error;
-
-    fn poll_frame(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Option<Result<Frame<Bytes>, B::Error>>> {
-        let (body, opened) = &*self.0;
-        let frame = ready!(Pin::new(&mut *body.borrow_mut()).poll_frame(cx));
-        opened.set(true);
-        Poll::Ready(frame)
-    }
-
-    fn is_end_stream(&self) -> bool {
-        self.0.0.borrow().is_end_stream()
-    }
-
-    fn size_hint(&self) -> SizeHint {
-        self.0.0.borrow().size_hint()
-    }
 }
 
 /// Spawns hyper's tasks on the worker's own thread.

@@ -12,7 +12,7 @@ use http_body::Body;
 use hyper::body::Incoming;
 use hyper::client::conn::http1::SendRequest;
 
-pub use super::http1::Wire;
+pub use super::wire::Wire;
 use super::{Protocol, Upstreams, http1, http2};
 use crate::forward::Forward;
 use crate::rejection::{Refusal, Rejection};

@@ -26,14 +26,9 @@ impl Tls {
     pub(super) fn compile(tls: &UpstreamTls, host: &str, protocol: Protocol, path: &str, problems: &mut Problems) -> Option<Self> {
         let path = join(path, "tls");
         let name = if tls.server_name.is_empty() { host } else { &tls.server_name };
-        let server_name = match ServerName::try_from(name.to_owned()) {
-            Ok(name) => Some(name),
-            Err(_) => {
-                problems.error(join(&path, "server_name"), format!("`{name}` is neither a host name nor an address"));
-                None
-            }
-        };
-        let roots = problems.keep(&join(&path, "ca_file"), roots(&tls.ca_file));
+        let server_name = ServerName::try_from(name.to_owned()).map_err(|_| format!("`{name}` is neither a host name nor an address"));
+        let server_name = problems.keep(join(&path, "server_name"), server_name);
+        let roots = problems.keep(join(&path, "ca_file"), roots(&tls.ca_file));
         let config = ClientConfig::builder_with_provider(Arc::new(aws_lc_rs::default_provider())).with_safe_default_protocol_versions();
         let builder = problems.keep(&path, config.map_err(|error| error.to_string()))?;
         let mut config = builder.with_root_certificates(roots?).with_no_client_auth();
