@@ -4,6 +4,7 @@
 use std::cell::{Cell, RefCell};
 use std::error::Error as StdError;
 use std::future::poll_fn;
+use std::io;
 use std::pin::Pin;
 use std::rc::Rc;
 use std::sync::Arc;
@@ -250,19 +251,15 @@ fn prepare(head: &mut Parts, target: &Target, length: Option<u64>) -> Result<(),
 
 /// Whether the upstream did nothing with it: it was never sent, refused, or came behind the last stream of a GOAWAY.
 fn is_unprocessed<T>(error: &TrySendError<T>) -> bool {
-    error.message().is_some()
-        || cause(error).is_some_and(|cause| {
-            cause.is_remote() && cause.is_go_away() || cause.is_reset() && cause.reason() == Some(Reason::REFUSED_STREAM)
-        })
+    let cause = error.error().source().and_then(|source| source.downcast_ref::<h2::Error>());
+    let left_out = |cause: &h2::Error| cause.is_remote() && cause.is_go_away();
+    let refused = |cause: &h2::Error| cause.is_reset() && cause.reason() == Some(Reason::REFUSED_STREAM);
+    error.message().is_some() || cause.is_some_and(|cause| left_out(cause) || refused(cause))
 }
 
 /// Whether the connection broke off.
 fn is_lost<T>(error: &TrySendError<T>) -> bool {
-    cause(error).is_some_and(h2::Error::is_io)
-}
-
-fn cause<T>(error: &TrySendError<T>) -> Option<&h2::Error> {
-    error.error().source().and_then(|source| source.downcast_ref())
+    error.error().source().is_some_and(<dyn StdError>::is::<io::Error>)
 }
 
 /// Spawns hyper's tasks on the worker's own thread.
