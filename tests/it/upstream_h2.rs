@@ -408,9 +408,15 @@ fn an_answer_that_breaks_off_is_seen_to_break_off() {
 
 #[test]
 fn an_early_answer_is_relayed_and_stops_the_upload() {
-    let upstream = Upstream::start(|mut asked| {
+    let (tell, mut told) = mpsc::unbounded_channel();
+    let upstream = Upstream::start(move |mut asked| {
+        let tell = tell.clone();
         Box::pin(async move {
             asked.answer("enough");
+            while let Some(Ok(bytes)) = asked.body.data().await {
+                asked.body.flow_control().release_capacity(bytes.len()).unwrap();
+            }
+            tell.send(asked.body.is_end_stream()).unwrap();
         })
     });
     let (sidecar, key) = upstream.sidecar();
@@ -420,6 +426,7 @@ fn an_early_answer_is_relayed_and_stops_the_upload() {
     let answer = client.answer("POST");
     assert_eq!((answer.status, answer.text().as_str()), (200, "enough"));
     assert!(client.is_closed());
+    assert_eq!(told.blocking_recv(), Some(false), "it was reset");
 }
 
 #[test]

@@ -13,7 +13,7 @@ use hyper::body::Incoming;
 use hyper::client::conn::http1::{self, SendRequest};
 use hyper_util::rt::TokioIo;
 use tokio::sync::oneshot;
-use tokio::task::spawn_local;
+use tokio::task::{JoinHandle, spawn_local};
 use tokio::time::timeout;
 
 use super::Target;
@@ -46,6 +46,16 @@ pub(super) struct Idle<B> {
 pub(super) struct Connection<B> {
     pub(super) sender: SendRequest<B>,
     traffic: Rc<Traffic>,
+    task: JoinHandle<()>,
+}
+
+impl<B> Drop for Connection<B> {
+    /// In the middle of something it ends at once: whoever wanted the rest is gone, or has an answer that leaves the upload behind.
+    fn drop(&mut self) {
+        if !self.sender.is_ready() {
+            self.task.abort();
+        }
+    }
 }
 
 enum Attempt<B> {
@@ -153,12 +163,12 @@ impl<B: Payload> Pool<B> {
     async fn connect(&self) -> Result<Connection<B>, Refusal> {
         let (sender, connection, traffic) = self.open().await?;
         let target = Arc::clone(&self.target);
-        spawn_local(async move {
+        let task = spawn_local(async move {
             if let Err(error) = connection.await {
                 tracing::debug!(upstream = %target.name, %error, "upstream connection ended");
             }
         });
-        Ok(Connection { sender, traffic })
+        Ok(Connection { sender, traffic, task })
     }
 
     async fn open(&self) -> Result<(SendRequest<B>, http1::Connection<TokioIo<Wire>, B>, Rc<Traffic>), Refusal> {

@@ -76,12 +76,17 @@ pub(super) struct Stream<B: Payload> {
     pool: Rc<Pool<B>>,
     connection: Rc<Connection<B>>,
     used_before: bool,
+    /// What is still being sent when the answer has come.
+    upload: Option<Parcel<B>>,
 }
 
 impl<B: Payload> Drop for Stream<B> {
     fn drop(&mut self) {
         self.connection.streams.set(self.connection.streams.get() - 1);
         self.connection.since.set(self.pool.sweeps.get());
+        if let Some(upload) = &self.upload {
+            upload.stop();
+        }
     }
 }
 
@@ -118,7 +123,10 @@ impl<B: Payload> Pool<B> {
             let sent = stream.connection.sender.clone().try_send_request(request);
             let answer = while_progressing(limit, progress, sent).await;
             let error = match answer.ok_or_else(|| Rejection::UpstreamTimeout.because(self.target.name.clone()))? {
-                Ok(response) => return Ok((response, Lease::stream(stream))),
+                Ok(response) => {
+                    stream.upload = Some(parcel);
+                    return Ok((response, Lease::stream(stream)));
+                }
                 Err(error) => error,
             };
             let untouched = is_unprocessed(&error) || stream.used_before && bodiless && is_safe(&head.method) && is_lost(&error);
@@ -152,7 +160,7 @@ impl<B: Payload> Pool<B> {
         let connection = Rc::clone(connections.iter().find(usable)?);
         connection.streams.set(connection.streams.get() + 1);
         let used_before = connection.used.replace(true);
-        Some(Stream { pool: Rc::clone(self), connection, used_before })
+        Some(Stream { pool: Rc::clone(self), connection, used_before, upload: None })
     }
 
     /// Makes a connection in a task of its own: the request that asked for it may be gone before it is there.

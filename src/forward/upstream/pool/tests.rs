@@ -320,3 +320,54 @@ fn idle_connections_are_few_and_leave_before_their_time() {
         assert_eq!(scene.pool().idle.borrow().len(), 0);
     });
 }
+
+#[test]
+fn an_http_2_connection_is_shared_and_leaves_when_it_was_idle_for_long() {
+    run(async {
+        let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+        let url = format!("h2c://{}", listener.local_addr().unwrap());
+        tokio::task::spawn_local(async move {
+            let (stream, _) = listener.accept().await.unwrap();
+            let mut connection = h2::server::handshake(stream).await.unwrap();
+            while let Some(Ok((_, mut respond))) = connection.accept().await {
+                respond.send_response(http::Response::new(()), true).unwrap();
+            }
+        });
+        let scene = Scene { pools: pools(&url, "idle_timeout = \"2s\"\nconnections = 1"), heard: Heard::default() };
+        let nothing = Ok((200, String::new()));
+        let (one, two) = tokio::join!(scene.get(), scene.get());
+        assert_eq!((one, two), (nothing.clone(), nothing));
+        let Pool::Http2(pool) = &scene.pools.pools[0] else { panic!("an HTTP/1.1 upstream") };
+        let open = || pool.target.open.load(std::sync::atomic::Ordering::Acquire);
+        scene.pools.sweep();
+        assert_eq!(open(), 1);
+        scene.pools.sweep();
+        // Its task takes a turn or two to close it.
+        while open() > 0 {
+            tokio::task::yield_now().await;
+        }
+    });
+}
+
+#[test]
+fn one_http_2_connection_that_cannot_be_made_fails_all_who_wait_for_it() {
+    run(async {
+        let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+        let url = format!("h2c://{}", listener.local_addr().unwrap());
+        let scene = Scene { pools: pools(&url, ""), heard: Heard::default() };
+        let accepted = Cell::new(0);
+        let upstream = async {
+            loop {
+                drop(listener.accept().await.unwrap());
+                accepted.set(accepted.get() + 1);
+            }
+        };
+        tokio::select! {
+            (one, two) = async { tokio::join!(scene.get(), scene.get()) } => {
+                assert_eq!((one, two), (Err(Rejection::UpstreamUnavailable), Err(Rejection::UpstreamUnavailable)));
+            }
+            () = upstream => {}
+        }
+        assert_eq!(accepted.get(), 1);
+    });
+}
