@@ -56,6 +56,8 @@ pub struct Counters {
     pub joined: AtomicU64,
     /// Answers from the negative cache.
     pub negative_hits: AtomicU64,
+    /// Look-ups begun ahead of the end of what is used.
+    pub refreshes: AtomicU64,
     /// Look-ups done again, because something changed while they ran.
     pub repeated: AtomicU64,
     /// Records that could not be read or used.
@@ -171,6 +173,12 @@ impl Authenticator {
     #[must_use]
     pub fn heard_at(&self) -> Option<Timestamp> {
         self.shared.freshness.heard_at()
+    }
+
+    /// Whether that is recent enough for what is cached to be used without asking.
+    #[must_use]
+    pub fn is_heard(&self, now: Timestamp) -> bool {
+        self.shared.freshness.is_heard(now)
     }
 
     /// When the store answered last; `None` = never.

@@ -7,6 +7,7 @@ pub mod descriptors;
 pub mod exchange;
 pub mod framing;
 pub mod guard;
+mod http2;
 pub mod life;
 pub mod quota;
 pub mod record;

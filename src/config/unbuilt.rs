@@ -3,7 +3,7 @@
 
 use super::path::join;
 use super::problem::{Problems, Severity};
-use super::sections::{Audit, Config, IdempotencyMode, Keys, ListenerLimits, Protocol, Role, UnknownKeys};
+use super::sections::{Audit, Config, IdempotencyMode, Keys, Role, UnknownKeys};
 use super::tree::Tree;
 
 struct Feature {
@@ -24,9 +24,6 @@ const fn warning(name: &'static str, meanwhile: &'static str, configured: fn(&Co
 }
 
 const FEATURES: &[Feature] = &[
-    error("a listener for HTTP/2 alone", "add \"http1\" to its protocols", |config, _| {
-        listeners(config, "protocols", |listener| !listener.protocols.is_empty() && !listener.protocols.contains(&Protocol::Http1))
-    }),
     error("the PROXY protocol", "the balancer's address would count as the client's", |config, _| {
         listeners(config, "proxy_protocol", |listener| listener.proxy_protocol)
     }),
@@ -85,12 +82,6 @@ const FEATURES: &[Feature] = &[
         let mut paths = listeners(config, "limits.body_min_rate", |listener| listener.limits.body_min_rate.0 > 0);
         paths.retain(|path| tree.is_written(path));
         paths
-    }),
-    warning("stream_idle_timeout", "of all streams, only silent WebSockets are ended", |config, _| {
-        listeners(config, "limits.stream_idle_timeout", |listener| listener.limits.stream_idle_timeout.nonzero().is_some())
-    }),
-    warning("limits.streams", "connections are HTTP/1.1, one request at a time", |config, _| {
-        listeners(config, "limits.streams", |listener| listener.limits.streams != ListenerLimits::default().streams)
     }),
     warning("connections_per_ip", "connections are limited in sum only", |config, _| {
         listeners(config, "limits.connections_per_ip", |listener| listener.limits.connections_per_ip > 0)

@@ -49,7 +49,7 @@ impl Tunnel {
             Some(Ok(_)) => self.ended = true,
             Some(Err(_)) if upstream.broken => self.record.upstream_aborted(),
             Some(Err(_)) => self.record.broken_off(),
-            None => self.record.gone_quiet(),
+            None => self.record.expired(true),
         }
     }
 }
@@ -97,7 +97,7 @@ impl<S: AsyncRead + Unpin> AsyncRead for Side<'_, S> {
         let bytes = buf.filled().len() - before;
         this.bytes.set(this.bytes.get().saturating_add(bytes as u64));
         if bytes > 0 {
-            this.life.tunnel_moved();
+            this.life.content_moved();
         }
         Poll::Ready(Ok(()))
     }
@@ -107,10 +107,8 @@ impl<S: AsyncWrite + Unpin> AsyncWrite for Side<'_, S> {
     fn poll_write(self: Pin<&mut Self>, cx: &mut Context<'_>, buf: &[u8]) -> Poll<io::Result<usize>> {
         let this = self.get_mut();
         let written = Pin::new(&mut this.stream).poll_write(cx, buf);
-        if matches!(written, Poll::Ready(Ok(1..))) {
-            this.life.tunnel_moved();
-        }
-        this.note(written)
+        let bounded = this.life.bound(written);
+        this.note(bounded)
     }
 
     fn poll_flush(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {

@@ -298,7 +298,7 @@ fn a_silent_one_is_ended_by_stream_idle_timeout_and_any_by_the_end_of_the_drain(
     let listener = "[[listeners]]\nname = \"public\"\naddress = \"127.0.0.1:0\"\nprotocols = [\"http1\"]\n[listeners.limits]";
     let (mut client, line) = line_of(&upstream, &format!("{listener}\nstream_idle_timeout = \"200ms\""), true);
     assert!(client.is_closed());
-    assert_eq!((&line["http.response.status_code"], &line["error.type"]), (&101.into(), &"idle_timeout".into()));
+    assert_eq!((&line["http.response.status_code"], &line["error.type"]), (&101.into(), &"stream_idle_timeout".into()));
     let (mut client, line) = line_of(&upstream, "[shutdown]\ndrain_delay = \"0s\"\ndrain_timeout = \"200ms\"", false);
     assert!(client.is_closed());
     assert_eq!((&line["http.response.status_code"], &line["error.type"]), (&101.into(), &"shutdown".into()));

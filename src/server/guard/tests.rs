@@ -127,7 +127,7 @@ fn after_a_switch_of_protocols_no_byte_is_passed_on_and_none_is_lost() {
     bench.answer();
     assert_eq!(bench.read(), Read::Waits);
     let ended = bench.guard.into_ended();
-    assert_eq!(ended.ahead, format!("{GET}aheadGET / HTTP/1.1\r\n\r\n\n"));
+    assert_eq!(&ended.ahead[..], format!("{GET}aheadGET / HTTP/1.1\r\n\r\n\n").as_bytes());
     assert!(ended.refusal.is_none() && !ended.client_gone);
 }
 
