@@ -212,6 +212,7 @@ impl Worker {
             pools: Rc::clone(&self.pools),
             scribe: Scribe { log: self.shared.log.clone(), clock: self.shared.clock.clone(), listener: Arc::clone(&listener.name) },
             life: Life::new(Rc::clone(&self.pulse)),
+            tunnel: RefCell::default(),
             connection: Connection { peer, tls: listener.tls.is_some() },
             limits: listener.speech.limits,
             body_limit: match listener.limits.body_bytes.0 {
