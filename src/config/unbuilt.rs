@@ -38,9 +38,6 @@ const FEATURES: &[Feature] = &[
         let named = config.upstreams.iter().filter(|(_, upstream)| has_scheme(&upstream.url, &schemes));
         named.map(|(name, _)| join(&join("upstreams", name), "url")).collect()
     }),
-    warning("the cache snapshot", "every start begins with an empty cache", |config, _| {
-        one("cache.snapshot_file", !config.cache.snapshot_file.as_os_str().is_empty())
-    }),
     warning("rotate_reminder", "lists mark no key as old", |config, _| {
         one("keys.rotate_reminder", config.keys.rotate_reminder != Keys::default().rotate_reminder)
     }),

@@ -244,6 +244,7 @@ fn each_rule_has_its_words() {
         ("[store]\nurl = \"redis-sentinel://a,b\"", "names no master"),
         ("[store]\nurl = \"redis://a\"\ntls.ca_file = \"/dev/null\"", "asks for no TLS"),
         ("[tracing]\nsample_ratio = 2.0", "a ratio is 0 to 1"),
+        ("[cache]\nsnapshot_file = \"keys\"", "needs [store] pepper_file"),
     ] {
         let loaded = loaded(text);
         assert!(loaded.problems.has_errors() && loaded.report().contains(words), "{text}\n{}", loaded.report());
@@ -253,6 +254,7 @@ fn each_rule_has_its_words() {
         ("[restrictions]\nip_allowlist = [\"192.0.2.1\"]", "without `client_ip.trusted_proxies`"),
         ("profile = \"gatelithix\"", "keys of environment test are refused"),
         ("[idempotency]\nmode = \"required\"", "[idempotency] is not part of this release yet"),
+        ("[store]\npepper_file = \"p\"\n[cache]\nsnapshot_file = \"s\"\nstale_for = \"0s\"", "nothing of it may be served"),
         ("[keys]\nrotate_reminder = \"30d\"", "rotate_reminder is not part"),
         ("[keys]\npurge_after = \"30d\"", "purge_after is not part"),
         ("[keys]\nlast_used_resolution = \"1h\"", "last_used_resolution is not part"),
