@@ -3,14 +3,17 @@
 //! What is cached are identities, never decisions; every deadline is judged against the time that is handed in.
 
 mod cache;
+mod compile;
 mod exposure;
 mod flight;
 mod freshness;
 mod key_table;
 mod load;
 mod slots;
+mod snapshot;
 #[cfg(test)]
 mod tests;
+mod trouble;
 
 use std::fmt;
 use std::sync::Arc;
@@ -141,12 +144,16 @@ impl Authenticator {
 
     /// This key has this version now (0 = not known): nothing older is used again, even if the store should show it.
     pub fn invalidate_key(&self, id: &str, version: u64) {
-        self.shared.slots.invalidate_key(id, version, self.now());
+        if self.shared.slots.invalidate_key(id, version, self.now()) {
+            self.shared.concerned.notify_one();
+        }
     }
 
     /// The same of a tenant, and thereby of all its keys.
     pub fn invalidate_tenant(&self, id: &str, version: u64) {
-        self.shared.slots.invalidate_tenant(id, version, self.now());
+        if self.shared.slots.invalidate_tenant(id, version, self.now()) {
+            self.shared.concerned.notify_one();
+        }
     }
 
     /// Anything may have changed: everything is read again before it is used, as long as the store answers.
@@ -185,6 +192,30 @@ impl Authenticator {
     #[must_use]
     pub fn contact_at(&self) -> Option<Timestamp> {
         self.shared.freshness.contact_at()
+    }
+
+    /// Keys held.
+    #[must_use]
+    pub fn cached_keys(&self) -> u64 {
+        self.shared.caches.sizes().0
+    }
+
+    /// Refusals of unknown keys held.
+    #[must_use]
+    pub fn cached_refusals(&self) -> u64 {
+        self.shared.caches.sizes().1
+    }
+
+    /// How long what is held is served while the store does not answer.
+    #[must_use]
+    pub fn stale_for(&self) -> Duration {
+        Duration::from_millis(u64::try_from(self.shared.freshness.stale_for_ms()).unwrap_or(0))
+    }
+
+    /// Whether keys of a snapshot can be served, although the store may never have answered.
+    #[must_use]
+    pub fn has_warm_start(&self) -> bool {
+        self.shared.freshness.is_warm(self.now())
     }
 
     fn now(&self) -> Timestamp {

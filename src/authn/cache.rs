@@ -32,6 +32,8 @@ pub(super) struct Entry {
     pub(super) secret_until: Timestamp,
     pub(super) expires_at: Option<Timestamp>,
     pub(super) verdict: Verdict,
+    /// The key's record as JSON, where a snapshot is made.
+    pub(super) record: Option<Box<str>>,
 }
 
 /// What the records say, deadlines aside.
@@ -96,6 +98,18 @@ impl Caches {
     /// What is remembered of this credential, whether or not it may be used.
     pub(super) fn entry(&self, digest: &Digest) -> Option<Arc<Entry>> {
         self.entries.get(digest)
+    }
+
+    /// All that is remembered.
+    pub(super) fn entries(&self) -> impl Iterator<Item = (Digest, Arc<Entry>)> {
+        self.entries.iter().map(|(digest, entry)| (*digest, entry))
+    }
+
+    /// How many entries and refusals are remembered, about.
+    pub(super) fn sizes(&self) -> (u64, u64) {
+        self.entries.run_pending_tasks();
+        self.denied.run_pending_tasks();
+        (self.entries.entry_count(), self.denied.entry_count())
     }
 
     pub(super) fn refusal(&self, digest: &Digest, moment: Moment, epoch: u64) -> Option<Refusal> {

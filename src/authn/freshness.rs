@@ -58,6 +58,8 @@ impl Reading {
 #[derive(Clone, Copy)]
 pub(super) struct Moment {
     now: Timestamp,
+    /// Up to then, no change was missed.
+    heard_at: i64,
     /// What was read in an earlier epoch is to be read again.
     floor: u64,
     /// Age from which on it is.
@@ -77,11 +79,22 @@ impl Moment {
         left > 0 && left <= SILENCE_MS + CLOCK_SLACK_MS
     }
 
+    /// When it was certain last: because it was read then, or because the change log was heard then and told nothing of it.
+    pub(super) fn certain_at(self, reading: &Reading) -> Timestamp {
+        let read_at = reading.began.load(Ordering::Acquire);
+        let is_behind_a_gap = reading.epoch.load(Ordering::Acquire) < self.floor;
+        Timestamp(if is_behind_a_gap { read_at } else { read_at.max(self.heard_at) })
+    }
+
     /// The same rule for a refusal: it has a time of its own, and its epoch was looked at already.
     pub(super) fn allows(self, began: Timestamp, ttl_ms: i64) -> bool {
         let age = self.now.0.saturating_sub(began.0);
         age < ttl_ms.min(self.limit_ms) && age >= -CLOCK_SLACK_MS
     }
+}
+
+fn is_heard(heard_at: i64, now: Timestamp) -> bool {
+    (-CLOCK_SLACK_MS..SILENCE_MS).contains(&now.0.saturating_sub(heard_at))
 }
 
 /// When the store was heard of.
@@ -94,6 +107,8 @@ pub(super) struct Freshness {
     heard_at: AtomicI64,
     /// Of anything.
     contact_at: AtomicI64,
+    /// End of what a snapshot held.
+    warm_until: AtomicI64,
 }
 
 impl Freshness {
@@ -105,16 +120,18 @@ impl Freshness {
             stale_for_ms: config.stale_for.as_millis(),
             heard_at: AtomicI64::new(NEVER),
             contact_at: AtomicI64::new(NEVER),
+            warm_until: AtomicI64::new(NEVER),
         }
     }
 
     pub(super) fn moment(&self, now: Timestamp, floor: u64) -> Moment {
-        Moment { now, floor, limit_ms: if self.is_heard(now) { self.ttl_ms } else { self.ttl_ms.min(SILENCE_MS) } }
+        let heard_at = self.heard_at.load(Ordering::Acquire);
+        let heard = is_heard(heard_at, now);
+        Moment { now, heard_at, floor, limit_ms: if heard { self.ttl_ms } else { self.ttl_ms.min(SILENCE_MS) } }
     }
 
     pub(super) fn is_heard(&self, now: Timestamp) -> bool {
-        let silence = now.0.saturating_sub(self.heard_at.load(Ordering::Acquire));
-        (-CLOCK_SLACK_MS..SILENCE_MS).contains(&silence)
+        is_heard(self.heard_at.load(Ordering::Acquire), now)
     }
 
     /// Whether something of this age is to be read again ahead of its end: in the last fifth of its time.
@@ -145,20 +162,30 @@ impl Freshness {
         self.stale_for_ms
     }
 
-    /// Until when this may be used while the store does not answer: counted from when it was certain last, because it was read then
-    /// or because the change log was heard then and told nothing of it.
+    /// Until when this may be used while the store does not answer: counted from when it was certain last.
     pub(super) fn stale_until(&self, moment: Moment, reading: &Reading) -> Timestamp {
-        // A time in the future is one before the clock was set back: it must not make this longer than it can be.
-        let behind = moment.now.0.saturating_sub(SILENCE_MS);
-        for at in [&self.heard_at, &reading.began] {
-            if at.load(Ordering::Acquire) > moment.now.0.saturating_add(CLOCK_SLACK_MS) {
-                at.store(behind, Ordering::Release);
+        let mut certain_at = moment.certain_at(reading);
+        let latest = moment.now.plus_millis(CLOCK_SLACK_MS);
+        if certain_at > latest {
+            // Before the clock was set back: that must not make this longer than it can be.
+            certain_at = moment.now.plus_millis(-SILENCE_MS);
+            for at in [&self.heard_at, &reading.began] {
+                if at.load(Ordering::Acquire) > latest.0 {
+                    at.store(certain_at.0, Ordering::Release);
+                }
             }
         }
-        let read_at = reading.began.load(Ordering::Acquire);
-        let heard_at = self.heard_at.load(Ordering::Acquire);
-        let is_behind_a_gap = reading.epoch.load(Ordering::Acquire) < moment.floor;
-        Timestamp(if is_behind_a_gap { read_at } else { read_at.max(heard_at) }).plus_millis(self.stale_for_ms)
+        certain_at.plus_millis(self.stale_for_ms)
+    }
+
+    /// Something was restored that was certain then.
+    pub(super) fn warmed_up(&self, certain_at: Timestamp) {
+        self.warm_until.fetch_max(certain_at.plus_millis(self.stale_for_ms).0, Ordering::AcqRel);
+    }
+
+    /// Whether anything that was restored may still be used.
+    pub(super) fn is_warm(&self, now: Timestamp) -> bool {
+        now.0 < self.warm_until.load(Ordering::Acquire)
     }
 }
 

@@ -16,12 +16,14 @@ use tokio::sync::oneshot;
 use tokio::time::{sleep, timeout};
 
 use super::Authenticator;
+use super::snapshot::Snapshot;
 use crate::clock::Clock;
 use crate::config::sections::Config;
 use crate::fleet::{self, Standing};
 use crate::identity::template::IdentityHeaders;
 use crate::key::digest::Peppers;
 use crate::store::change::ChangeLog;
+use crate::store::instance::Instance;
 use crate::store::{self, Opened, Store};
 
 /// Pauses between attempts to read a change log that cannot be read.
@@ -66,6 +68,7 @@ impl KeyTable {
         let instance = makes.then(|| fleet::this_process(&config.cache, &clock)).transpose().map_err(|error| error.to_string())?;
         let standing = Arc::new(Standing::default());
         let at = Arc::clone(&standing);
+        let snapshot = instance.as_ref().map(|instance| Snapshot::configured(&config, &peppers, &instance.id)).transpose()?.flatten();
         let (opened, ready) = mpsc::channel();
         let (stop, stopped) = oneshot::channel::<()>();
         let serve = async move {
@@ -82,20 +85,19 @@ impl KeyTable {
             };
             let authenticator = Authenticator::new(Arc::clone(&store), &config, peppers, headers, clock.clone(), Handle::current());
             let authenticator = Arc::new(authenticator);
+            let predecessor = snapshot.as_ref().and_then(|file| file.restore(&authenticator.shared, !store.is_reachable()));
             let _ = opened.send(Ok((Arc::clone(&authenticator), Arc::clone(&store))));
-            let beats = async {
-                match &instance {
-                    Some(instance) => fleet::heartbeat(&store, instance.clone(), &at).await,
-                    None => pending().await,
-                }
-            };
             tokio::select! {
                 never = follow(changes, &authenticator, &clock, &at) => match never {},
-                never = beats => match never {},
+                never = beat(instance.as_ref(), predecessor, &store, &at) => match never {},
+                never = keep(snapshot.as_ref(), &authenticator) => match never {},
                 _ = stopped => {}
             }
-            if let Some(instance) = instance {
-                let _ = timeout(GOODBYE, store.leave(&instance.id)).await;
+            match (snapshot, instance) {
+                // What comes after this process may serve what it knew: until then, or until that is too old, it is not gone.
+                (Some(file), _) => drop(file.save(&authenticator.shared).await),
+                (None, Some(instance)) => drop(timeout(GOODBYE, store.leave(&instance.id)).await),
+                (None, None) => {}
             }
         };
         let thread =
@@ -141,6 +143,25 @@ impl Drop for KeyTable {
 impl std::fmt::Debug for KeyTable {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         f.debug_struct("KeyTable").finish_non_exhaustive()
+    }
+}
+
+/// Tells the store of this process, for ever; and first that the one whose snapshot it has taken over is gone.
+async fn beat(instance: Option<&Instance>, predecessor: Option<String>, store: &Arc<dyn Store>, standing: &Standing) -> Infallible {
+    let Some(instance) = instance else { return pending().await };
+    if let Some(id) = predecessor {
+        while store.leave(&id).await.is_err() {
+            sleep(BACK_OFF_MAX).await;
+        }
+    }
+    fleet::heartbeat(store, instance.clone(), standing).await
+}
+
+/// Keeps the snapshot, for ever.
+async fn keep(snapshot: Option<&Arc<Snapshot>>, authenticator: &Authenticator) -> Infallible {
+    match snapshot {
+        Some(file) => file.keep(&authenticator.shared).await,
+        None => pending().await,
     }
 }
 

@@ -1,31 +1,31 @@
-//! What a look-up finds: a key's record and its tenant's, compiled. What it cannot find out, or what the store has lost, is answered
-//! from what was known before, for as long as the rules of staleness allow.
+//! What is cached, and what a look-up finds where nothing is: a key's record and its tenant's, each asked for once however many wait.
+//! What the store shows is taken note of before it is used, so that nothing older can come after it.
 
 use std::sync::Arc;
-use std::sync::atomic::AtomicBool;
 
 use tokio::runtime::Handle;
+use tokio::sync::Notify;
 
 use super::Counters;
-use super::cache::{Caches, Entry, Verdict};
+use super::cache::{Caches, Entry};
+use super::compile::secret_until;
 use super::flight::Flights;
-use super::freshness::{Began, Freshness, Moment, Reading};
-use super::slots::{Doubt, Slot, Slots, TenantSlot, TenantState};
+use super::freshness::{Began, Freshness, Reading};
+use super::slots::{Slot, Slots, TenantSlot, TenantState};
+use super::trouble::Trouble;
 use crate::clock::{Clock, Timestamp};
 use crate::config::sections;
-use crate::identity::Identity;
 use crate::identity::template::IdentityHeaders;
-use crate::key::digest::{Digest, Peppers, StoredDigest};
-use crate::key::record::{KeyRecord, KeyStatus};
+use crate::key::digest::{Digest, Peppers};
+use crate::key::record::KeyRecord;
 use crate::rejection::{Refusal, Rejection};
 use crate::store::{Store, StoreError};
-use crate::tenant::TenantStatus;
 
 /// What a look-up yields; deadlines are judged by who receives it.
 pub(super) type Answer = Result<Arc<Entry>, Refusal>;
 
 /// A tenant as it is known, the generation that makes it so, and its state.
-type Tenant = (Arc<TenantSlot>, u64, Arc<TenantState>);
+pub(super) type Tenant = (Arc<TenantSlot>, u64, Arc<TenantState>);
 
 /// What workers and look-ups share.
 pub(super) struct Shared {
@@ -35,10 +35,14 @@ pub(super) struct Shared {
     pub(super) freshness: Freshness,
     pub(super) caches: Caches,
     pub(super) flights: Flights,
-    peppers: Peppers,
-    headers: Arc<IdentityHeaders>,
+    pub(super) peppers: Peppers,
+    pub(super) headers: Arc<IdentityHeaders>,
     pub(super) clock: Clock,
     pub(super) runtime: Handle,
+    /// Whether entries keep their records, for a snapshot.
+    pub(super) keeps_records: bool,
+    /// Told when a change ended what was cached.
+    pub(super) concerned: Notify,
 }
 
 /// What the store has of a key that was asked for by digest.
@@ -47,38 +51,6 @@ enum Found {
     Opens(Box<KeyRecord>, Timestamp),
     /// None that does, but the key with this id did, and has this version now (0 = no record).
     Closed(Arc<str>, u64),
-}
-
-/// Why a look-up yields no entry.
-enum Trouble {
-    /// It was overtaken by a change, and is to be done again.
-    Overtaken,
-    /// The store says no.
-    Refused(Refusal),
-    /// The store says nothing.
-    Silent(String),
-    /// The store has lost what it had, and is not believed until then.
-    Lost(Timestamp),
-}
-
-impl From<StoreError> for Trouble {
-    fn from(error: StoreError) -> Self {
-        match error {
-            StoreError::Unavailable(why) => Self::Silent(why),
-            StoreError::Corrupt { .. } | StoreError::Conflict { .. } | StoreError::DigestTaken { .. } => {
-                Self::Refused(Rejection::IdentityInvalid.because(error.to_string()))
-            }
-        }
-    }
-}
-
-impl From<Doubt> for Trouble {
-    fn from(doubt: Doubt) -> Self {
-        match doubt {
-            Doubt::Older => Self::Overtaken,
-            Doubt::Lost(until) => Self::Lost(until),
-        }
-    }
 }
 
 impl Shared {
@@ -93,7 +65,8 @@ impl Shared {
         let freshness = Freshness::new(cache);
         let slots = Slots::new(freshness.stale_for_ms());
         let (counters, caches, flights) = (Counters::default(), Caches::new(cache), Flights::new());
-        Self { store, slots, counters, freshness, caches, flights, peppers, headers, clock, runtime }
+        let (keeps_records, concerned) = (!cache.snapshot_file.as_os_str().is_empty(), Notify::new());
+        Self { store, slots, counters, freshness, caches, flights, peppers, headers, clock, runtime, keeps_records, concerned }
     }
 
     pub(super) fn begin(&self) -> Began {
@@ -151,62 +124,14 @@ impl Shared {
         Some((self.fall_back(known, &trouble), began.epoch))
     }
 
-    /// What a caller may be told whom a look-up did not answer in time.
-    pub(super) fn overdue(&self, digest: &Digest, why: String) -> Answer {
-        self.fall_back(self.caches.entry(digest), &Trouble::Silent(why))
-    }
-
-    /// What was known before, if that may still be used.
-    fn fall_back(&self, known: Option<Arc<Entry>>, trouble: &Trouble) -> Answer {
-        let now = self.clock.now();
-        if let Some(entry) = known.filter(|entry| entry.is_current())
-            && let moment = self.freshness.moment(now, self.slots.floor())
-            && let Some(end) = self.excused_until(trouble, now, || self.stale_until(&entry, moment))
-        {
-            entry.reading.excuse(now, end);
-            if matches!(trouble, Trouble::Silent(_)) {
-                entry.tenant.reading.excuse(now, end);
-            }
-            Counters::count(&self.counters.stale);
-            return Ok(entry);
-        }
-        Err(match trouble {
-            Trouble::Silent(why) => Rejection::StoreUnavailable.because(why.clone()),
-            Trouble::Refused(refusal) => refusal.clone(),
-            Trouble::Overtaken | Trouble::Lost(_) => Rejection::StoreUnavailable.because("the store has an older record than was known"),
-        })
-    }
-
-    /// Until when what was known before may be used in its stead; `None` = not at all. Counts the trouble.
-    fn excused_until(&self, trouble: &Trouble, now: Timestamp, stale_until: impl FnOnce() -> Timestamp) -> Option<Timestamp> {
-        let end = match trouble {
-            Trouble::Silent(_) => {
-                Counters::count(&self.counters.unanswered);
-                stale_until()
-            }
-            Trouble::Lost(end) => {
-                self.counters.count_fault();
-                *end
-            }
-            Trouble::Overtaken | Trouble::Refused(_) => return None,
-        };
-        Some(end).filter(|end| now < *end)
-    }
-
-    /// Until when an entry may be used while the store does not answer.
-    fn stale_until(&self, entry: &Entry, moment: Moment) -> Timestamp {
-        let end = |reading| self.freshness.stale_until(moment, reading);
-        end(&entry.reading).min(end(&entry.tenant.reading))
-    }
-
     async fn read(&self, digest: &Digest, began: Began) -> Result<Entry, Trouble> {
         let found = self.find_key(digest).await.inspect_err(|error| self.blame(error))?;
         self.freshness.answered(began.at);
         let unknown = || Trouble::Refused(Rejection::KeyUnknown.into());
         match found.ok_or_else(unknown)? {
             Found::Opens(record, secret_until) => {
-                let (key, generation) = self.slots.settle_key(&record.id, record.version, began)?;
-                self.compile(&record, secret_until, key, generation, began).await
+                let key = self.slots.settle_key(&record.id, record.version, began)?;
+                self.compile(&record, secret_until, key, began).await
             }
             Found::Closed(id, version) => {
                 self.slots.settle_key(&id, version, began)?;
@@ -223,23 +148,15 @@ impl Shared {
 
     /// The entry of a record that is at hand, as its current secret would find it.
     pub(super) async fn entry_of(&self, record: &KeyRecord) -> Answer {
-        let entry = self.compile(record, Timestamp(i64::MAX), Arc::new(Slot::new(record.id.as_str().into())), 0, self.begin()).await;
+        let detached = Arc::new(Slot::new(record.id.as_str().into()));
+        let entry = self.compile(record, Timestamp(i64::MAX), (detached, 0), self.begin()).await;
         entry.map(Arc::new).or_else(|trouble| self.fall_back(None, &trouble))
     }
 
     /// A record and its tenant's, compiled.
-    async fn compile(
-        &self,
-        record: &KeyRecord,
-        secret_until: Timestamp,
-        key: Arc<Slot>,
-        key_generation: u64,
-        began: Began,
-    ) -> Result<Entry, Trouble> {
-        let (tenant, tenant_generation, state) = self.find_tenant(&record.tenant).await?;
-        let verdict = self.verdict(record, &state);
-        let (reading, refreshed, expires_at) = (Reading::new(began), AtomicBool::new(false), record.expires_at);
-        Ok(Entry { key, key_generation, tenant, tenant_generation, reading, refreshed, secret_until, expires_at, verdict })
+    async fn compile(&self, record: &KeyRecord, secret_until: Timestamp, key: (Arc<Slot>, u64), began: Began) -> Result<Entry, Trouble> {
+        let tenant = self.find_tenant(&record.tenant).await?;
+        Ok(self.assemble(record, secret_until, key, tenant, began))
     }
 
     async fn find_key(&self, digest: &Digest) -> Result<Option<Found>, StoreError> {
@@ -307,37 +224,4 @@ impl Shared {
         self.freshness.answered(began.at);
         Ok((self.slots.settle_tenant(tenant, generation, &state, began)?, state))
     }
-
-    fn verdict(&self, record: &KeyRecord, tenant: &TenantState) -> Verdict {
-        if record.status == KeyStatus::Revoked {
-            return Verdict::Revoked;
-        }
-        let tenant = match tenant {
-            TenantState::Found(tenant) if tenant.status == TenantStatus::Suspended => return Verdict::TenantSuspended,
-            TenantState::Found(tenant) => tenant,
-            TenantState::Absent => return Verdict::TenantAbsent,
-            TenantState::Unusable(why) => return self.unusable(why),
-        };
-        if record.status == KeyStatus::Inactive {
-            return Verdict::Inactive;
-        }
-        match Identity::compile(record, tenant, &self.headers) {
-            Ok(identity) => Verdict::Admitted(Arc::new(identity)),
-            Err(why) => self.unusable(&format!("{}: {why}", record.id)),
-        }
-    }
-
-    fn unusable(&self, why: &str) -> Verdict {
-        Counters::count(&self.counters.unusable);
-        Verdict::Unusable(why.into())
-    }
-}
-
-/// When the presented secret ends, if the record names it. The one that was replaced has an end of its own.
-fn secret_until(record: &KeyRecord, presented: StoredDigest) -> Option<Timestamp> {
-    let is = |hex: &str| StoredDigest::from_hex(hex).is_some_and(|named| named == presented);
-    if is(&record.digest) {
-        return Some(Timestamp(i64::MAX));
-    }
-    record.previous.as_ref().filter(|previous| is(&previous.digest)).map(|previous| previous.until)
 }

@@ -3,22 +3,20 @@
 //! A slot also knows the newest version of its record: a store that shows an older one has lost something and is doubted.
 //! Maps are locked only by look-ups and changes; the path of a cached request only loads atomics.
 
+mod index;
 mod ledger;
 
-use std::collections::{HashMap, VecDeque};
 use std::sync::atomic::{AtomicU64, Ordering};
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError, Weak};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use arc_swap::ArcSwapOption;
 
 use super::freshness::{Began, Reading};
 use crate::clock::Timestamp;
 use crate::tenant::TenantRecord;
+use index::{Index, Slotted};
 pub(super) use ledger::Doubt;
 use ledger::Ledger;
-
-/// Changes remembered of keys, and of tenants, that nobody uses.
-const REMEMBERED_MAX: usize = 100_000;
 
 /// The generation of what must not be kept.
 const OVERTAKEN: u64 = u64::MAX;
@@ -65,16 +63,6 @@ pub(super) struct TenantSlot {
     pub(super) state: ArcSwapOption<TenantState>,
     /// Held by the one look-up that is under way.
     pub(super) loading: tokio::sync::Mutex<()>,
-}
-
-/// What has a slot.
-trait Slotted {
-    fn with(slot: Slot) -> Self;
-    fn slot(&self) -> &Slot;
-    /// What was read before is not used again.
-    fn invalidate(&self) {
-        self.slot().advance();
-    }
 }
 
 impl Slotted for Slot {
@@ -191,77 +179,23 @@ impl Slots {
         self.next_epoch();
     }
 
-    /// This key has this version now (0 = not known). Nothing older is used again.
-    pub(super) fn invalidate_key(&self, id: &str, version: u64, now: Timestamp) {
+    /// This key has this version now (0 = not known). Nothing older is used again. Answers whether something was.
+    pub(super) fn invalidate_key(&self, id: &str, version: u64, now: Timestamp) -> bool {
         let mut maps = self.lock();
         let epoch = self.next_epoch();
-        maps.keys.announce(id, version, epoch, now, self.stale_for_ms);
+        maps.keys.announce(id, version, epoch, now, self.stale_for_ms)
     }
 
     /// The same of a tenant.
-    pub(super) fn invalidate_tenant(&self, id: &str, version: u64, now: Timestamp) {
+    pub(super) fn invalidate_tenant(&self, id: &str, version: u64, now: Timestamp) -> bool {
         let mut maps = self.lock();
         let epoch = self.next_epoch();
-        maps.tenants.announce(id, version, epoch, now, self.stale_for_ms);
+        maps.tenants.announce(id, version, epoch, now, self.stale_for_ms)
     }
 
     /// Anything may have changed.
     pub(super) fn revalidate_everything(&self) {
         let _maps = self.lock();
         self.floor.store(self.next_epoch(), Ordering::Release);
-    }
-}
-
-/// Slots by id, for as long as somebody uses them or their last change is remembered.
-struct Index<T> {
-    map: HashMap<Arc<str>, Weak<T>>,
-    /// Size at which the dead ones are swept out.
-    sweep_at: usize,
-    remembered: VecDeque<Remembered<T>>,
-    /// Up to this epoch, a slot that is made anew may have been changed.
-    forgotten: u64,
-}
-
-struct Remembered<T> {
-    at: Timestamp,
-    epoch: u64,
-    /// Keeps it.
-    _slot: Arc<T>,
-}
-
-impl<T> Default for Index<T> {
-    fn default() -> Self {
-        Self { map: HashMap::new(), sweep_at: 1024, remembered: VecDeque::new(), forgotten: 0 }
-    }
-}
-
-impl<T: Slotted> Index<T> {
-    fn slot(&mut self, id: &str) -> Arc<T> {
-        if let Some(slot) = self.map.get(id).and_then(Weak::upgrade) {
-            return slot;
-        }
-        if self.map.len() >= self.sweep_at {
-            self.map.retain(|_, slot| slot.strong_count() > 0);
-            self.sweep_at = (self.map.len() * 2).max(1024);
-        }
-        let id: Arc<str> = id.into();
-        let ledger = Mutex::new(Ledger::overtaken_until(self.forgotten));
-        let slot = Arc::new(T::with(Slot { id: Arc::clone(&id), generation: AtomicU64::new(0), ledger }));
-        self.map.insert(id, Arc::downgrade(&slot));
-        slot
-    }
-
-    fn announce(&mut self, id: &str, version: u64, epoch: u64, now: Timestamp, stale_for_ms: i64) {
-        let found = self.slot(id);
-        if found.slot().ledger().announce(version, epoch) {
-            found.invalidate();
-        }
-        self.remembered.push_back(Remembered { at: now, epoch, _slot: found });
-        while let Some(oldest) = self.remembered.front()
-            && (self.remembered.len() > REMEMBERED_MAX || now.0.saturating_sub(oldest.at.0) >= stale_for_ms)
-        {
-            self.forgotten = oldest.epoch;
-            self.remembered.pop_front();
-        }
     }
 }

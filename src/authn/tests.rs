@@ -1,8 +1,10 @@
 //! The authenticator over a store that the test holds still, counts and changes.
 
 mod invalidation;
+mod law;
 mod lookups;
 mod refresh;
+mod snapshot;
 mod stale;
 
 use std::collections::HashMap;
@@ -173,7 +175,9 @@ impl Bench {
         // Longer than a busy machine may take.
         config.store.command_timeout.0 = Duration::from_mins(1);
         configure(&mut config);
-        Self::configured(fake, &config, Peppers::default())
+        let bench = Self::configured(fake, &config, Peppers::default());
+        bench.authn.heard(START);
+        bench
     }
 
     fn configured(fake: Fake, config: &Config, peppers: Peppers) -> Self {
@@ -184,7 +188,6 @@ impl Bench {
         let headers = Arc::new(IdentityHeaders::compile(config, &mut Problems::default()).unwrap());
         let shared: Arc<dyn Store> = Arc::clone(&store) as _;
         let authn = Arc::new(Authenticator::new(shared, config, peppers, headers, clock.clone(), Handle::current()));
-        authn.heard(START);
         Self { store, clock, authn }
     }
 

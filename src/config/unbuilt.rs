@@ -30,9 +30,6 @@ const FEATURES: &[Feature] = &[
     error("role = \"authz-http\"", "the gateway that asks would get no decision", |config, _| {
         listeners(config, "role", |listener| listener.role == Role::AuthzHttp)
     }),
-    warning("the cache snapshot", "every start begins with an empty cache", |config, _| {
-        one("cache.snapshot_file", !config.cache.snapshot_file.as_os_str().is_empty())
-    }),
     warning("rotate_reminder", "lists mark no key as old", |config, _| {
         one("keys.rotate_reminder", config.keys.rotate_reminder != Keys::default().rotate_reminder)
     }),

@@ -80,23 +80,29 @@ impl fmt::Debug for StoredDigest {
 
 /// The peppers: the first writes, all are tried. Without one the store holds plain SHA-256.
 #[derive(Clone, Default)]
-pub struct Peppers(Vec<hmac::Key>);
+pub struct Peppers(Vec<Pepper>);
+
+/// Each use of a pepper has a key of its own, derived by a label.
+#[derive(Clone)]
+struct Pepper {
+    digests: hmac::Key,
+    snapshots: hmac::Key,
+}
+
+impl Pepper {
+    fn new(line: &[u8]) -> Self {
+        let root = hmac::Key::new(hmac::HMAC_SHA256, line);
+        let derived = |label: &[u8]| hmac::Key::new(hmac::HMAC_SHA256, hmac::sign(&root, label).as_ref());
+        Self { digests: derived(b"sidegate key digest v1"), snapshots: derived(b"sidegate snapshot v1") }
+    }
+}
 
 impl Peppers {
     /// From the lines of `pepper_file`, newest first; blank lines do not count.
     #[must_use]
     pub fn from_lines(file: &SecretSlice<u8>) -> Self {
         let lines = file.expose_secret().split(|byte| *byte == b'\n').map(<[u8]>::trim_ascii);
-        // Each use of the pepper has a key of its own, derived by a label.
-        Self(
-            lines
-                .filter(|line| !line.is_empty())
-                .map(|line| {
-                    let root = hmac::Key::new(hmac::HMAC_SHA256, line);
-                    hmac::Key::new(hmac::HMAC_SHA256, hmac::sign(&root, b"sidegate key digest v1").as_ref())
-                })
-                .collect(),
-        )
+        Self(lines.filter(|line| !line.is_empty()).map(Pepper::new).collect())
     }
 
     /// The peppers of `[store] pepper_file`, none where it is not set.
@@ -121,13 +127,18 @@ impl Peppers {
     /// What a new secret is stored under.
     #[must_use]
     pub fn store(&self, digest: &Digest) -> StoredDigest {
-        self.0.first().map_or(StoredDigest(digest.0), |pepper| peppered(pepper, digest))
+        self.0.first().map_or(StoredDigest(digest.0), |pepper| peppered(&pepper.digests, digest))
     }
 
     /// Everything a presented secret may be stored under, likeliest first.
     pub fn candidates(&self, digest: &Digest) -> impl Iterator<Item = StoredDigest> {
         let plain = self.0.is_empty().then_some(StoredDigest(digest.0));
-        self.0.iter().map(|pepper| peppered(pepper, digest)).chain(plain)
+        self.0.iter().map(|pepper| peppered(&pepper.digests, digest)).chain(plain)
+    }
+
+    /// What the keys of snapshots are derived from: the first seals, all open.
+    pub(crate) fn snapshot_keys(&self) -> impl Iterator<Item = &hmac::Key> {
+        self.0.iter().map(|pepper| &pepper.snapshots)
     }
 }
 

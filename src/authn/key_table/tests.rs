@@ -29,9 +29,11 @@ struct Bench {
 
 impl Bench {
     fn new(store: sections::Store) -> Self {
-        let config = Config { store, ..Config::default() };
+        Self::configured(Config { store, ..Config::default() }, Clock::manual(START))
+    }
+
+    fn configured(config: Config, clock: Clock) -> Self {
         let headers = Arc::new(IdentityHeaders::compile(&config, &mut Problems::default()).unwrap());
-        let clock = Clock::manual(START);
         Self { table: KeyTable::start(&config, headers, &clock).unwrap(), clock, config }
     }
 
@@ -39,7 +41,8 @@ impl Bench {
     async fn manager(&self) -> Lifecycle {
         let opened = store::open(&self.config.store, &self.clock).await.unwrap();
         let rules = Rules::compile(&self.config, &mut Problems::default()).unwrap();
-        Lifecycle::new(opened.store, Arc::new(rules), Peppers::default(), self.clock.clone(), "test")
+        let peppers = Peppers::from_file(&self.config.store.pepper_file).unwrap();
+        Lifecycle::new(opened.store, Arc::new(rules), peppers, self.clock.clone(), "test")
     }
 
     async fn ask(&self, secret: &str) -> &'static str {
@@ -149,6 +152,103 @@ async fn the_plaintext_is_nowhere_in_redis() {
         let random = key.expose_secret().strip_prefix("sk_live_").unwrap();
         assert!(!held.contains(random));
     }
+}
+
+#[tokio::test]
+async fn a_flushed_redis_takes_no_key_away_and_brings_none_back() {
+    let server = RedisServer::start();
+    let bench = Bench::new(server.config());
+    let manager = bench.manager().await;
+    manager.create_tenant(NewTenant { id: "acme".into(), ..NewTenant::default() }).await.unwrap();
+    let (good, bad) = (manager.create(new_key("good")).await.unwrap(), manager.create(new_key("bad")).await.unwrap());
+    manager.set_status(&bad.record.id, KeyStatus::Revoked).await.unwrap();
+    bench.becomes(good.key.expose_secret(), "admitted").await;
+    bench.becomes(bad.key.expose_secret(), "key_revoked").await;
+    redis::cmd("FLUSHALL").query::<()>(&mut server.raw()).unwrap();
+    let faults = &bench.table.authenticator().counters().faults;
+    while faults.load(std::sync::atomic::Ordering::Relaxed) == 0 {
+        bench.clock.advance(100);
+        assert_eq!(bench.ask(good.key.expose_secret()).await, "admitted");
+        assert_eq!(bench.ask(bad.key.expose_secret()).await, "key_revoked");
+    }
+    assert_eq!(bench.ask("sk_live_never_was").await, "key_unknown");
+}
+
+#[tokio::test]
+async fn a_redis_that_stands_still_holds_nobody_up_and_what_changes_then_is_seen_at_once() {
+    let server = RedisServer::start();
+    let bench = Bench::new(server.config());
+    let manager = bench.manager().await;
+    manager.create_tenant(NewTenant { id: "acme".into(), ..NewTenant::default() }).await.unwrap();
+    let known = manager.create(new_key("known")).await.unwrap();
+    bench.becomes(known.key.expose_secret(), "admitted").await;
+    server.signal("STOP");
+    while bench.table.store().is_reachable() {
+        bench.clock.advance(1);
+        assert_eq!(bench.ask(known.key.expose_secret()).await, "admitted");
+    }
+    let lookups = || bench.table.authenticator().counters().key_lookups.load(std::sync::atomic::Ordering::Relaxed);
+    let before = lookups();
+    bench.clock.advance(60_000);
+    assert_eq!(bench.ask(known.key.expose_secret()).await, "admitted");
+    assert_eq!(lookups(), before);
+    server.signal("CONT");
+    while manager.set_status(&known.record.id, KeyStatus::Revoked).await.is_err() {
+        tokio::task::yield_now().await;
+    }
+    bench.becomes(known.key.expose_secret(), "key_revoked").await;
+}
+
+#[tokio::test]
+async fn a_sidecar_that_starts_while_redis_is_gone_serves_what_the_one_before_it_knew() {
+    let mut server = RedisServer::start();
+    let dir = tempfile::tempdir().unwrap();
+    let mut config = Config { store: server.config(), ..Config::default() };
+    config.store.pepper_file = dir.path().join("pepper");
+    config.cache.snapshot_file = dir.path().join("snapshot");
+    std::fs::write(&config.store.pepper_file, "pepper").unwrap();
+    let bench = Bench::configured(config.clone(), Clock::manual(START));
+    let manager = bench.manager().await;
+    manager.create_tenant(NewTenant { id: "acme".into(), ..NewTenant::default() }).await.unwrap();
+    let (good, bad) = (manager.create(new_key("good")).await.unwrap(), manager.create(new_key("bad")).await.unwrap());
+    manager.set_status(&bad.record.id, KeyStatus::Revoked).await.unwrap();
+    bench.becomes(good.key.expose_secret(), "admitted").await;
+    bench.becomes(bad.key.expose_secret(), "key_revoked").await;
+    drop(bench);
+    server.stop();
+
+    let bench = Bench::configured(config, Clock::manual(START.plus_millis(500_000)));
+    assert!(bench.table.authenticator().has_warm_start());
+    assert_eq!(bench.ask(good.key.expose_secret()).await, "admitted");
+    assert_eq!(bench.ask(bad.key.expose_secret()).await, "key_revoked");
+    assert_eq!(bench.ask("sk_live_never_was").await, "store_unavailable");
+    bench.clock.advance(100_000);
+    assert_eq!(bench.ask(good.key.expose_secret()).await, "store_unavailable");
+}
+
+#[tokio::test]
+async fn who_left_a_snapshot_behind_is_not_gone_until_another_has_taken_it_over() {
+    let server = RedisServer::start();
+    let dir = tempfile::tempdir().unwrap();
+    let mut config = Config { store: server.config(), ..Config::default() };
+    config.store.pepper_file = dir.path().join("pepper");
+    config.cache.snapshot_file = dir.path().join("snapshot");
+    std::fs::write(&config.store.pepper_file, "pepper").unwrap();
+    let store = store::open(&config.store, &Clock::System).await.unwrap().store;
+    let ids = async || store.instances().await.unwrap().into_iter().map(|seen| seen.instance.id).collect::<Vec<_>>();
+    let until_one_is_not = async |known: &[String]| loop {
+        let ids = ids().await;
+        if ids.len() == 1 && !known.contains(&ids[0]) {
+            return ids;
+        }
+        tokio::task::yield_now().await;
+    };
+    let bench = Bench::configured(config.clone(), Clock::manual(START));
+    let first = until_one_is_not(&[]).await;
+    drop(bench);
+    assert_eq!(ids().await, first);
+    let _successor = Bench::configured(config, Clock::manual(START));
+    until_one_is_not(&first).await;
 }
 
 #[tokio::test]

@@ -127,6 +127,22 @@ fn values(config: &Config, problems: &mut Problems) {
     if !(0.0..=1.0).contains(&config.tracing.sample_ratio) {
         problems.error("tracing.sample_ratio", "a ratio is 0 to 1");
     }
+    if !config.cache.snapshot_file.as_os_str().is_empty() {
+        if config.store.pepper_file.as_os_str().is_empty() {
+            problems
+                .error(
+                    "cache.snapshot_file",
+                    "the snapshot needs [store] pepper_file: it is sealed under a key that is derived from the pepper",
+                )
+                .help("add [store] pepper_file, or leave snapshot_file out");
+        }
+        if config.cache.stale_for.nonzero().is_none() {
+            problems.warn(
+                "cache.snapshot_file",
+                "a snapshot is only read while the store is away, and with stale_for = \"0s\" nothing of it may be served",
+            );
+        }
+    }
     if config.shutdown.drain_delay >= config.shutdown.drain_timeout {
         problems.warn("shutdown.drain_delay", "drain_delay leaves no time to drain: drain_timeout counts from the signal, delay included");
     }

@@ -240,6 +240,7 @@ fn each_rule_has_its_words() {
         ("[errors.map]\nkey_expired = { status = 200 }", "is not the status of a refusal"),
         ("[[listeners]]\nname = \"public\"\naddress = \"[::]:1\"\nproxy_protocol = true", "PROXY protocol is not part of this release"),
         ("[tracing]\nsample_ratio = 2.0", "a ratio is 0 to 1"),
+        ("[cache]\nsnapshot_file = \"keys\"", "needs [store] pepper_file"),
     ] {
         let loaded = loaded(text);
         assert!(loaded.problems.has_errors() && loaded.report().contains(words), "{text}\n{}", loaded.report());
@@ -249,6 +250,7 @@ fn each_rule_has_its_words() {
         ("[restrictions]\nip_allowlist = [\"192.0.2.1\"]", "without `client_ip.trusted_proxies`"),
         ("profile = \"gatelithix\"", "keys of environment test are refused"),
         ("[idempotency]\nmode = \"required\"", "[idempotency] is not part of this release yet"),
+        ("[store]\npepper_file = \"p\"\n[cache]\nsnapshot_file = \"s\"\nstale_for = \"0s\"", "nothing of it may be served"),
         ("[keys]\nrotate_reminder = \"30d\"", "rotate_reminder is not part"),
         ("[keys]\npurge_after = \"30d\"", "purge_after is not part"),
         ("[keys]\nlast_used_resolution = \"1h\"", "last_used_resolution is not part"),

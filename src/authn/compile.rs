@@ -1,0 +1,73 @@
+//! What the records of a key and its tenant say, deadlines aside, compiled into an entry. Nothing here asks anybody.
+
+use std::sync::Arc;
+use std::sync::atomic::AtomicBool;
+
+use super::Counters;
+use super::cache::{Entry, Verdict};
+use super::freshness::{Began, Reading};
+use super::load::{Shared, Tenant};
+use super::slots::{Slot, TenantState};
+use crate::clock::Timestamp;
+use crate::identity::Identity;
+use crate::key::digest::StoredDigest;
+use crate::key::record::{KeyRecord, KeyStatus};
+use crate::tenant::TenantStatus;
+
+impl Shared {
+    /// A record and its tenant's, compiled: read when `began` says, good in these generations.
+    pub(super) fn assemble(
+        &self,
+        record: &KeyRecord,
+        secret_until: Timestamp,
+        (key, key_generation): (Arc<Slot>, u64),
+        (tenant, tenant_generation, state): Tenant,
+        began: Began,
+    ) -> Entry {
+        Entry {
+            key,
+            key_generation,
+            tenant,
+            tenant_generation,
+            reading: Reading::new(began),
+            refreshed: AtomicBool::new(false),
+            secret_until,
+            expires_at: record.expires_at,
+            verdict: self.verdict(record, &state),
+            record: self.keeps_records.then(|| serde_json::to_string(record).ok()).flatten().map(String::into_boxed_str),
+        }
+    }
+
+    fn verdict(&self, record: &KeyRecord, tenant: &TenantState) -> Verdict {
+        if record.status == KeyStatus::Revoked {
+            return Verdict::Revoked;
+        }
+        let tenant = match tenant {
+            TenantState::Found(tenant) if tenant.status == TenantStatus::Suspended => return Verdict::TenantSuspended,
+            TenantState::Found(tenant) => tenant,
+            TenantState::Absent => return Verdict::TenantAbsent,
+            TenantState::Unusable(why) => return self.unusable(why),
+        };
+        if record.status == KeyStatus::Inactive {
+            return Verdict::Inactive;
+        }
+        match Identity::compile(record, tenant, &self.headers) {
+            Ok(identity) => Verdict::Admitted(Arc::new(identity)),
+            Err(why) => self.unusable(&format!("{}: {why}", record.id)),
+        }
+    }
+
+    fn unusable(&self, why: &str) -> Verdict {
+        Counters::count(&self.counters.unusable);
+        Verdict::Unusable(why.into())
+    }
+}
+
+/// When the presented secret ends, if the record names it. The one that was replaced has an end of its own.
+pub(super) fn secret_until(record: &KeyRecord, presented: StoredDigest) -> Option<Timestamp> {
+    let is = |hex: &str| StoredDigest::from_hex(hex).is_some_and(|named| named == presented);
+    if is(&record.digest) {
+        return Some(Timestamp(i64::MAX));
+    }
+    record.previous.as_ref().filter(|previous| is(&previous.digest)).map(|previous| previous.until)
+}
