@@ -111,6 +111,19 @@ impl Gate {
         Self { rules, authenticator }
     }
 
+    /// What an earlier gate has seen counts on, where its rule is still the same.
+    pub fn follow(&mut self, earlier: &Self) {
+        if self.rules.guard.has_rule_of(&earlier.rules.guard) {
+            self.rules.guard = Arc::clone(&earlier.rules.guard);
+        }
+    }
+
+    /// Who can tell who is calling.
+    #[must_use]
+    pub const fn authenticator(&self) -> &Arc<Authenticator> {
+        &self.authenticator
+    }
+
     /// Judges a request. Ready on the first poll for a cached credential.
     ///
     /// # Errors
@@ -369,7 +382,7 @@ impl Gate {
 
     /// The guess guard, for readiness.
     #[must_use]
-    pub const fn guard(&self) -> &GuessGuard {
+    pub fn guard(&self) -> &GuessGuard {
         &self.rules.guard
     }
 

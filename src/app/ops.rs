@@ -2,9 +2,7 @@
 //! Losing the store later does not make a sidecar unready: it still serves the keys it knows.
 
 use std::convert::Infallible;
-use std::fmt::Write as _;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
 use bytes::Bytes;
@@ -16,45 +14,23 @@ use hyper_util::rt::{TokioIo, TokioTimer};
 use tokio::sync::Semaphore;
 use tokio::time::sleep;
 
-use crate::authn::Authenticator;
+use super::health::Health;
 use crate::server::bind::Bound;
-use crate::server::worker::Shared;
 
 /// Probes and scrapers, at once.
 const CONNECTIONS: usize = 64;
 const HEADER_TIMEOUT: Duration = Duration::from_secs(5);
 const ACCEPT_PAUSE: Duration = Duration::from_millis(100);
 
-/// What the ops listener tells of.
-pub struct Ops {
-    shared: Arc<Shared>,
-    authenticator: Arc<Authenticator>,
-    serving: AtomicBool,
-    draining: AtomicBool,
-    /// Whether the store was ever seen to answer.
-    store_met: AtomicBool,
-}
-
-impl std::fmt::Debug for Ops {
-    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        f.debug_struct("Ops").field("serving", &self.serving).field("draining", &self.draining).finish_non_exhaustive()
-    }
+/// The ops listener.
+#[derive(Debug)]
+pub(super) struct Ops {
+    health: Arc<Health>,
 }
 
 impl Ops {
-    pub(super) fn new(shared: Arc<Shared>, authenticator: Arc<Authenticator>) -> Self {
-        let store_met = AtomicBool::new(authenticator.store_status().reachable);
-        Self { shared, authenticator, serving: AtomicBool::new(false), draining: AtomicBool::new(false), store_met }
-    }
-
-    /// The workers accept.
-    pub(super) fn serving(&self) {
-        self.serving.store(true, Ordering::Release);
-    }
-
-    /// The sidecar is on its way out.
-    pub(super) fn draining(&self) {
-        self.draining.store(true, Ordering::Release);
+    pub(super) const fn new(health: Arc<Health>) -> Self {
+        Self { health }
     }
 
     /// Answers on `bound` until the runtime ends.
@@ -94,39 +70,12 @@ impl Ops {
         if request.uri().path() == "/livez" {
             return text(StatusCode::OK, "ok\n".to_owned());
         }
-        let (ready, report) = self.readiness();
+        let (ready, report) = self.health.readiness();
         let status = if ready { StatusCode::OK } else { StatusCode::SERVICE_UNAVAILABLE };
         let verbose =
             request.uri().query().is_some_and(|query| query.split('&').any(|word| word == "verbose" || word.starts_with("verbose=")));
         let verdict = if ready { "ready\n" } else { "not ready\n" };
         text(status, if verbose { report + verdict } else { verdict.to_owned() })
-    }
-
-    /// Whether requests should be sent here, and every check with its outcome, one a line.
-    fn readiness(&self) -> (bool, String) {
-        let mut report = String::new();
-        let serving = self.serving.load(Ordering::Acquire);
-        let draining = self.draining.load(Ordering::Acquire);
-        report.push_str(match (serving, draining) {
-            (_, true) => "[-]workers draining\n",
-            (true, false) => "[+]workers ok\n",
-            (false, false) => "[-]workers starting\n",
-        });
-        let store = self.authenticator.store_status();
-        self.store_met.fetch_or(store.reachable, Ordering::AcqRel);
-        let store_met = self.store_met.load(Ordering::Acquire);
-        if store.reachable {
-            report.push_str("[+]store ok\n");
-        } else {
-            let since = store.since.map(|since| format!(" since {since}")).unwrap_or_default();
-            let cure = if store.detail.contains("NOAUTH") { " (set [store] password_file)" } else { "" };
-            let weight = if store_met { " (not required for ready)" } else { "" };
-            let _ = writeln!(report, "[-]store unreachable{since}: {}{cure}{weight}", store.detail);
-        }
-        if self.shared.app.load().gate.guard().saw_undeclared_ingress() {
-            report.push_str("[!]guess guard off: private peers send forwarding headers, and client_ip.trusted_proxies is empty\n");
-        }
-        (serving && !draining && store_met, report)
     }
 }
 

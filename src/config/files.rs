@@ -36,6 +36,13 @@ pub(super) fn resolve(config: &mut Config, tree: &Tree, directory: &Path, proble
     }
 }
 
+/// Every file that is read: paths as [`resolve`] left them. What the process itself writes is not among them.
+pub(super) fn list(config: &Config) -> Vec<PathBuf> {
+    let mut config = config.clone();
+    let named = named(&mut config).into_iter().filter(|(path, file)| path != "cache.snapshot_file" && !file.as_os_str().is_empty());
+    named.map(|(_, file)| file.clone()).collect()
+}
+
 fn readable(file: &Path) -> Result<(), String> {
     let words = |error: std::io::Error| {
         let is_missing = error.kind() == std::io::ErrorKind::NotFound;

@@ -77,6 +77,15 @@ impl Upstreams {
         }
     }
 
+    /// Keeps those of the earlier ones that are still what they were, with what is counted of them.
+    pub fn keep(&mut self, earlier: &Self, is_same: impl Fn(&str) -> bool) {
+        for target in &mut self.targets {
+            if let Some(known) = earlier.targets.iter().find(|known| known.name == target.name && is_same(&known.name)) {
+                *target = Arc::clone(known);
+            }
+        }
+    }
+
     /// Names, in the order of the indexes.
     pub fn names(&self) -> impl Iterator<Item = &str> {
         self.targets.iter().map(|target| target.name.as_str())

@@ -96,7 +96,7 @@ async fn answer_head(stream: &mut Socket, session: &Rc<Session>, refusal: Refusa
         crate::net::Peer::Ip(ip) => Some(ip),
         crate::net::Peer::Unix => None,
     });
-    let response = session.app.answers.refuse(&refusal, &record.seen);
+    let response = record.generation.app.answers.refuse(&refusal, &record.seen);
     record.refused(response.status(), refusal);
     record.sent(response.body().len());
     let written = timeout(LINGER_TIME, stream.write_all(&encode(&response))).await;

@@ -5,7 +5,6 @@ use std::any::Any;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::pin::Pin;
 use std::rc::Rc;
-use std::sync::Arc;
 use std::task::{Context, Poll};
 use std::time::Duration;
 
@@ -18,12 +17,12 @@ use pin_project_lite::pin_project;
 use tokio::time::timeout;
 
 use super::body::{Download, Upload};
+use super::generation::Generation;
 use super::life::Life;
 use super::record::{Record, Scribe};
-use crate::app::Snapshot;
 use crate::clock::{Timestamp, instant};
 use crate::facts::X_REQUEST_ID;
-use crate::forward::upstream::pool::{Lease, Pools};
+use crate::forward::upstream::pool::Lease;
 use crate::forward::{self, Forward};
 use crate::gate::{Admitted, Connection, Seen};
 use crate::rejection::{Refusal, Rejection};
@@ -35,12 +34,8 @@ const DISCARD_TIME: Duration = Duration::from_secs(1);
 /// What every exchange of a connection shares.
 #[derive(Debug)]
 pub struct Session {
-    /// The snapshot that judges it.
-    pub app: Arc<Snapshot>,
-    /// The worker's upstream connections.
-    pub pools: Rc<Pools<Upload>>,
-    /// Who logs.
-    pub scribe: Scribe,
+    /// Who logs, and knows what a request is judged by.
+    pub scribe: Rc<Scribe>,
     /// How far the connection is.
     pub life: Rc<Life>,
     /// What the gate knows of it.
@@ -70,7 +65,7 @@ enum Outcome {
 
 async fn exchange(session: &Session, head: Parts, body: Incoming, record: &mut Record) -> Outcome {
     let unread = Unread::of(&head, &body, session.body_limit);
-    match judge(session, head, unread, record.began, &mut record.seen).await {
+    match judge(session, &record.generation, head, unread, record.began, &mut record.seen).await {
         Ok(Judged::Forward(forward)) => send(session, forward, body, record).await,
         Ok(Judged::Preflight(headers)) => Outcome::Preflight(headers, Box::pin(unread.discard(body)).await),
         Err(refusal) => Outcome::Refused(refusal, Box::pin(unread.discard(body)).await),
@@ -82,24 +77,31 @@ enum Judged {
     Preflight(HeaderMap),
 }
 
-async fn judge(session: &Session, mut head: Parts, unread: Unread, now: Timestamp, seen: &mut Seen) -> Result<Judged, Refusal> {
+async fn judge(
+    session: &Session,
+    Generation { app, .. }: &Generation,
+    mut head: Parts,
+    unread: Unread,
+    now: Timestamp,
+    seen: &mut Seen,
+) -> Result<Judged, Refusal> {
     unread.check_expectation()?;
-    let decided = session.app.gate.decide(&mut head, &session.connection, now, seen).await;
-    session.app.gate.note(seen);
+    let decided = app.gate.decide(&mut head, &session.connection, now, seen).await;
+    app.gate.note(seen);
     let permit = match decided? {
         Admitted::Preflight(headers) => return Ok(Judged::Preflight(headers)),
         Admitted::Forward(permit) => permit,
     };
     // Only now: who may not ask at all is not told what would be too much.
     unread.check_length()?;
-    forward::rewrite(&session.app.gate, &session.app.upstreams, &permit, head, &session.connection, seen).map(Judged::Forward)
+    forward::rewrite(&app.gate, &app.upstreams, &permit, head, &session.connection, seen).map(Judged::Forward)
 }
 
 async fn send(session: &Session, forward: Forward, body: Incoming, record: &mut Record) -> Outcome {
     let asked = instant();
     let upload = Upload::new(body, Rc::clone(&session.life), session.body_limit);
     let left = if upload.is_end_stream() { Left::Nothing } else { Left::Unread };
-    match session.pools.send(forward, upload, session.life.uploaded()).await {
+    match record.generation.pools.send(forward, upload, session.life.uploaded()).await {
         Ok((response, _)) if response.status() == StatusCode::SWITCHING_PROTOCOLS => {
             Outcome::Refused(Rejection::UpstreamUnavailable.because("101 without a request for it"), left)
         }
@@ -120,14 +122,14 @@ fn relay(session: &Session, response: Response<Incoming>, lease: Lease<Upload>, 
     head.version = Version::HTTP_11;
     strip_hop_by_hop(&mut head.headers);
     one_length(&mut head.headers, &body);
-    session.app.answers.expose(&record.seen, &mut head.headers);
+    record.generation.app.answers.expose(&record.seen, &mut head.headers);
     finish(session, &mut head.headers, &record.seen, false);
     Response::from_parts(head, Download::relayed(body, lease, &session.life, record))
 }
 
 fn refuse(session: &Session, refusal: Refusal, mut record: Record, left: Left) -> Response<Download> {
     let close = left == Left::Unread || is_malformed(refusal.rejection);
-    let (mut head, content) = session.app.answers.refuse(&refusal, &record.seen).into_parts();
+    let (mut head, content) = record.generation.app.answers.refuse(&refusal, &record.seen).into_parts();
     record.refused(head.status, refusal);
     finish(session, &mut head.headers, &record.seen, close);
     Response::from_parts(head, Download::own(content, &session.life, Some(record)))

@@ -33,35 +33,47 @@ pub enum Stage {
     Stop,
 }
 
-/// What all connections of a worker see: its sweeps counted, and how far it is.
+/// What all connections of a listener see in a worker: its sweeps counted, and how far it is.
 #[derive(Debug, Default)]
 pub struct Pulse {
-    tick: Cell<u32>,
+    worker: Rc<Counts>,
     stage: Cell<Stage>,
+}
+
+/// What a worker counts, for all its listeners.
+#[derive(Debug, Default)]
+struct Counts {
+    tick: Cell<u32>,
     cut_off: Cell<usize>,
 }
 
 impl Pulse {
-    /// Whether the worker accepts no more.
+    /// The pulse of another listener of the same worker.
+    #[must_use]
+    pub fn of_another(&self) -> Rc<Self> {
+        Rc::new(Self { worker: Rc::clone(&self.worker), stage: self.stage.clone() })
+    }
+
+    /// Whether connections are no longer accepted.
     #[must_use]
     pub fn draining(&self) -> bool {
         self.stage.get() >= Stage::Drain
     }
 
-    /// The worker was told.
+    /// It was told. Never back.
     pub fn enter(&self, stage: Stage) {
-        self.stage.set(stage);
+        self.stage.set(stage.max(self.stage.get()));
     }
 
     /// Requests that the worker's end cut off.
     #[must_use]
     pub fn cut_off(&self) -> usize {
-        self.cut_off.get()
+        self.worker.cut_off.get()
     }
 
     /// Another sweep begins.
     pub fn beat(&self) {
-        self.tick.set(self.tick.get().wrapping_add(1));
+        self.worker.tick.set(self.worker.tick.get().wrapping_add(1));
     }
 }
 
@@ -145,7 +157,7 @@ impl Life {
     /// A connection that was accepted now.
     #[must_use]
     pub fn new(pulse: Rc<Pulse>) -> Rc<Self> {
-        let since = pulse.tick.get();
+        let since = pulse.worker.tick.get();
         Rc::new(Self {
             pulse,
             phase: Cell::new(Phase::Fresh),
@@ -163,7 +175,7 @@ impl Life {
 
     fn enter(&self, phase: Phase) {
         self.phase.set(phase);
-        self.since.set(self.pulse.tick.get());
+        self.since.set(self.pulse.worker.tick.get());
     }
 
     /// What it waits for.
@@ -172,7 +184,12 @@ impl Life {
         self.phase.get()
     }
 
-    /// Whether the worker drains.
+    /// The sweeps come at another pace: what it waits for is waited for anew, so that nothing ends too early.
+    pub fn restart(&self) {
+        self.since.set(self.pulse.worker.tick.get());
+    }
+
+    /// Whether the worker, or the listener, drains.
     #[must_use]
     pub fn draining(&self) -> bool {
         self.pulse.draining()
@@ -192,7 +209,8 @@ impl Life {
 
     /// That was a request.
     pub fn count_cut_off(&self) {
-        self.pulse.cut_off.set(self.pulse.cut_off.get() + 1);
+        let cut_off = &self.pulse.worker.cut_off;
+        cut_off.set(cut_off.get() + 1);
     }
 
     /// Bytes of a head arrived that is not complete.
@@ -305,7 +323,7 @@ impl Life {
 
     /// One sweep: expires the connection if it waited too long.
     pub fn sweep(&self, timeouts: &Timeouts) {
-        let age = self.pulse.tick.get().wrapping_sub(self.since.get());
+        let age = self.pulse.worker.tick.get().wrapping_sub(self.since.get());
         let limit = timeouts.of(self.phase.get(), self.pulse.draining());
         if !self.expired.get() && limit.is_some_and(|limit| age >= limit) {
             self.expired.set(true);

@@ -8,17 +8,18 @@ use std::time::Instant;
 use http::request::Parts;
 use http::{HeaderMap, HeaderValue, Method, StatusCode, Uri, header};
 
+use super::generation::{Generation, Generations};
 use super::life::Life;
 use crate::clock::{Clock, Timestamp, instant};
 use crate::gate::{Gate, Seen};
 use crate::rejection::{Refusal, Rejection};
-use crate::telemetry::access::{AccessLog, Line};
+use crate::telemetry::access::Line;
 
-/// Who writes records' lines, and for which listener.
-#[derive(Debug, Clone)]
+/// Who writes the records of a connection.
+#[derive(Debug)]
 pub struct Scribe {
-    /// The log.
-    pub log: AccessLog,
+    /// What requests are judged by, which names the log too.
+    pub generations: Rc<Generations>,
     /// The time of the lines.
     pub clock: Clock,
     /// Name of the listener.
@@ -28,7 +29,9 @@ pub struct Scribe {
 /// One request.
 #[derive(Debug)]
 pub struct Record {
-    scribe: Scribe,
+    scribe: Rc<Scribe>,
+    /// What the request is judged by, from its head to its end.
+    pub generation: Rc<Generation>,
     life: Rc<Life>,
     started: Instant,
     /// The time that the request is judged at.
@@ -47,20 +50,21 @@ pub struct Record {
 
 impl Record {
     /// A request whose head was parsed.
-    pub(super) fn of(head: &Parts, scribe: &Scribe, life: &Rc<Life>) -> Self {
+    pub(super) fn of(head: &Parts, scribe: &Rc<Scribe>, life: &Rc<Life>) -> Self {
         Self::new(Some(head), &head.headers, scribe, life)
     }
 
     /// A head that was refused before it became a request.
-    pub(super) fn unparsed(scribe: &Scribe, life: &Rc<Life>) -> Self {
+    pub(super) fn unparsed(scribe: &Rc<Scribe>, life: &Rc<Life>) -> Self {
         Self::new(None, &HeaderMap::new(), scribe, life)
     }
 
-    fn new(head: Option<&Parts>, headers: &HeaderMap, scribe: &Scribe, life: &Rc<Life>) -> Self {
+    fn new(head: Option<&Parts>, headers: &HeaderMap, scribe: &Rc<Scribe>, life: &Rc<Life>) -> Self {
         let began = scribe.clock.now();
         let header = |name| headers.get(name).cloned();
         Self {
-            scribe: scribe.clone(),
+            scribe: Rc::clone(scribe),
+            generation: scribe.generations.current(),
             life: Rc::clone(life),
             started: instant(),
             began,
@@ -136,7 +140,7 @@ impl Drop for Record {
         let identity = self.seen.identity.as_deref();
         let fingerprint = if identity.is_none() { self.seen.fingerprint() } else { None };
         let environment = identity.map(|identity| identity.environment).or(self.seen.environment);
-        self.scribe.log.write(Line {
+        self.generation.app.log.write(Line {
             timestamp: self.scribe.clock.now(),
             method: self.head.as_ref().map_or("", |(method, _)| method.as_str()).into(),
             path: self.head.as_ref().map_or("", |(_, uri)| uri.path()).into(),

@@ -20,6 +20,7 @@ mod lookups;
 mod outage;
 mod paths;
 mod readme;
+mod reload;
 mod secrets;
 mod slow_readers;
 mod spoofing;

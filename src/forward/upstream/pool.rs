@@ -82,15 +82,15 @@ impl<B: Payload> Pools<B> {
     /// Pools of one of `workers` workers, swept every `period`.
     #[must_use]
     pub fn new(upstreams: &Upstreams, workers: usize, period: Duration) -> Self {
-        let pool = |target: &Arc<Target>| Pool {
-            target: Arc::clone(target),
-            idle_max: target.idle_connections.div_ceil(workers.max(1)),
-            // Rounded down: a connection must go before the upstream closes it.
-            idle_sweeps: u32::try_from(target.idle_timeout.as_millis() / period.as_millis().max(1)).unwrap_or(u32::MAX),
-            sweeps: Cell::new(0),
-            idle: RefCell::default(),
-        };
-        Self { pools: upstreams.targets.iter().map(|target| Rc::new(pool(target))).collect() }
+        Self { pools: Vec::new() }.follow(upstreams, workers, period)
+    }
+
+    /// Pools of what the upstreams are now: those that are the same keep their connections.
+    #[must_use]
+    pub fn follow(&self, upstreams: &Upstreams, workers: usize, period: Duration) -> Self {
+        let known = |target: &Arc<Target>| self.pools.iter().find(|pool| Arc::ptr_eq(&pool.target, target)).map(Rc::clone);
+        let pool = |target: &Arc<Target>| known(target).unwrap_or_else(|| Rc::new(Pool::new(target, workers, period)));
+        Self { pools: upstreams.targets.iter().map(pool).collect() }
     }
 
     /// Sends a request and waits for the response's head. `progress` changes while `body` is being sent.
@@ -148,6 +148,17 @@ impl<B: Payload> Pools<B> {
 }
 
 impl<B: Payload> Pool<B> {
+    fn new(target: &Arc<Target>, workers: usize, period: Duration) -> Self {
+        Self {
+            target: Arc::clone(target),
+            idle_max: target.idle_connections.div_ceil(workers.max(1)),
+            // Rounded down: a connection must go before the upstream closes it.
+            idle_sweeps: u32::try_from(target.idle_timeout.as_millis() / period.as_millis().max(1)).unwrap_or(u32::MAX),
+            sweeps: Cell::new(0),
+            idle: RefCell::default(),
+        }
+    }
+
     fn take(&self) -> Option<Connection<B>> {
         loop {
             let idle = self.idle.borrow_mut().pop_back()?;
