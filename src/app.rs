@@ -1,7 +1,9 @@
 //! Builds everything from a configuration: compile (all problems at once), then start in order; stop in reverse.
 //! No global state: several sidecars may run in one process, as tests do.
 
+mod control;
 mod health;
+mod http;
 mod office;
 mod ops;
 pub mod reload;

@@ -3,3 +3,4 @@
 pub mod access;
 pub(crate) mod mask;
 pub mod process;
+pub mod tally;

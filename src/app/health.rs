@@ -10,12 +10,15 @@ use super::reload::Reloader;
 use super::running::Stopper;
 use crate::clock::{Timestamp, instant};
 use crate::server::life::Stage;
+use crate::telemetry::tally::Tallies;
 
 /// A sidecar's knowledge of itself.
 #[derive(Debug)]
 pub(super) struct Health {
     /// What it runs with.
     pub(super) reloader: Arc<Reloader>,
+    /// What the workers count.
+    pub(super) tallies: Arc<Tallies>,
     stage: Stopper,
     serving: AtomicBool,
     left: OnceLock<Instant>,
@@ -30,7 +33,7 @@ impl Health {
     /// Of a sidecar that starts now.
     pub(super) fn new(reloader: Arc<Reloader>, stage: Stopper, now: Timestamp) -> Self {
         let store_met = AtomicBool::new(reloader.app().load().gate.authenticator().store_status().reachable);
-        Self { reloader, stage, serving: AtomicBool::new(false), left: OnceLock::new(), store_met, started_at: now, started: instant() }
+        Self { reloader, tallies: Arc::default(), stage, serving: AtomicBool::new(false), left: OnceLock::new(), store_met, started_at: now, started: instant() }
     }
 
     /// The workers accept.

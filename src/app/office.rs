@@ -11,6 +11,7 @@ use tokio::sync::oneshot;
 use tokio::task::{spawn_blocking, spawn_local};
 use tokio::time::sleep;
 
+use super::control::Control;
 use super::health::Health;
 use super::ops::Ops;
 use super::reload::{Reloader, Trigger};
@@ -29,12 +30,15 @@ pub(super) struct Office {
 
 impl Office {
     /// Starts it, on sockets that are bound.
-    pub(super) fn start(health: Arc<Health>, ops: Option<Bound>) -> std::io::Result<Self> {
+    pub(super) fn start(health: Arc<Health>, ops: Option<Bound>, control: Option<Bound>) -> std::io::Result<Self> {
         let (stop, stopped) = oneshot::channel();
-        let files = ops.iter().filter_map(Bound::file).map(Path::to_owned).collect();
+        let files = ops.iter().chain(&control).filter_map(Bound::file).map(Path::to_owned).collect();
         let work = async move {
             if let Some(bound) = ops {
                 spawn_local(Arc::new(Ops::new(Arc::clone(&health))).serve(bound));
+            }
+            if let Some(bound) = control {
+                spawn_local(Arc::new(Control::new(Arc::clone(&health))).serve(bound));
             }
             spawn_local(look(Arc::clone(&health.reloader)));
             let _ = stopped.await;

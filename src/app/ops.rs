@@ -1,26 +1,15 @@
 //! The ops listener: `/livez`, `/readyz`, `/readyz?verbose`. GET only, plain text, nothing of a request or a key.
 //! Losing the store later does not make a sidecar unready: it still serves the keys it knows.
 
-use std::convert::Infallible;
 use std::sync::Arc;
-use std::time::Duration;
 
 use bytes::Bytes;
-use http::{HeaderValue, Method, Request, Response, StatusCode, header};
 use http_body_util::Full;
-use hyper::server::conn::http1;
-use hyper::service::service_fn;
-use hyper_util::rt::{TokioIo, TokioTimer};
-use tokio::sync::Semaphore;
-use tokio::time::sleep;
+use hyper::http::{HeaderValue, Method, Request, Response, StatusCode, header};
 
 use super::health::Health;
+use super::http::{self, text};
 use crate::server::bind::Bound;
-
-/// Probes and scrapers, at once.
-const CONNECTIONS: usize = 64;
-const HEADER_TIMEOUT: Duration = Duration::from_secs(5);
-const ACCEPT_PAUSE: Duration = Duration::from_millis(100);
 
 /// The ops listener.
 #[derive(Debug)]
@@ -35,26 +24,11 @@ impl Ops {
 
     /// Answers on `bound` until the runtime ends.
     pub(super) async fn serve(self: Arc<Self>, bound: Bound) {
-        let listening = match bound.listen() {
-            Ok(listening) => listening,
-            Err(error) => return tracing::error!(%error, "the ops listener cannot be served"),
-        };
-        let room = Arc::new(Semaphore::new(CONNECTIONS));
-        loop {
-            let Ok(place) = Arc::clone(&room).acquire_owned().await else { return };
-            let Ok((socket, _)) = listening.accept().await else {
-                sleep(ACCEPT_PAUSE).await;
-                continue;
-            };
+        let answer = move |request| {
             let ops = Arc::clone(&self);
-            tokio::spawn(async move {
-                let service = service_fn(|request| std::future::ready(Ok::<_, Infallible>(ops.answer(&request))));
-                let mut builder = http1::Builder::new();
-                builder.timer(TokioTimer::new()).header_read_timeout(HEADER_TIMEOUT);
-                let _ = builder.serve_connection(TokioIo::new(socket), service).await;
-                drop(place);
-            });
-        }
+            async move { ops.answer(&request) }
+        };
+        http::serve("the ops listener", &bound, |_| true, answer).await;
     }
 
     fn answer<B>(&self, request: &Request<B>) -> Response<Full<Bytes>> {
@@ -77,12 +51,4 @@ impl Ops {
         let verdict = if ready { "ready\n" } else { "not ready\n" };
         text(status, if verbose { report + verdict } else { verdict.to_owned() })
     }
-}
-
-fn text(status: StatusCode, content: String) -> Response<Full<Bytes>> {
-    let mut answer = Response::new(Full::new(Bytes::from(content)));
-    *answer.status_mut() = status;
-    answer.headers_mut().insert(header::CONTENT_TYPE, HeaderValue::from_static("text/plain; charset=utf-8"));
-    answer.headers_mut().insert(header::CACHE_CONTROL, HeaderValue::from_static("no-store"));
-    answer
 }

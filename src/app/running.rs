@@ -10,7 +10,7 @@ use std::time::Duration;
 use anyhow::Context as _;
 use tokio::sync::watch;
 
-use super::App;
+use super::{App, control};
 use super::health::Health;
 use super::office::Office;
 use super::reload::{Origin, Reloader};
@@ -73,7 +73,12 @@ impl Running {
         let ops = ops.with_context(|| format!("ops.listen: cannot listen on {}", config.ops.listen))?;
         let stage = Stopper(Arc::new(watch::Sender::new(Stage::Serve)));
         let health = Arc::new(Health::new(Arc::clone(&reloader), stage.clone(), now));
-        let shared = Arc::new(Shared { app: Arc::clone(reloader.app()), clock, workers: quota::workers(config.runtime.workers) });
+        let shared = Arc::new(Shared {
+            app: Arc::clone(reloader.app()),
+            clock,
+            workers: quota::workers(config.runtime.workers),
+            tallies: Arc::clone(&health.tallies),
+        });
         let (at_work, working) = mpsc::channel();
         let mut running = Self {
             stage,
@@ -81,7 +86,7 @@ impl Running {
             listening,
             working,
             ops: ops.as_ref().map(|bound| (bound.address(), bound.to_string())),
-            office: Some(Office::start(Arc::clone(&health), ops)?),
+            office: Some(Office::start(Arc::clone(&health), ops, control::bind(&config.ops.socket))?),
             health,
             log,
         };
@@ -91,7 +96,7 @@ impl Running {
             let doors = reloader.doors().borrow().clone();
             let work = move || {
                 let _at_work = at_work;
-                worker::run(shared, doors, orders).unwrap_or_else(|error| {
+                worker::run(shared, index, doors, orders).unwrap_or_else(|error| {
                     tracing::error!(%error, "a worker ended");
                     0
                 })

@@ -27,6 +27,9 @@ pub(super) fn resolve(config: &mut Config, tree: &Tree, directory: &Path, proble
             problems.error(path, format!("cannot read {}: {error}", file.display()));
         }
     }
+    if !config.ops.socket.is_empty() {
+        config.ops.socket = base("ops.socket").join(&config.ops.socket).display().to_string();
+    }
     absolute_text(&mut config.store.url, "embedded:", base("store.url"));
     for (index, listener) in config.listeners.iter_mut().enumerate() {
         absolute_text(&mut listener.address, "unix:", base(&format!("listeners[{index}].address")));

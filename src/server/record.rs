@@ -3,7 +3,7 @@
 
 use std::rc::Rc;
 use std::sync::Arc;
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 use http::request::Parts;
 use http::{HeaderMap, HeaderValue, Method, StatusCode, Uri, header};
@@ -14,6 +14,7 @@ use crate::clock::{Clock, Timestamp, instant};
 use crate::gate::{Gate, Seen};
 use crate::rejection::{Refusal, Rejection};
 use crate::telemetry::access::Line;
+use crate::telemetry::tally::Tally;
 
 /// Who writes the records of a connection.
 #[derive(Debug)]
@@ -24,6 +25,8 @@ pub struct Scribe {
     pub clock: Clock,
     /// Name of the listener.
     pub listener: Arc<str>,
+    /// What is counted of its requests.
+    pub tally: Arc<Tally>,
 }
 
 /// One request.
@@ -60,6 +63,7 @@ impl Record {
     }
 
     fn new(head: Option<&Parts>, headers: &HeaderMap, scribe: &Rc<Scribe>, life: &Rc<Life>) -> Self {
+        scribe.tally.began.add(1);
         let began = scribe.clock.now();
         let header = |name| headers.get(name).cloned();
         Self {
@@ -83,7 +87,10 @@ impl Record {
     /// The upstream's answer has begun.
     pub(super) fn relayed(&mut self, status: StatusCode, asked: Instant) {
         self.status = Some(status);
-        self.upstream_ms = Some(millis_since(asked));
+        let took = asked.elapsed();
+        self.scribe.tally.overhead.observe(asked.saturating_duration_since(self.started));
+        self.scribe.tally.upstream.observe(took);
+        self.upstream_ms = Some(millis(took));
     }
 
     /// We answer, without refusing.
@@ -122,8 +129,8 @@ impl Record {
     }
 }
 
-fn millis_since(start: Instant) -> f64 {
-    (start.elapsed().as_secs_f64() * 1e6).round() / 1e3
+fn millis(duration: Duration) -> f64 {
+    (duration.as_secs_f64() * 1e6).round() / 1e3
 }
 
 fn lossy(value: &HeaderValue) -> std::borrow::Cow<'_, str> {
@@ -137,6 +144,8 @@ impl Drop for Record {
         } else if self.status.is_none() {
             self.broken_off();
         }
+        let status = self.status.map(|status| status.as_u16());
+        self.scribe.tally.end(status, self.refusal.as_ref().map(|refusal| refusal.rejection));
         let identity = self.seen.identity.as_deref();
         let fingerprint = if identity.is_none() { self.seen.fingerprint() } else { None };
         let environment = identity.map(|identity| identity.environment).or(self.seen.environment);
@@ -147,7 +156,7 @@ impl Drop for Record {
             query: self.head.as_ref().and_then(|(_, uri)| uri.query()).map(Into::into),
             host: self.host.as_ref().map(lossy),
             client: self.seen.client.0,
-            status: self.status.map(|status| status.as_u16()),
+            status,
             route: self.seen.route.as_deref(),
             reason: self.refusal.as_ref().map_or("", |refusal| refusal.rejection.row().reason),
             detail: self.refusal.as_ref().map_or("", |refusal| &*refusal.detail).into(),
@@ -158,7 +167,7 @@ impl Drop for Record {
             environment: environment.map(crate::config::sections::EnvironmentName::name),
             credential: if self.seen.credential_sent { "api_key" } else { "none" },
             fingerprint: fingerprint.as_deref(),
-            duration_ms: millis_since(self.started),
+            duration_ms: millis(self.started.elapsed()),
             upstream_ms: self.upstream_ms,
             request_bytes: self.life.uploaded().get(),
             response_bytes: self.sent,

@@ -28,6 +28,7 @@ use crate::clock::Clock;
 use crate::gate::Connection;
 use crate::net::Peer;
 use crate::rejection::Rejection;
+use crate::telemetry::tally::{Tallies, Tally};
 
 /// Connections that a worker turns away at the same time with an answer; more are just closed.
 const TURNED_AWAY_MAX: usize = 256;
@@ -42,6 +43,8 @@ pub struct Shared {
     pub clock: Clock,
     /// How many workers there are.
     pub workers: usize,
+    /// What they count.
+    pub tallies: Arc<Tallies>,
 }
 
 /// What workers are told while they run.
@@ -59,6 +62,7 @@ struct Entrance {
     /// Its own: a listener may end before the worker does.
     pulse: Rc<Pulse>,
     timeouts: Cell<Timeouts>,
+    tally: RefCell<Arc<Tally>>,
     closing: Notify,
 }
 
@@ -67,6 +71,7 @@ type Watched = (Rc<Life>, Rc<Entrance>);
 
 struct Worker {
     shared: Arc<Shared>,
+    index: usize,
     generations: Rc<Generations>,
     pulse: Pulse,
     period: Cell<Duration>,
@@ -83,10 +88,11 @@ struct Worker {
 ///
 /// # Errors
 /// Its runtime cannot be built, or a listener cannot be cloned.
-pub fn run(shared: Arc<Shared>, doors: Vec<Arc<Door>>, orders: Orders) -> io::Result<usize> {
+pub fn run(shared: Arc<Shared>, index: usize, doors: Vec<Arc<Door>>, orders: Orders) -> io::Result<usize> {
     let runtime = Builder::new_current_thread().enable_all().build_local(LocalOptions::default())?;
     let generations = Rc::new(Generations::new(Arc::clone(&shared.app), shared.workers, period_of(&doors)));
     let worker = Rc::new(Worker {
+        index,
         generations,
         pulse: Pulse::default(),
         period: Cell::new(period_of(&doors)),
@@ -187,6 +193,7 @@ impl Worker {
         }
         for entrance in &kept {
             entrance.timeouts.set(Timeouts::new(&entrance.listener.terms.load().limits, self.period.get()));
+            entrance.tally.replace(self.tally(&entrance.listener));
         }
         self.entrances.replace(kept);
         for door in doors {
@@ -195,6 +202,10 @@ impl Worker {
             }
         }
         Ok(())
+    }
+
+    fn tally(&self, listener: &Listener) -> Arc<Tally> {
+        self.shared.tallies.of(&listener.terms.load().name, self.index)
     }
 
     fn keep_time(&self, period: Duration) {
@@ -210,6 +221,7 @@ impl Worker {
             listener: Arc::clone(&door.listener),
             pulse: self.pulse.of_another(),
             timeouts: Cell::new(Timeouts::new(&door.listener.terms.load().limits, self.period.get())),
+            tally: RefCell::new(self.tally(&door.listener)),
             closing: Notify::new(),
         });
         self.entrances.borrow_mut().push(Rc::clone(&entrance));
@@ -257,11 +269,14 @@ impl Worker {
         let listener = &entrance.listener;
         let terms = listener.terms.load_full();
         let place = Place::take(listener);
+        let tally = Arc::clone(&entrance.tally.borrow());
+        tally.accepted.add(1);
         let session = Rc::new(Session {
             scribe: Rc::new(Scribe {
                 generations: Rc::clone(&self.generations),
                 clock: self.shared.clock.clone(),
                 listener: Arc::clone(&terms.name),
+                tally: Arc::clone(&tally),
             }),
             life: Life::new(Rc::clone(&entrance.pulse)),
             connection: Connection { peer, tls: terms.tls.is_some() },
@@ -271,6 +286,7 @@ impl Worker {
             },
         });
         if listener.open() > terms.limits.connections {
+            tally.turned_away.add(1);
             if terms.tls.is_none() && self.turned_away.get() < TURNED_AWAY_MAX {
                 spawn_local(Rc::clone(self).turn_away(socket, session));
             }
@@ -285,8 +301,9 @@ impl Worker {
                 None => Some(socket),
                 Some(acceptor) => connection::handshake(socket, acceptor, terms.limits.handshake_timeout.0).await,
             };
-            if let Some(socket) = socket {
-                connection::serve(socket, session, Limits::from(&terms.limits)).await;
+            match socket {
+                Some(socket) => connection::serve(socket, session, Limits::from(&terms.limits)).await,
+                None => tally.unusable.add(1),
             }
         });
     }
