@@ -105,12 +105,48 @@ pub trait Store: Send + Sync {
     /// The sidecars that are written down.
     async fn instances(&self) -> Result<Vec<Seen>, StoreError>;
 
+    /// Waits, for `command_timeout` at most, until as many replicas as `store.write_replicas` have this version of a record. For
+    /// changes that take rights away: until then a failover may bring them back. A version that is not there any more conflicts.
+    async fn await_replicas(&self, _written: Written<'_>) -> Result<Replication, StoreError> {
+        Ok(Replication::default())
+    }
+
     /// Whether the store answers now.
     async fn ping(&self) -> Result<(), StoreError>;
+
+    /// Whether there is anybody to ask, as far as is known; costs an atomic load.
+    fn is_reachable(&self) -> bool {
+        true
+    }
 
     /// What is known of the store without asking it.
     fn status(&self) -> Status {
         Status { reachable: true, since: None, detail: String::new() }
+    }
+}
+
+/// A record that was written.
+#[derive(Debug, Clone, Copy)]
+#[expect(missing_docs, reason = "the words say it")]
+pub enum Written<'a> {
+    Key(&'a KeyRecord),
+    Tenant(&'a TenantRecord),
+}
+
+/// How far a change has got.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub struct Replication {
+    /// Replicas that were to have it.
+    pub wanted: u32,
+    /// Replicas that said so.
+    pub acknowledged: u32,
+}
+
+impl Replication {
+    /// Whether a failover to a replica cannot lose it, as far as that was asked for.
+    #[must_use]
+    pub const fn is_complete(&self) -> bool {
+        self.acknowledged >= self.wanted
     }
 }
 

@@ -1,9 +1,10 @@
-//! `--wait`: what a command that takes rights away says of the sidecars that have, and have not, applied it.
+//! What a command that takes rights away says of the replicas and, with `--wait`, of the sidecars that have, and have not, got it.
 
 use crate::cli::keys::context::Context;
 use crate::cli::{Exit, Failure, Globals, output};
 use crate::config::units::Span;
 use crate::fleet::{self, Receipt};
+use crate::store::Replication;
 use crate::store::instance::Seen;
 
 /// The flag.
@@ -15,10 +16,13 @@ pub(super) struct Wait {
 }
 
 impl Wait {
-    /// Waits for what the command has changed, if the flag is there.
+    /// Says how far what the command has changed has got: in the store, and, if the flag is there, in the sidecars.
     pub(super) fn confirm(&self, context: &Context, globals: &Globals) -> Result<(), Failure> {
-        let Some(patience) = self.wait else { return Ok(()) };
         let lifecycle = &context.lifecycle;
+        if let Some(Replication { wanted, acknowledged }) = lifecycle.unreplicated() {
+            output::note(format_args!("committed on the master, not yet replicated: {acknowledged} of {wanted} replicas have it"));
+        }
+        let Some(patience) = self.wait else { return Ok(()) };
         let receipt = context.run(async { Ok(fleet::confirm(&*lifecycle.store, lifecycle.position(), patience.0).await?) })?;
         let total = receipt.confirmed + receipt.missing.len();
         if receipt.missing.is_empty() {

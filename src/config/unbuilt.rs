@@ -38,16 +38,6 @@ const FEATURES: &[Feature] = &[
         let named = config.upstreams.iter().filter(|(_, upstream)| has_scheme(&upstream.url, &schemes));
         named.map(|(name, _)| join(&join("upstreams", name), "url")).collect()
     }),
-    error("a store over TLS, Sentinel or Cluster", "use redis://, redis+unix:// or embedded:", |config, _| {
-        one("store.url", has_scheme(&config.store.url, &["rediss", "redis-sentinel", "redis-cluster"]))
-    }),
-    warning("[store.tls]", "the connection to the store is not encrypted", |config, _| {
-        let tls = &config.store.tls;
-        one("store.tls", [&tls.ca_file, &tls.cert_file, &tls.key_file].iter().any(|file| !file.as_os_str().is_empty()))
-    }),
-    warning("write_replicas", "a change counts as done when the master has it", |config, _| {
-        one("store.write_replicas", config.store.write_replicas > 0)
-    }),
     warning("the cache snapshot", "every start begins with an empty cache", |config, _| {
         one("cache.snapshot_file", !config.cache.snapshot_file.as_os_str().is_empty())
     }),

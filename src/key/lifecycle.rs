@@ -2,8 +2,8 @@
 //! done again if another change came first. The plaintext exists in [`Issued`] and nowhere else.
 
 use std::collections::BTreeMap;
-use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
 use secrecy::{ExposeSecret as _, SecretString};
@@ -16,7 +16,7 @@ use crate::clock::{Clock, Timestamp};
 use crate::config::sections::EnvironmentName;
 use crate::config::units::Span;
 use crate::store::change::{Changed, Position};
-use crate::store::{Store, StoreError};
+use crate::store::{Replication, Store, StoreError, Written};
 
 /// Base62 characters of our own ids, behind `key_`.
 const ID_LEN: usize = 20;
@@ -87,13 +87,15 @@ pub struct Lifecycle {
     pub(crate) actor: String,
     /// Where the last change of it stands in the change log.
     made: Arc<AtomicU64>,
+    /// The least that a change which had to be replicated has got to.
+    replicated: Arc<Mutex<Option<Replication>>>,
 }
 
 impl Lifecycle {
     /// Over a store, in somebody's name.
     #[must_use]
     pub fn new(store: Arc<dyn Store>, rules: Arc<Rules>, peppers: Peppers, clock: Clock, actor: &str) -> Self {
-        Self { store, rules, peppers, clock, actor: actor.to_owned(), made: Arc::default() }
+        Self { store, rules, peppers, clock, actor: actor.to_owned(), made: Arc::default(), replicated: Arc::default() }
     }
 
     /// Where the last of all changes that this made stands in the change log: a sidecar that has applied so much has applied them all.
@@ -104,6 +106,21 @@ impl Lifecycle {
 
     pub(crate) fn made(&self, position: Position) {
         self.made.fetch_max(position.0, Ordering::AcqRel);
+    }
+
+    /// The change that fewer replicas have acknowledged than `store.write_replicas` asks for: a failover may bring back what it took away.
+    #[must_use]
+    pub fn unreplicated(&self) -> Option<Replication> {
+        self.replicated.lock().unwrap_or_else(PoisonError::into_inner).filter(|replication| !replication.is_complete())
+    }
+
+    /// Waits for the replicas of a change that takes rights away. It is committed: that nobody acknowledges it is no failure of it.
+    pub(crate) async fn replicate(&self, written: Written<'_>) {
+        let replication = self.store.await_replicas(written).await.unwrap_or(Replication { wanted: 1, acknowledged: 0 });
+        let mut least = self.replicated.lock().unwrap_or_else(PoisonError::into_inner);
+        if least.is_none_or(|least| replication.acknowledged < least.acknowledged) {
+            *least = Some(replication);
+        }
     }
 
     /// Makes a key.
@@ -190,6 +207,9 @@ impl Lifecycle {
             Ok(Step::Write)
         });
         let record = record.await?;
+        if record.previous.is_none() || ended.is_some() {
+            self.replicate(Written::Key(&record)).await;
+        }
         Ok(Issued { record, key, ended })
     }
 
@@ -198,7 +218,9 @@ impl Lifecycle {
     /// # Errors
     /// No such key; the store's.
     pub async fn end_overlap(&self, id: &str) -> Result<KeyRecord, LifecycleError> {
-        self.change(id, |record| Ok(if record.previous.take().is_some() { Step::Write } else { Step::Nothing })).await
+        let record = self.change(id, |record| Ok(if record.previous.take().is_some() { Step::Write } else { Step::Nothing })).await?;
+        self.replicate(Written::Key(&record)).await;
+        Ok(record)
     }
 
     /// Switches a key off, on, or revokes it; doing it twice is as good as once. A revoked key stays so.
@@ -206,15 +228,19 @@ impl Lifecycle {
     /// # Errors
     /// No such key; revoked; the store's.
     pub async fn set_status(&self, id: &str, status: KeyStatus) -> Result<KeyRecord, LifecycleError> {
-        self.change(id, |record| {
+        let change = self.change(id, |record| {
             if record.status == status {
                 return Ok(Step::Nothing);
             }
             not_revoked(record)?;
             record.status = status;
             Ok(Step::Write)
-        })
-        .await
+        });
+        let record = change.await?;
+        if status != KeyStatus::Active {
+            self.replicate(Written::Key(&record)).await;
+        }
+        Ok(record)
     }
 
     /// The key with this id.

@@ -7,6 +7,9 @@ use super::*;
 use crate::key::digest::Digest;
 use crate::key::record::{KeyStatus, PreviousSecret};
 use crate::store::redis_server::RedisServer;
+use crate::store::redis_server::certificates::Certificates;
+use crate::store::redis_server::cluster::RedisCluster;
+use crate::store::redis_server::sentinel::SentinelSet;
 use crate::tenant::TenantStatus;
 
 /// A tenant as a fresh one is.
@@ -214,6 +217,15 @@ async fn a_record_too_large_to_read_back_is_not_written(store: Shared) {
 }
 
 macro_rules! against_every_store {
+    (shared $topology:ident, $config:expr, $($case:ident)+) => {
+        mod $topology {
+            $(#[tokio::test]
+            async fn $case() {
+                let config = super::sections::Store { key_prefix: concat!(stringify!($case), ":").into(), ..$config };
+                super::$case(super::open(&config, &Default::default()).await.unwrap().store).await;
+            })+
+        }
+    };
     ($($case:ident)+) => {
         mod embedded {
             $(#[tokio::test]
@@ -230,6 +242,9 @@ macro_rules! against_every_store {
                 super::$case(super::open(&server.config(), &Default::default()).await.unwrap().store).await;
             })+
         }
+        against_every_store!(shared tls, super::Certificates::shared_server(), $($case)+);
+        against_every_store!(shared sentinel, super::SentinelSet::shared().config(), $($case)+);
+        against_every_store!(shared cluster, super::RedisCluster::shared().config(), $($case)+);
     };
 }
 

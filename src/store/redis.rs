@@ -2,28 +2,36 @@
 //! No operation needs two slots to be atomic: a crash between two writes leaves an index entry that no record confirms.
 
 mod changes;
+mod cluster;
 mod connection;
+mod dial;
 mod fleet;
 mod layout;
+mod node;
+mod replicas;
 mod scripts;
+mod sentinel;
+mod server;
 #[cfg(test)]
 mod tests;
+pub(super) mod tls;
+
+use std::sync::Arc;
 
 use async_trait::async_trait;
-use redis::aio::MultiplexedConnection;
 use redis::{Pipeline, RedisResult, Value, cmd, pipe};
 
 use super::change::{Changed, Position};
 use super::codec::{RECORD_MAX, Record, corrupt, digests, id_in_place, parse, render, version_before};
 use super::instance::{Instance, Seen};
 use super::target::RedisTarget;
-use super::{Page, Status, Store, StoreError};
+use super::{Page, Replication, Status, Store, StoreError, Written};
 use crate::clock::Clock;
 use crate::key::digest::StoredDigest;
 use crate::key::record::KeyRecord;
 use crate::tenant::TenantRecord;
 use changes::RedisChanges;
-use connection::Link;
+use connection::{Connection, Link};
 use layout::Layout;
 use scripts::Scripts;
 
@@ -32,22 +40,23 @@ const ID_MAX: usize = 64;
 
 /// The store.
 pub(super) struct RedisStore {
-    link: Link,
+    link: Arc<Link>,
     layout: Layout,
     scripts: Scripts,
+    write_replicas: u32,
 }
 
 impl RedisStore {
     pub(super) async fn connect(target: RedisTarget, clock: Clock) -> (Self, RedisChanges) {
-        let layout = Layout::new(&target.key_prefix);
-        let link = Link::new(target, clock).await;
-        let changes = RedisChanges::new(link.dialler(), layout.changes());
-        (Self { link, layout, scripts: Scripts::new() }, changes)
+        let (layout, write_replicas) = (Layout::new(&target.key_prefix), target.write_replicas);
+        let link = Arc::new(Link::new(target, clock).await);
+        let changes = RedisChanges::new(Arc::clone(&link), layout.changes());
+        (Self { link, layout, scripts: Scripts::new(), write_replicas }, changes)
     }
 
     /// At most `max` bytes of a string; one more tells that there are more. Nothing there reads as empty.
     async fn read(&self, name: &str, id: &str, max: usize) -> Result<Vec<u8>, StoreError> {
-        let read = async |mut link: MultiplexedConnection| cmd("GETRANGE").arg(name).arg(0).arg(max).query_async(&mut link).await;
+        let read = async |mut link: Connection| cmd("GETRANGE").arg(name).arg(0).arg(max).query_async(&mut link).await;
         self.link.run(read).await.map_err(|error| error.about(id))
     }
 
@@ -65,7 +74,7 @@ impl RedisStore {
             writes.cmd("ZADD").arg(index).arg(0).arg(&place).ignore();
         }
         self.run_pipe(&writes, id).await?;
-        let put = async |mut link: MultiplexedConnection| {
+        let put = async |mut link: Connection| {
             let script = &self.scripts.put_record;
             script.key(name).arg(before).arg(&text).arg(RECORD_MAX).invoke_async::<(i64, Value)>(&mut link).await
         };
@@ -78,14 +87,14 @@ impl RedisStore {
     }
 
     async fn run_pipe(&self, writes: &Pipeline, id: &str) -> Result<(), StoreError> {
-        let run = async |mut link: MultiplexedConnection| writes.query_async::<()>(&mut link).await;
+        let run = async |mut link: Connection| writes.query_async::<()>(&mut link).await;
         self.link.run(run).await.map_err(|error| error.about(id))
     }
 
     /// Points the digest at the key, unless it is the secret of another one.
     async fn index_digest(&self, digest: StoredDigest, id: &str) -> Result<(), StoreError> {
         let name = self.layout.digest(digest);
-        let claim = async |mut link: MultiplexedConnection| -> RedisResult<Option<String>> {
+        let claim = async |mut link: Connection| -> RedisResult<Option<String>> {
             cmd("SET").arg(&name).arg(id).arg("NX").query_async(&mut link).await
         };
         if self.link.run(claim).await.map_err(|error| error.about(id))?.is_some() {
@@ -106,10 +115,7 @@ impl RedisStore {
         for digest in digests(old).filter(|digest| digests(new).all(|named| named != *digest)) {
             let name = self.layout.digest(digest);
             let script = &self.scripts.drop_index;
-            let _ = self
-                .link
-                .run(async |mut link: MultiplexedConnection| script.key(&name).arg(&new.id).invoke_async::<i64>(&mut link).await)
-                .await;
+            let _ = self.link.run(async |mut link: Connection| script.key(&name).arg(&new.id).invoke_async::<i64>(&mut link).await).await;
         }
     }
 
@@ -122,7 +128,7 @@ impl RedisStore {
         name: impl Fn(&str) -> String,
     ) -> Result<Page<R>, StoreError> {
         let from = cursor.map_or_else(|| "-".to_owned(), |cursor| format!("({cursor}"));
-        let range = async |mut link: MultiplexedConnection| -> RedisResult<Vec<String>> {
+        let range = async |mut link: Connection| -> RedisResult<Vec<String>> {
             cmd("ZRANGEBYLEX").arg(index).arg(&from).arg("+").arg("LIMIT").arg(0).arg(limit).query_async(&mut link).await
         };
         let places = self.link.run(range).await.map_err(|error| error.about(index))?;
@@ -134,7 +140,7 @@ impl RedisStore {
         }
         // Errors of single records stay with them: one that is not a string must not hide the others.
         reads.ignore_errors();
-        let fetch = async |mut link: MultiplexedConnection| -> RedisResult<Vec<RedisResult<Vec<u8>>>> {
+        let fetch = async |mut link: Connection| -> RedisResult<Vec<RedisResult<Vec<u8>>>> {
             if entries.is_empty() { Ok(Vec::new()) } else { reads.query_async(&mut link).await }
         };
         let texts = self.link.run(fetch).await.map_err(|error| error.about(index))?;
@@ -220,8 +226,16 @@ impl Store for RedisStore {
         self.written_down().await
     }
 
+    async fn await_replicas(&self, written: Written<'_>) -> Result<Replication, StoreError> {
+        self.wait_for_replicas(written).await
+    }
+
     async fn ping(&self) -> Result<(), StoreError> {
         self.run_pipe(pipe().cmd("PING").ignore(), "").await
+    }
+
+    fn is_reachable(&self) -> bool {
+        self.link.is_reachable()
     }
 
     fn status(&self) -> Status {

@@ -1,34 +1,65 @@
-//! `[store] url`: which store, where. Text in, typed out; nothing is opened here, only the password file is read.
+//! `[store] url`: which store, where. Text in, typed out; nothing is opened here, only secret files and certificates are read.
 //! Words about a URL never repeat it: it may hold a password.
 
-use std::path::{Path, PathBuf};
-use std::time::Duration;
+mod login;
+mod url;
 
-use redis::{ConnectionAddr, ConnectionInfo, IntoConnectionInfo as _, RedisConnectionInfo};
-use zeroize::Zeroizing;
+use std::path::PathBuf;
+use std::time::Duration;
 
 use crate::config::problem::Problems;
 use crate::config::sections;
+pub(super) use login::Login;
 
 /// A store that can be opened.
 pub(super) enum Target {
-    /// A Redis server.
+    /// Redis, on one server or on many.
     Redis(Box<RedisTarget>),
     /// A file of this machine.
     Embedded(PathBuf),
 }
 
-/// A Redis server and how to talk to it.
+/// A Redis and how to talk to it.
 pub(super) struct RedisTarget {
-    pub(super) address: Address,
-    pub(super) login: RedisConnectionInfo,
+    pub(super) topology: Topology,
+    pub(super) login: Login,
+    /// The files to use; `None` = no TLS.
+    pub(super) tls: Option<sections::StoreTls>,
     pub(super) key_prefix: String,
     pub(super) connect_timeout: Duration,
     pub(super) command_timeout: Duration,
+    pub(super) write_replicas: u32,
 }
 
-/// Where the server is.
-#[derive(Debug, Clone, PartialEq, Eq)]
+/// Which servers there are, as far as they do not tell that themselves.
+pub(super) enum Topology {
+    /// One.
+    Server(Address),
+    /// The master that sentinels name.
+    Sentinel {
+        /// Whom to ask.
+        sentinels: Vec<Address>,
+        /// How to log in there.
+        login: Login,
+        /// The name of the set.
+        master: String,
+    },
+    /// A cluster, of which these are some nodes.
+    Cluster(Vec<Address>),
+}
+
+impl std::fmt::Display for Topology {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        match self {
+            Self::Server(address) => address.fmt(f),
+            Self::Sentinel { master, .. } => write!(f, "master {master}"),
+            Self::Cluster(_) => f.write_str("cluster"),
+        }
+    }
+}
+
+/// Where a server is.
+#[derive(Debug, Clone, PartialEq, Eq, Hash)]
 pub(super) enum Address {
     Tcp(String, u16),
     Unix(PathBuf),
@@ -37,6 +68,7 @@ pub(super) enum Address {
 impl std::fmt::Display for Address {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         match self {
+            Self::Tcp(host, port) if host.contains(':') => write!(f, "[{host}]:{port}"),
             Self::Tcp(host, port) => write!(f, "{host}:{port}"),
             Self::Unix(path) => write!(f, "unix:{}", path.display()),
         }
@@ -45,8 +77,13 @@ impl std::fmt::Display for Address {
 
 /// Checks `[store]` without opening anything.
 pub fn check(config: &sections::Store, problems: &mut Problems) {
-    if let Err(why) = parse(config) {
-        problems.error("store.url", why).help("embedded:PATH, redis://host:6379/0 or redis+unix:///run/redis.sock");
+    match parse(config) {
+        Err(why) => {
+            problems.error("store.url", why).help(
+                "embedded:PATH, redis://host:6379/0, rediss://host, redis+unix:///run/redis.sock, redis-sentinel://h1,h2,h3/mymaster or redis-cluster://h1,h2",
+            );
+        }
+        Ok(target) => check_tls(&config.tls, &target, problems),
     }
     if config.key_prefix.contains(['{', '}']) {
         problems.error("store.key_prefix", "braces would decide the slot of every key in a cluster").help("leave them out");
@@ -64,6 +101,22 @@ pub fn check(config: &sections::Store, problems: &mut Problems) {
     }
 }
 
+fn check_tls(files: &sections::StoreTls, target: &Target, problems: &mut Problems) {
+    match target {
+        Target::Redis(redis) if redis.tls.is_some() => {
+            if let Err(why) = super::redis::tls::client_config(files) {
+                problems.error("store.tls", why);
+            }
+        }
+        Target::Redis(_) | Target::Embedded(_) if *files != sections::StoreTls::default() => {
+            problems
+                .error("store.tls", "the store's url asks for no TLS, so these files would protect nothing")
+                .help("rediss://, rediss-sentinel:// or rediss-cluster:// as the url, or remove [store.tls]");
+        }
+        Target::Redis(_) | Target::Embedded(_) => {}
+    }
+}
+
 /// Reads the section.
 pub(super) fn parse(config: &sections::Store) -> Result<Target, String> {
     let Some((scheme, rest)) = config.url.split_once(':') else {
@@ -72,59 +125,70 @@ pub(super) fn parse(config: &sections::Store) -> Result<Target, String> {
     match scheme {
         "embedded" if rest.is_empty() => Err("the store's url `embedded:` needs the path of a file behind the colon".into()),
         "embedded" => Ok(Target::Embedded(PathBuf::from(rest))),
-        "redis" | "redis+unix" => redis_target(config).map(|target| Target::Redis(Box::new(target))),
-        "rediss" | "redis-sentinel" | "redis-cluster" => Err(format!("the store's url `{scheme}:` is not built yet in this release")),
+        "redis" | "rediss" | "redis+unix" | "redis-sentinel" | "rediss-sentinel" | "redis-cluster" | "rediss-cluster" => {
+            redis_target(config, scheme).map(|target| Target::Redis(Box::new(target)))
+        }
         _ => Err("the store's url is of no store that Sidegate knows".into()),
     }
 }
 
-fn redis_target(config: &sections::Store) -> Result<RedisTarget, String> {
-    // The crate's own words are left out: they may repeat the URL, which may hold a password.
-    let info: ConnectionInfo =
-        config.url.as_str().into_connection_info().map_err(|_| "the store's url is not a valid redis URL".to_owned())?;
-    let address = if let ConnectionAddr::Tcp(host, port) = info.addr() {
-        Address::Tcp(host.clone(), *port)
-    } else if let ConnectionAddr::Unix(path) = info.addr() {
-        Address::Unix(path.clone())
-    } else {
-        return Err("TLS to the store is not built yet in this release".into());
+fn redis_target(config: &sections::Store, scheme: &str) -> Result<RedisTarget, String> {
+    let url = url::parse(&config.url, scheme)?;
+    let login = Login::new(&url, &config.username, &config.password_file);
+    // Told at the start rather than at the first dial.
+    login.passwords()?;
+    let topology = match scheme {
+        "redis-sentinel" | "rediss-sentinel" => {
+            let login = Login::of_sentinels(&url, &login);
+            login.passwords()?;
+            Topology::Sentinel { sentinels: url.addresses, login, master: url.master }
+        }
+        "redis-cluster" | "rediss-cluster" if url.db != 0 => {
+            return Err("the store's url names a database, and a cluster has but one".into());
+        }
+        "redis-cluster" | "rediss-cluster" => Topology::Cluster(url.addresses),
+        _ => Topology::Server(url.addresses.into_iter().next().ok_or("the store's url names no host")?),
     };
-    let mut login = info.redis_settings().clone().set_skip_set_lib_name();
-    if !config.username.is_empty() {
-        login = login.set_username(&config.username);
-    }
-    if !config.password_file.as_os_str().is_empty() {
-        login = login.set_password(read_password(&config.password_file)?.as_str());
-    }
     Ok(RedisTarget {
-        address,
+        topology,
         login,
+        tls: scheme.starts_with("rediss").then(|| config.tls.clone()),
         key_prefix: config.key_prefix.clone(),
         connect_timeout: config.connect_timeout.0,
         command_timeout: config.command_timeout.0,
+        write_replicas: config.write_replicas,
     })
-}
-
-/// The first line: secret files may hold several, newest first.
-fn read_password(path: &Path) -> Result<Zeroizing<String>, String> {
-    let text = std::fs::read_to_string(path).map(Zeroizing::new).map_err(|error| format!("password_file {}: {error}", path.display()))?;
-    match text.lines().map(str::trim).find(|line| !line.is_empty()) {
-        Some(line) => Ok(Zeroizing::new(line.to_owned())),
-        None => Err(format!("password_file {} is empty", path.display())),
-    }
 }
 
 #[cfg(test)]
 mod tests {
+    use std::path::Path;
+
     use super::*;
 
     fn with_url(url: &str) -> sections::Store {
         sections::Store { url: url.into(), ..sections::Store::default() }
     }
 
+    fn redis(config: &sections::Store) -> RedisTarget {
+        match parse(config) {
+            Ok(Target::Redis(target)) => *target,
+            Ok(Target::Embedded(_)) => panic!("embedded"),
+            Err(why) => panic!("refused: {why}"),
+        }
+    }
+
+    fn passwords(login: &Login) -> Vec<String> {
+        login.passwords().unwrap().iter().map(|password| password.to_string()).collect()
+    }
+
+    fn tcp(host: &str, port: u16) -> Address {
+        Address::Tcp(host.into(), port)
+    }
+
     #[test]
     fn what_is_wrong_has_a_subject() {
-        for url in ["nowhere", "postgres://a", "redis://", "redis://a:b", "embedded:", "rediss://a"] {
+        for url in ["nowhere", "postgres://a", "redis://", "redis://a:b", "embedded:", "redis-cluster://a/1", "redis-sentinel://a"] {
             let why = parse(&with_url(url)).err().unwrap_or_else(|| panic!("{url} was taken"));
             assert!(why.starts_with("the store's url ") && !why.contains("postgres"), "{url}: {why}");
         }
@@ -138,16 +202,41 @@ mod tests {
     }
 
     #[test]
-    fn urls_of_every_kind_are_understood() {
+    fn urls_of_one_server_are_understood() {
         assert!(
             matches!(parse(&with_url("embedded:/var/lib/sidegate")), Ok(Target::Embedded(path)) if path == Path::new("/var/lib/sidegate"))
         );
-        let Ok(Target::Redis(tcp)) = parse(&with_url("redis://ann:p%40ss@[::1]:7000/3")) else { panic!("refused") };
-        assert_eq!(tcp.address, Address::Tcp("::1".into(), 7000));
-        assert_eq!((tcp.login.db(), tcp.login.username(), tcp.login.password()), (3, Some("ann"), Some("p@ss")));
-        let Ok(Target::Redis(unix)) = parse(&with_url("redis+unix:///run/redis.sock?db=2")) else { panic!("refused") };
-        assert_eq!(unix.address, Address::Unix("/run/redis.sock".into()));
+        let plain = redis(&with_url("redis://ann:p%40ss@[::1]:7000/3"));
+        assert!(matches!(plain.topology, Topology::Server(address) if address == tcp("::1", 7000)));
+        assert_eq!((plain.login.db(), plain.login.username(), plain.tls), (3, "ann", None));
+        assert_eq!(passwords(&plain.login), ["p@ss"]);
+        let unix = redis(&with_url("redis+unix:///run/redis.sock?db=2"));
+        assert!(matches!(unix.topology, Topology::Server(address) if address == Address::Unix("/run/redis.sock".into())));
         assert_eq!(unix.login.db(), 2);
+        let secure = redis(&with_url("rediss://keys.example"));
+        assert!(matches!(secure.topology, Topology::Server(address) if address == tcp("keys.example", 6379)));
+        assert!(secure.tls.is_some());
+    }
+
+    #[test]
+    fn urls_of_many_servers_are_understood() {
+        let sentinel = redis(&with_url("redis-sentinel://svc:pw@h1,h2:7001,[::1]/mymaster/4"));
+        let Topology::Sentinel { sentinels, login, master } = sentinel.topology else { panic!("no sentinels") };
+        assert_eq!(sentinels, [tcp("h1", 26379), tcp("h2", 7001), tcp("::1", 26379)]);
+        assert_eq!((master.as_str(), sentinel.login.db(), login.db()), ("mymaster", 4, 0));
+        assert_eq!((login.username(), passwords(&login)), ("svc", vec!["pw".to_owned()]));
+        let cluster = redis(&with_url("rediss-cluster://h1,h2:7001"));
+        assert!(matches!(cluster.topology, Topology::Cluster(seeds) if seeds == [tcp("h1", 6379), tcp("h2", 7001)]));
+        assert!(cluster.tls.is_some());
+    }
+
+    #[test]
+    fn sentinels_may_have_a_login_of_their_own() {
+        let file = tempfile::NamedTempFile::new().unwrap();
+        std::fs::write(file.path(), "watch\n").unwrap();
+        let url = format!("redis-sentinel://svc:pw@h1/m?sentinel_username=eye&sentinel_password_file={}", file.path().display());
+        let Topology::Sentinel { login, .. } = redis(&with_url(&url)).topology else { panic!("no sentinels") };
+        assert_eq!((login.username(), passwords(&login)), ("eye", vec!["watch".to_owned()]));
     }
 
     #[test]
@@ -160,7 +249,15 @@ mod tests {
             "mysql://x",
             "redis://u:secret@host:port",
             "redis://u:secret@host/notanumber",
-            "rediss://h",
+            "rediss://u:secret@host/#insecure",
+            "redis://u:secret@a,b",
+            "redis-cluster://u:secret@a,,b",
+            "redis-cluster://u:secret@a,b:port",
+            "redis-cluster://u:secret@a,b/notanumber",
+            "redis-cluster://u:secret@a,b?no=secret",
+            "redis-sentinel://u:secret@a,b/m/notanumber",
+            "redis-sentinel://u:secret@a,b",
+            "redis-sentinel://u:secret@/m",
         ] {
             let why = parse(&with_url(url)).err().unwrap_or_else(|| panic!("{url} was accepted"));
             assert!(!why.contains("secret"), "{why}");
@@ -178,7 +275,20 @@ mod tests {
         };
         assert!(parse(&config).is_err());
         std::fs::write(file.path(), "\n new \nolder\n").unwrap();
-        let Ok(Target::Redis(target)) = parse(&config) else { panic!("refused") };
-        assert_eq!((target.login.username(), target.login.password()), (Some("svc"), Some("new")));
+        let target = redis(&config);
+        assert_eq!((target.login.username(), passwords(&target.login)), ("svc", vec!["new".to_owned(), "older".to_owned()]));
+        // It is read again at each dial.
+        std::fs::write(file.path(), "newest\n").unwrap();
+        assert_eq!(passwords(&target.login), ["newest"]);
+    }
+
+    #[test]
+    fn files_that_protect_nothing_are_told() {
+        let tls = sections::StoreTls { ca_file: "/ca.pem".into(), ..sections::StoreTls::default() };
+        for (url, why) in [("redis://h", "asks for no TLS"), ("embedded:/keys", "asks for no TLS"), ("rediss://h", "/ca.pem")] {
+            let mut problems = Problems::default();
+            check(&sections::Store { tls: tls.clone(), ..with_url(url) }, &mut problems);
+            assert!(problems.list()[0].message.contains(why), "{url}: {:?}", problems.list());
+        }
     }
 }

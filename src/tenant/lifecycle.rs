@@ -5,8 +5,8 @@ use std::collections::BTreeMap;
 use super::{TenantRecord, TenantStatus};
 use crate::key::lifecycle::{Lifecycle, LifecycleError, PAGE};
 use crate::key::record::FORMAT;
-use crate::store::StoreError;
 use crate::store::change::Changed;
+use crate::store::{StoreError, Written};
 
 /// Attempts of a change that others get in the way of.
 const ATTEMPTS: usize = 8;
@@ -68,6 +68,14 @@ impl Lifecycle {
     /// # Errors
     /// No such tenant; the store's.
     pub async fn set_tenant_status(&self, id: &str, status: TenantStatus) -> Result<TenantRecord, LifecycleError> {
+        let record = self.change_tenant_status(id, status).await?;
+        if status == TenantStatus::Suspended {
+            self.replicate(Written::Tenant(&record)).await;
+        }
+        Ok(record)
+    }
+
+    async fn change_tenant_status(&self, id: &str, status: TenantStatus) -> Result<TenantRecord, LifecycleError> {
         let mut conflict = StoreError::Conflict { found: 0 };
         for _ in 0..ATTEMPTS {
             let mut record = self.find_tenant(id).await?;

@@ -241,7 +241,8 @@ fn each_rule_has_its_words() {
         ("[[listeners]]\nname = \"public\"\naddress = \"[::]:1\"\nproxy_protocol = true", "PROXY protocol is not part of this release"),
         ("[[listeners]]\nname = \"public\"\naddress = \"[::]:1\"\nprotocols = [\"http2\"]", "HTTP/2 alone is not part"),
         ("upstream = \"https://api\"", "over TLS or HTTP/2 is not part"),
-        ("[store]\nurl = \"redis-sentinel://a,b/m\"", "Sentinel or Cluster is not part"),
+        ("[store]\nurl = \"redis-sentinel://a,b\"", "names no master"),
+        ("[store]\nurl = \"redis://a\"\ntls.ca_file = \"/dev/null\"", "asks for no TLS"),
         ("[tracing]\nsample_ratio = 2.0", "a ratio is 0 to 1"),
     ] {
         let loaded = loaded(text);

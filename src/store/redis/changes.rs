@@ -2,6 +2,7 @@
 //! from its position. `XREAD` tells neither of a trim nor of a lost end: entries are numbered and chained, and the last one
 //! is looked at after every read.
 
+use std::sync::Arc;
 use std::time::Duration;
 
 use async_trait::async_trait;
@@ -10,7 +11,7 @@ use redis::{FromRedisValue as _, Pipeline, RedisError, Value};
 use tokio::time::{sleep, timeout};
 
 use super::RedisStore;
-use super::connection::{Dialled, Dialler, LinkError};
+use super::connection::{Connection, Link, LinkError};
 use crate::store::StoreError;
 use crate::store::change::{Batch, ChangeLog, Changed, Position};
 
@@ -53,9 +54,10 @@ struct Seen {
 
 /// The reader.
 pub(in crate::store) struct RedisChanges {
-    dialler: Dialler,
+    link: Arc<Link>,
     log: String,
-    dialled: Option<Dialled>,
+    /// Its own: a read that waits holds up whatever is behind it.
+    connection: Option<Connection>,
     /// Unset until the log was looked at once.
     seen: Option<Seen>,
     /// Whether the server lets reads wait.
@@ -63,26 +65,25 @@ pub(in crate::store) struct RedisChanges {
 }
 
 impl RedisChanges {
-    pub(super) fn new(dialler: Dialler, log: String) -> Self {
-        Self { dialler, log, dialled: None, seen: None, waits: true }
+    pub(super) const fn new(link: Arc<Link>, log: String) -> Self {
+        Self { link, log, connection: None, seen: None, waits: true }
     }
 
     /// Reads what is behind `from`, and the last entry that there is after that.
     async fn read(&mut self, from: u64) -> Result<(Vec<StreamId>, Seen), LinkError> {
-        let dialled = match self.dialled.take() {
-            Some(dialled) => dialled,
-            None => self.dialler.dial().await?,
+        let mut connection = match self.connection.take() {
+            Some(connection) => connection,
+            None => self.link.dedicated().await?,
         };
         let query = self.query(from);
-        let mut connection = dialled.connection.clone();
-        let limit = BLOCK + self.dialler.command_timeout();
+        let limit = BLOCK + self.link.command_timeout();
         let Ok(answer) = timeout(limit, query.query_async::<(Value, Value)>(&mut connection)).await else {
             return Err(LinkError::Unavailable(format!("the change log: no answer within {} ms", limit.as_millis())));
         };
         let (read, last) = answer.map_err(LinkError::Redis)?;
         let read = if read == Value::Nil { Vec::new() } else { entries(read).map_err(LinkError::Redis)? };
         let last = StreamRangeReply::from_redis_value(last).map_err(|error| LinkError::Redis(error.into()))?;
-        self.dialled = Some(dialled);
+        self.connection = Some(connection);
         Ok((read, last.ids.first().map(Seen::of).unwrap_or_default()))
     }
 

@@ -1,128 +1,134 @@
-//! The one connection to Redis and its supervisor: dials, publishes, pings, and on loss clears, so that whoever asks meanwhile
-//! is told at once instead of waiting. It never queues a command for a server that is not there.
+//! What the store talks over, whatever the topology: one exchange at a time within its deadline, over what is published, or a
+//! connection of its own. Whoever asks while nothing is there is told at once.
 
 use std::sync::Arc;
-use std::sync::atomic::{AtomicI64, Ordering};
 use std::time::Duration;
 
-use arc_swap::{ArcSwap, ArcSwapOption};
-use redis::aio::MultiplexedConnection;
-use redis::{AsyncConnectionConfig, RedisError, RedisResult};
-use socket2::{SockRef, TcpKeepalive};
-use tokio::net::{TcpStream, UnixStream};
+use redis::aio::ConnectionLike;
+use redis::{Cmd, Pipeline, RedisError, RedisFuture, RedisResult, Value};
 use tokio::sync::Notify;
-use tokio::task::JoinHandle;
-use tokio::time::{sleep, timeout};
+use tokio::time::timeout;
 
-use crate::clock::{Clock, Timestamp};
-use crate::store::target::{Address, RedisTarget};
+use super::cluster::{Cluster, ClusterConnection};
+use super::dial::Dialler;
+use super::node::{Finder, Node};
+use super::sentinel::Sentinels;
+use super::server::{ServerConnection, is_wrong_type};
+use crate::clock::Clock;
+use crate::store::target::{RedisTarget, Topology};
 use crate::store::{Status, StoreError};
 
-/// How often a silent server is asked whether it is there.
-const PING_EVERY: Duration = Duration::from_millis(500);
-const BACK_OFF_FIRST: Duration = Duration::from_millis(50);
-const BACK_OFF_MAX: Duration = Duration::from_secs(1);
-const KEEPALIVE: Duration = Duration::from_secs(30);
-
-/// The published connection. Dropping it ends the supervisor.
+/// The way to Redis. Dropping it ends its supervisors.
 pub(super) struct Link {
-    shared: Arc<Shared>,
-    supervisor: JoinHandle<()>,
+    way: Way,
+    name: String,
+    command_timeout: Duration,
 }
 
-struct Shared {
-    target: RedisTarget,
-    clock: Clock,
-    current: ArcSwapOption<MultiplexedConnection>,
-    /// Why there is no connection; empty while there is one.
-    trouble: ArcSwap<String>,
-    /// When the connection came or went last; 0 = it was there from the start.
-    changed_at: AtomicI64,
-    /// A command had no answer in time: ping now.
-    suspect: Notify,
+enum Way {
+    /// To one server; with sentinels, to whichever is the master.
+    Server(Node),
+    Cluster(Cluster),
 }
 
-/// Makes further connections to the same server.
-pub(super) struct Dialler(Arc<Shared>);
-
-/// A connection and the task that moves its bytes, which ends with it.
-pub(super) struct Dialled {
-    pub(super) connection: MultiplexedConnection,
-    driver: JoinHandle<()>,
+/// Commands and pipelines may be sent over it. In a cluster the commands of a pipeline may be of several slots.
+pub(super) enum Connection {
+    Server(ServerConnection),
+    Cluster(ClusterConnection),
 }
 
-impl Dialler {
-    /// A connection for one user, who may block it.
-    pub(super) async fn dial(&self) -> Result<Dialled, LinkError> {
-        self.0.dial().await.map_err(LinkError::Unavailable)
+impl ConnectionLike for Connection {
+    fn req_packed_command<'a>(&'a mut self, cmd: &'a Cmd) -> RedisFuture<'a, Value> {
+        match self {
+            Self::Server(server) => server.req_packed_command(cmd),
+            Self::Cluster(cluster) => cluster.req_packed_command(cmd),
+        }
     }
 
-    /// The longest wait for an answer.
-    pub(super) fn command_timeout(&self) -> Duration {
-        self.0.target.command_timeout
+    fn req_packed_commands<'a>(&'a mut self, pipeline: &'a Pipeline, offset: usize, count: usize) -> RedisFuture<'a, Vec<Value>> {
+        match self {
+            Self::Server(server) => server.req_packed_commands(pipeline, offset, count),
+            Self::Cluster(cluster) => cluster.req_packed_commands(pipeline, offset, count),
+        }
     }
-}
 
-impl Drop for Dialled {
-    fn drop(&mut self) {
-        self.driver.abort();
+    fn get_db(&self) -> i64 {
+        match self {
+            Self::Server(server) => server.get_db(),
+            Self::Cluster(cluster) => cluster.get_db(),
+        }
     }
 }
 
 impl Link {
-    /// Dials once and goes on by itself from there, whether or not that succeeded.
+    /// Tries to connect once and goes on by itself from there, whether or not that succeeded.
     pub(super) async fn new(target: RedisTarget, clock: Clock) -> Self {
-        let shared = Arc::new(Shared {
-            target,
-            clock,
-            current: ArcSwapOption::empty(),
-            trouble: ArcSwap::from_pointee("not connected yet".to_owned()),
-            changed_at: AtomicI64::new(0),
-            suspect: Notify::new(),
+        let (name, command_timeout) = (target.topology.to_string(), target.command_timeout);
+        let dialler = Arc::new(Dialler {
+            login: target.login,
+            tls: target.tls,
+            connect_timeout: target.connect_timeout,
+            command_timeout: target.command_timeout,
         });
-        let first = shared.dial().await;
-        match &first {
-            Ok(dialled) => shared.publish(dialled),
-            Err(why) => shared.not_reached(why),
-        }
-        let supervisor = tokio::spawn(supervise(Arc::clone(&shared), first.ok()));
-        Self { shared, supervisor }
+        let finder = match target.topology {
+            Topology::Server(address) => Finder::Fixed(address),
+            Topology::Sentinel { sentinels, login, master } => Finder::Sentinel(Sentinels::new(sentinels, login, master)),
+            Topology::Cluster(seeds) => {
+                let way = Way::Cluster(Cluster::new(dialler, seeds, clock).await);
+                return Self { way, name, command_timeout };
+            }
+        };
+        let way = Way::Server(Node::new(dialler, finder, clock, "the store", Arc::new(Notify::new())).await);
+        Self { way, name, command_timeout }
     }
 
-    /// Runs one exchange with the server, within `command_timeout`; fails at once while there is no connection.
-    pub(super) async fn run<T>(&self, exchange: impl AsyncFnOnce(MultiplexedConnection) -> RedisResult<T>) -> Result<T, LinkError> {
-        let Some(connection) = self.shared.current.load_full() else {
-            return Err(LinkError::Unavailable(self.shared.trouble.load().to_string()));
+    /// Runs one exchange, within `command_timeout`; fails at once while there is no connection.
+    pub(super) async fn run<T>(&self, exchange: impl AsyncFnOnce(Connection) -> RedisResult<T>) -> Result<T, LinkError> {
+        let connection = match &self.way {
+            Way::Server(node) => node.connection().map(Connection::Server),
+            Way::Cluster(cluster) => cluster.connection().map(Connection::Cluster),
         };
-        let limit = self.shared.target.command_timeout;
-        match timeout(limit, exchange(MultiplexedConnection::clone(&connection))).await {
+        let connection = connection.map_err(LinkError::Unavailable)?;
+        match timeout(self.command_timeout, exchange(connection)).await {
             Ok(Ok(value)) => Ok(value),
             Ok(Err(error)) => Err(LinkError::Redis(error)),
-            Err(_) => {
-                self.shared.suspect.notify_one();
-                Err(LinkError::Unavailable(format!("{}: no answer within {} ms", self.shared.target.address, limit.as_millis())))
-            }
+            Err(_) => Err(self.no_answer_within(self.command_timeout)),
         }
     }
 
-    pub(super) fn dialler(&self) -> Dialler {
-        Dialler(Arc::clone(&self.shared))
+    /// A further connection, for what may block: its deadlines are the caller's. It is closed when it is dropped, and when the
+    /// published one is lost, as the server may be another after that.
+    pub(super) async fn dedicated(&self) -> Result<Connection, LinkError> {
+        match &self.way {
+            Way::Server(node) => node.dedicated().await.map(Connection::Server).map_err(LinkError::Unavailable),
+            // Its nodes are dialled where a command is for them.
+            Way::Cluster(cluster) => Ok(Connection::Cluster(cluster.dedicated())),
+        }
+    }
+
+    /// The words for a silent server.
+    pub(super) fn no_answer_within(&self, limit: Duration) -> LinkError {
+        LinkError::Unavailable(format!("{}: no answer within {} ms", self.name, limit.as_millis()))
+    }
+
+    /// The longest that a command may take.
+    pub(super) const fn command_timeout(&self) -> Duration {
+        self.command_timeout
+    }
+
+    /// Whether there is anybody to ask, in one atomic load.
+    pub(super) fn is_reachable(&self) -> bool {
+        match &self.way {
+            Way::Server(node) => node.is_reachable(),
+            Way::Cluster(cluster) => cluster.is_reachable(),
+        }
     }
 
     pub(super) fn status(&self) -> Status {
-        let reachable = self.shared.current.load().is_some();
-        let changed_at = self.shared.changed_at.load(Ordering::Relaxed);
-        Status {
-            reachable,
-            since: (changed_at != 0).then_some(Timestamp(changed_at)),
-            detail: if reachable { String::new() } else { self.shared.trouble.load().to_string() },
+        match &self.way {
+            Way::Server(node) => node.status(),
+            Way::Cluster(cluster) => cluster.status(),
         }
-    }
-}
-
-impl Drop for Link {
-    fn drop(&mut self) {
-        self.supervisor.abort();
     }
 }
 
@@ -139,126 +145,11 @@ impl LinkError {
     pub(super) fn about(self, id: &str) -> StoreError {
         match self {
             Self::Unavailable(why) => StoreError::Unavailable(why),
-            Self::Redis(error) if is_wrong_type(&error) => {
+            Self::Redis(error) if is_wrong_type(error.code(), error.detail()) => {
                 StoreError::Corrupt { id: id.to_owned(), why: "another type of value than Sidegate keeps there".into() }
             }
+            // Whatever else the server says, it says nothing about the record.
             Self::Redis(error) => StoreError::Unavailable(error.to_string()),
-        }
-    }
-}
-
-/// Scripts of older servers wrap the code into their own words.
-fn is_wrong_type(error: &RedisError) -> bool {
-    error.code() == Some("WRONGTYPE")
-        || error.kind() == redis::ErrorKind::UnexpectedReturnType
-        || error.detail().is_some_and(|detail| detail.contains("WRONGTYPE"))
-}
-
-/// Keeps a connection published for as long as it runs.
-async fn supervise(shared: Arc<Shared>, mut dialled: Option<Dialled>) {
-    let mut back_off = BACK_OFF_FIRST;
-    loop {
-        if let Some(up) = dialled.take() {
-            back_off = BACK_OFF_FIRST;
-            let why = shared.watch(up).await;
-            shared.lost(&why);
-        }
-        // Jitter, so that a fleet does not come back all at once.
-        sleep(back_off.mul_f64(fastrand::f64().mul_add(0.5, 0.5))).await;
-        back_off = (back_off * 2).min(BACK_OFF_MAX);
-        match shared.dial().await {
-            Ok(up) => {
-                shared.publish(&up);
-                tracing::info!(store = %shared.target.address, "the store is back");
-                dialled = Some(up);
-            }
-            Err(why) => shared.trouble.store(Arc::new(why)),
-        }
-    }
-}
-
-impl Shared {
-    fn publish(&self, dialled: &Dialled) {
-        if self.changed_at.load(Ordering::Relaxed) != 0 {
-            self.changed_at.store(self.clock.now().0, Ordering::Relaxed);
-        }
-        self.current.store(Some(Arc::new(dialled.connection.clone())));
-        self.trouble.store(Arc::default());
-    }
-
-    /// The first attempt failed. Nothing changed by that: a sidecar that never had its store is not ready.
-    fn not_reached(&self, why: &str) {
-        self.trouble.store(Arc::new(why.to_owned()));
-        tracing::warn!(store = %self.target.address, why, "the store cannot be reached; trying again until it is there");
-    }
-
-    fn lost(&self, why: &str) {
-        self.trouble.store(Arc::new(why.to_owned()));
-        self.current.store(None);
-        self.changed_at.store(self.clock.now().0, Ordering::Relaxed);
-        tracing::warn!(store = %self.target.address, why, "the store is unreachable; trying again until it is back");
-    }
-
-    /// Returns, with the reason, when the connection is of no use any more.
-    async fn watch(&self, mut up: Dialled) -> String {
-        loop {
-            tokio::select! {
-                _ = &mut up.driver => return format!("{}: the server closed the connection", self.target.address),
-                () = self.suspect.notified() => {}
-                () = sleep(PING_EVERY) => {}
-            }
-            let mut connection = up.connection.clone();
-            let ping = redis::cmd("PING");
-            let why = match timeout(self.target.command_timeout, ping.query_async::<redis::Value>(&mut connection)).await {
-                Ok(Ok(_)) => continue,
-                Ok(Err(error)) => error.to_string(),
-                Err(_) => format!("no answer to PING within {} ms", self.target.command_timeout.as_millis()),
-            };
-            // Whoever waits for an answer on this connection is told now.
-            up.driver.abort();
-            return format!("{}: {why}", self.target.address);
-        }
-    }
-
-    async fn dial(&self) -> Result<Dialled, String> {
-        let address = &self.target.address;
-        match timeout(self.target.connect_timeout, self.connect()).await {
-            Ok(Ok(dialled)) => Ok(dialled),
-            Ok(Err(why)) => Err(format!("{address}: {why}")),
-            Err(_) => Err(format!("{address}: no connection within {} ms", self.target.connect_timeout.as_millis())),
-        }
-    }
-
-    async fn connect(&self) -> Result<Dialled, String> {
-        match &self.target.address {
-            Address::Tcp(host, port) => {
-                let stream = TcpStream::connect((host.as_str(), *port)).await.map_err(|error| error.to_string())?;
-                let tuned = stream
-                    .set_nodelay(true)
-                    .and_then(|()| SockRef::from(&stream).set_tcp_keepalive(&TcpKeepalive::new().with_time(KEEPALIVE)));
-                tuned.map_err(|error| error.to_string())?;
-                self.log_in(stream).await
-            }
-            Address::Unix(path) => self.log_in(UnixStream::connect(path).await.map_err(|error| error.to_string())?).await,
-        }
-    }
-
-    async fn log_in<S>(&self, stream: S) -> Result<Dialled, String>
-    where
-        S: tokio::io::AsyncRead + tokio::io::AsyncWrite + Unpin + Send + 'static,
-    {
-        // Deadlines are this file's: the crate's own would cut the ping short or let it hang.
-        let config = AsyncConnectionConfig::new().set_response_timeout(None).set_connection_timeout(None);
-        let (connection, driver) =
-            MultiplexedConnection::new_with_config(&self.target.login, stream, config).await.map_err(|error| error.to_string())?;
-        let dialled = Dialled { connection, driver: tokio::spawn(driver) };
-        // A connection is one that answers: a server that demands a password, or still loads, does not.
-        match redis::cmd("PING").query_async::<redis::Value>(&mut dialled.connection.clone()).await {
-            Ok(_) => Ok(dialled),
-            Err(error) => {
-                dialled.driver.abort();
-                Err(error.to_string())
-            }
         }
     }
 }
