@@ -93,7 +93,9 @@ impl Control {
             (&Method::POST, "/reload") => self.reload().await,
             (&Method::POST, "/drain") => self.drain(request.uri().query() == Some("wait")).await,
             (&Method::GET, "/status") => self.status(),
-            (_, "/reload" | "/drain" | "/status") => text(StatusCode::METHOD_NOT_ALLOWED, "POST /reload, POST /drain, GET /status\n".into()),
+            (_, "/reload" | "/drain" | "/status") => {
+                text(StatusCode::METHOD_NOT_ALLOWED, "POST /reload, POST /drain, GET /status\n".into())
+            }
             _ => text(StatusCode::NOT_FOUND, "not found\n".into()),
         }
     }

@@ -33,7 +33,16 @@ impl Health {
     /// Of a sidecar that starts now.
     pub(super) fn new(reloader: Arc<Reloader>, stage: Stopper, now: Timestamp) -> Self {
         let store_met = AtomicBool::new(reloader.app().load().gate.authenticator().store_status().reachable);
-        Self { reloader, tallies: Arc::default(), stage, serving: AtomicBool::new(false), left: OnceLock::new(), store_met, started_at: now, started: instant() }
+        Self {
+            reloader,
+            tallies: Arc::default(),
+            stage,
+            serving: AtomicBool::new(false),
+            left: OnceLock::new(),
+            store_met,
+            started_at: now,
+            started: instant(),
+        }
     }
 
     /// The workers accept.

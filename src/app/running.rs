@@ -10,10 +10,10 @@ use std::time::Duration;
 use anyhow::Context as _;
 use tokio::sync::watch;
 
-use super::{App, control};
 use super::health::Health;
 use super::office::Office;
 use super::reload::{Origin, Reloader};
+use super::{App, control};
 use crate::clock::{Clock, instant};
 use crate::config::sections::{Config, Shutdown};
 use crate::server::bind::bind;

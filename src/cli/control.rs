@@ -24,7 +24,8 @@ pub(super) fn ask(config: &Config, method: &str, target: &str, patience: Option<
         return Err(Exit::Unreachable.because("[ops] socket is \"\": there is nobody to ask"));
     }
     let answer = exchange(socket, method, target, patience);
-    let answer = answer.map_err(|error| Exit::Unreachable.because(format!("no sidecar answers at [ops] socket = \"{socket}\": {error}")))?;
+    let answer =
+        answer.map_err(|error| Exit::Unreachable.because(format!("no sidecar answers at [ops] socket = \"{socket}\": {error}")))?;
     let parsed = answer.split_once("\r\n\r\n").and_then(|(head, body)| {
         let status = head.split_ascii_whitespace().nth(1)?.parse().ok()?;
         Some((status, serde_json::from_str(body).ok()?))

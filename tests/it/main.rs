@@ -11,6 +11,7 @@
 
 mod cli;
 mod client_address;
+mod control;
 mod drain;
 mod exposure;
 mod framing;
