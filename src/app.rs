@@ -4,8 +4,10 @@
 mod control;
 mod health;
 mod http;
+mod metrics;
 mod office;
 mod ops;
+mod probes;
 pub mod reload;
 mod running;
 mod table;
@@ -33,6 +35,7 @@ use crate::store;
 use crate::telemetry::access::{self, AccessLog, Writer};
 use crate::telemetry::mask::Mask;
 pub use running::{Running, Stopper};
+pub use probes::Probes;
 use table::{Hold, Table};
 
 /// What is compiled from a configuration: all that can be known without opening a socket or the store.
@@ -44,6 +47,7 @@ pub struct App {
     listeners: Vec<Arc<Terms>>,
     identity_headers: Arc<IdentityHeaders>,
     log: Arc<access::Settings>,
+    probes: Probes,
 }
 
 /// What judges and answers requests: one immutable snapshot, swapped as a whole.
@@ -57,6 +61,8 @@ pub struct Snapshot {
     pub upstreams: Upstreams,
     /// Where all of them are written down.
     pub log: AccessLog,
+    /// What the platform may ask the upstreams.
+    pub probes: Probes,
     _table: Hold,
 }
 
@@ -72,6 +78,7 @@ pub fn compile(config: &Config, problems: &mut Problems) -> Option<App> {
             problems.parse::<bind::Address>(path, address);
         }
     }
+    let probes = Probes::compile(config, problems);
     store::target::check(&config.store, problems);
     // What the management commands would find, serve and check find too.
     let key_rules = key::rules::Rules::compile(config, problems);
@@ -83,6 +90,7 @@ pub fn compile(config: &Config, problems: &mut Problems) -> Option<App> {
         listeners: listeners.into_iter().collect::<Option<_>>()?,
         identity_headers: Arc::new(identity_headers?),
         log: Arc::new(access::Settings::compile(config)),
+        probes: probes?,
     })
 }
 
@@ -94,6 +102,7 @@ impl App {
             answers: self.answers,
             upstreams: self.upstreams,
             log: AccessLog::new(self.log, Arc::clone(writer)),
+            probes: self.probes,
             _table: table.hold(),
         }
     }
@@ -120,7 +129,13 @@ fn listener(index: usize, listener: &Listener, problems: &mut Problems) -> Optio
         Some(tls) => Some(TlsAcceptor::from(tls::compile(tls, &format!("listeners[{index}]"), problems)?)),
     };
     address?;
-    Some(Arc::new(Terms { name: listener.name.as_str().into(), address: listener.address.clone(), tls, limits: listener.limits.clone() }))
+    Some(Arc::new(Terms {
+        name: listener.name.as_str().into(),
+        address: listener.address.clone(),
+        tls,
+        expires: listener.tls.as_ref().and_then(|tls| tls::expiry::of(&tls.cert_file)),
+        limits: listener.limits.clone(),
+    }))
 }
 
 /// Starts a sidecar that logs requests on stdout. Returns when every listener accepts.

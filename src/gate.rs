@@ -229,7 +229,7 @@ impl Gate {
         connection: &Connection,
         head: &Parts,
         now: Timestamp,
-        seen: &Seen,
+        seen: &mut Seen,
         trace: &mut T,
     ) -> Result<Arc<Identity>, Refusal> {
         let presented = || format!("{}…/{}", key.prefix.text, key.digest.fingerprint());
@@ -237,7 +237,9 @@ impl Gate {
             let verdict = Err(Rejection::KeyUnknown.because("checksum or length"));
             return trace.judge(Step::Authentication, verdict, || Note::new(presented()).at("key_kinds"));
         }
-        let verdict = if let Some(verdict) = self.authenticator.cached(&key.digest, now) {
+        let cached = self.authenticator.cached(&key.digest, now);
+        seen.cached = Some(cached.is_some());
+        let verdict = if let Some(verdict) = cached {
             verdict
         } else {
             // Who joins a look-up pays nothing: a thousand requests that meet a cold key at once are one look-up, not a thousand guesses.

@@ -35,7 +35,7 @@ impl Office {
         let files = ops.iter().chain(&control).filter_map(Bound::file).map(Path::to_owned).collect();
         let work = async move {
             if let Some(bound) = ops {
-                spawn_local(Arc::new(Ops::new(Arc::clone(&health))).serve(bound));
+                spawn_local(Ops::new(Arc::clone(&health)).serve(bound));
             }
             if let Some(bound) = control {
                 spawn_local(Arc::new(Control::new(Arc::clone(&health))).serve(bound));

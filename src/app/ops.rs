@@ -1,39 +1,46 @@
-//! The ops listener: `/livez`, `/readyz`, `/readyz?verbose`. GET only, plain text, nothing of a request or a key.
+//! The ops listener: `/livez`, `/readyz`, `/readyz?verbose`, `/metrics`, `/probe/<name>`. GET only; nothing of a request or a key.
 //! Losing the store later does not make a sidecar unready: it still serves the keys it knows.
 
+use std::rc::Rc;
 use std::sync::Arc;
 
 use bytes::Bytes;
 use http_body_util::Full;
+use hyper::body::Incoming;
 use hyper::http::{HeaderValue, Method, Request, Response, StatusCode, header};
+use tokio::task::spawn_local;
 
 use super::health::Health;
-use super::http::{self, text};
+use super::http::{self, plain, text};
+use super::metrics;
+use super::probes::Prober;
 use crate::server::bind::Bound;
+use crate::telemetry::exposition::Exposition;
 
 /// The ops listener.
 #[derive(Debug)]
 pub(super) struct Ops {
     health: Arc<Health>,
+    prober: Prober,
 }
 
 impl Ops {
-    pub(super) const fn new(health: Arc<Health>) -> Self {
-        Self { health }
+    pub(super) fn new(health: Arc<Health>) -> Rc<Self> {
+        Rc::new(Self { prober: Prober::new(Arc::clone(health.reloader.app())), health })
     }
 
     /// Answers on `bound` until the runtime ends.
-    pub(super) async fn serve(self: Arc<Self>, bound: Bound) {
-        let answer = move |request| {
-            let ops = Arc::clone(&self);
-            async move { ops.answer(&request) }
-        };
+    pub(super) async fn serve(self: Rc<Self>, bound: Bound) {
+        let sweeping = Rc::clone(&self);
+        spawn_local(async move { sweeping.prober.sweep().await });
+        let answer = move |request| Rc::clone(&self).answer(request);
         http::serve("the ops listener", &bound, |_| true, answer).await;
     }
 
-    fn answer<B>(&self, request: &Request<B>) -> Response<Full<Bytes>> {
-        let known = matches!(request.uri().path(), "/livez" | "/readyz");
-        if !known {
+    async fn answer(self: Rc<Self>, request: Request<Incoming>) -> Response<Full<Bytes>> {
+        let path = request.uri().path();
+        let probe = path.strip_prefix("/probe/");
+        if probe.is_none() && !matches!(path, "/livez" | "/readyz" | "/metrics") {
             return text(StatusCode::NOT_FOUND, "not found\n".to_owned());
         }
         if !matches!(*request.method(), Method::GET | Method::HEAD) {
@@ -41,14 +48,31 @@ impl Ops {
             answer.headers_mut().insert(header::ALLOW, HeaderValue::from_static("GET, HEAD"));
             return answer;
         }
-        if request.uri().path() == "/livez" {
-            return text(StatusCode::OK, "ok\n".to_owned());
+        match (path, probe) {
+            (_, Some(name)) => self.probe(name).await,
+            ("/livez", None) => text(StatusCode::OK, "ok\n".to_owned()),
+            ("/metrics", None) => plain(StatusCode::OK, Exposition::CONTENT_TYPE, metrics::scrape(&self.health)),
+            _ => self.ready(request.uri().query()),
         }
+    }
+
+    fn ready(&self, query: Option<&str>) -> Response<Full<Bytes>> {
         let (ready, report) = self.health.readiness();
         let status = if ready { StatusCode::OK } else { StatusCode::SERVICE_UNAVAILABLE };
-        let verbose =
-            request.uri().query().is_some_and(|query| query.split('&').any(|word| word == "verbose" || word.starts_with("verbose=")));
+        let verbose = query.is_some_and(|query| query.split('&').any(|word| word == "verbose" || word.starts_with("verbose=")));
         let verdict = if ready { "ready\n" } else { "not ready\n" };
         text(status, if verbose { report + verdict } else { verdict.to_owned() })
+    }
+
+    async fn probe(&self, name: &str) -> Response<Full<Bytes>> {
+        match self.prober.ask(name).await {
+            None => text(StatusCode::NOT_FOUND, "no such probe in [ops.probes]\n".to_owned()),
+            Some(Ok(status)) => text(status, String::new()),
+            Some(Err(refusal)) => {
+                tracing::debug!(%refusal, probe = name, "a probe was not answered");
+                let row = refusal.rejection.row();
+                text(StatusCode::from_u16(row.status).unwrap_or(StatusCode::BAD_GATEWAY), format!("{}\n", row.reason))
+            }
+        }
     }
 }

@@ -18,6 +18,7 @@ use crate::config::{self, Fingerprint, Loaded, Sources};
 use crate::server::bind::bind;
 use crate::server::descriptors;
 use crate::server::door::{Door, Listener, Terms};
+use crate::store::change::Position;
 use crate::telemetry::access::Writer;
 pub use report::{Outcome, Report, Standing};
 
@@ -52,6 +53,7 @@ pub struct Reloader {
     state: Mutex<State>,
     standing: ArcSwap<Standing>,
     shutdown: ArcSwap<Shutdown>,
+    position: ArcSwap<watch::Receiver<Position>>,
 }
 
 struct State {
@@ -97,6 +99,7 @@ impl Reloader {
         let table = Table::start(config, &app, &clock).map_err(|why| anyhow::anyhow!("store: {why}"))?;
         let doors = open_doors(&app.listeners, &[], &open).map_err(|(path, why)| anyhow::anyhow!("{path}: {why}"))?;
         let snapshot = app.furnish(&table, &writer);
+        let position = ArcSwap::from_pointee(table.position());
         let now = clock.now();
         let reloader = Self {
             app: Arc::new(ArcSwap::from_pointee(snapshot)),
@@ -113,6 +116,7 @@ impl Reloader {
                 retired: Vec::new(),
                 open: Some(open),
             }),
+            position,
             standing: ArcSwap::from_pointee(Standing::first(config, now)),
             shutdown: ArcSwap::from_pointee(config.shutdown.clone()),
         };
@@ -135,6 +139,18 @@ impl Reloader {
     #[must_use]
     pub fn standing(&self) -> Arc<Standing> {
         self.standing.load_full()
+    }
+
+    /// The access log's writer.
+    #[must_use]
+    pub const fn writer(&self) -> &Arc<Writer> {
+        &self.writer
+    }
+
+    /// How far the change log has been applied.
+    #[must_use]
+    pub fn position(&self) -> u64 {
+        self.position.load().borrow().0
     }
 
     /// Whether the files can be read again.
@@ -207,6 +223,7 @@ impl Reloader {
         snapshot.upstreams.keep(&earlier.upstreams, |name| state.keeps_upstream(config, name));
         descriptors::raise(config);
         self.shutdown.store(Arc::new(config.shutdown.clone()));
+        self.position.store(Arc::new(table.position()));
         self.app.store(Arc::new(snapshot));
         let doors: Vec<_> = doors
             .into_iter()

@@ -5,10 +5,13 @@ use std::sync::Arc;
 use std::thread::sleep;
 use std::time::Duration;
 
+use tokio::sync::watch;
+
 use super::App;
 use crate::authn::{Authenticator, KeyTable};
 use crate::clock::{Clock, instant};
 use crate::config::sections::Config;
+use crate::store::change::Position;
 
 /// How much longer than its own timeouts a store may take to answer for the first time.
 const GRACE: Duration = Duration::from_secs(1);
@@ -55,6 +58,11 @@ impl Table {
     /// What the gate asks.
     pub(super) fn authenticator(&self) -> &Arc<Authenticator> {
         self.key_table.authenticator()
+    }
+
+    /// How far it has applied the change log.
+    pub(super) fn position(&self) -> watch::Receiver<Position> {
+        self.key_table.position()
     }
 
     /// For a snapshot.

@@ -35,6 +35,7 @@ pub struct KeyTable {
     authenticator: Arc<Authenticator>,
     store: Arc<dyn Store>,
     runtime: Handle,
+    position: watch::Receiver<Position>,
     stop: Option<oneshot::Sender<()>>,
     thread: Option<JoinHandle<()>>,
 }
@@ -65,6 +66,8 @@ impl KeyTable {
         let instance = makes.then(|| fleet::this_process(&cache, &clock)).transpose().map_err(|error| error.to_string())?;
         let (opened, ready) = mpsc::channel();
         let (stop, stopped) = oneshot::channel::<()>();
+        let (applied, heard) = watch::channel(Position::default());
+        let position = heard.clone();
         let serve = async move {
             let opening = async {
                 if makes {
@@ -80,7 +83,6 @@ impl KeyTable {
             let authenticator = Authenticator::new(Arc::clone(&store), &cache, peppers, headers, clock, Handle::current());
             let authenticator = Arc::new(authenticator);
             let _ = opened.send(Ok((Arc::clone(&authenticator), Arc::clone(&store))));
-            let (applied, heard) = watch::channel(Position::default());
             let beats = async {
                 match &instance {
                     Some(instance) => fleet::heartbeat(&store, instance.clone(), heard).await,
@@ -99,7 +101,7 @@ impl KeyTable {
         let thread =
             thread::Builder::new().name("store".into()).spawn(move || runtime.block_on(serve)).map_err(|error| error.to_string())?;
         let (authenticator, store) = ready.recv().map_err(|error| error.to_string())??;
-        Ok(Self { authenticator, store, runtime: handle, stop: Some(stop), thread: Some(thread) })
+        Ok(Self { authenticator, store, runtime: handle, position, stop: Some(stop), thread: Some(thread) })
     }
 
     /// What the gate asks.
@@ -112,6 +114,12 @@ impl KeyTable {
     #[must_use]
     pub fn store(&self) -> &Arc<dyn Store> {
         &self.store
+    }
+
+    /// How far the change log has been applied.
+    #[must_use]
+    pub fn position(&self) -> watch::Receiver<Position> {
+        self.position.clone()
     }
 
     /// The store's runtime.

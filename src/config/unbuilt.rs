@@ -88,10 +88,6 @@ const FEATURES: &[Feature] = &[
     warning("restrictions.observe", "the checks it names refuse", |config, _| {
         one("restrictions.observe", !config.restrictions.observe.is_empty())
     }),
-    warning("the control socket", "it is not made", |config, tree| {
-        one("ops.socket", tree.is_written("ops.socket") && !config.ops.socket.is_empty())
-    }),
-    warning("[ops.probes]", "they answer 404", |config, _| one("ops.probes", !config.ops.probes.is_empty())),
     warning("[tracing]", "no traces are sent", |config, _| one("tracing.otlp_endpoint", !config.tracing.otlp_endpoint.is_empty())),
     warning("body_min_rate", "slow bodies are not ended", |config, tree| {
         let mut paths = listeners(config, "limits.body_min_rate", |listener| listener.limits.body_min_rate.0 > 0);

@@ -7,7 +7,7 @@ mod timeout;
 
 use std::path::PathBuf;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
 use std::time::Duration;
 
 use http::uri::Authority;
@@ -49,6 +49,18 @@ pub struct Target {
     idle_timeout: Duration,
     /// Open connections of all workers.
     open: AtomicUsize,
+    counts: Counts,
+}
+
+/// What was counted of an upstream, by all workers: none of it happens with every request.
+#[derive(Debug, Default)]
+pub struct Counts {
+    /// Connections that were tried.
+    pub connects: AtomicU64,
+    /// Those that could not be made.
+    pub failures: AtomicU64,
+    /// Requests sent again on another connection.
+    pub retries: AtomicU64,
 }
 
 /// All upstreams, in the configuration's order.
@@ -84,6 +96,11 @@ impl Upstreams {
                 *target = Arc::clone(known);
             }
         }
+    }
+
+    /// Name, open connections and counts of each.
+    pub fn counts(&self) -> impl Iterator<Item = (&str, usize, &Counts)> {
+        self.targets.iter().map(|target| (target.name.as_str(), target.open.load(Ordering::Relaxed), &target.counts))
     }
 
     /// Names, in the order of the indexes.
@@ -126,6 +143,7 @@ impl Target {
             idle_connections: upstream.idle_connections,
             idle_timeout: upstream.idle_timeout.0,
             open: AtomicUsize::new(0),
+            counts: Counts::default(),
         })
     }
 

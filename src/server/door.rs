@@ -20,6 +20,8 @@ pub struct Terms {
     pub address: String,
     /// TLS, if it speaks that.
     pub tls: Option<TlsAcceptor>,
+    /// When its certificate ends, in seconds since the Unix epoch.
+    pub expires: Option<i64>,
     /// Its bounds.
     pub limits: ListenerLimits,
 }

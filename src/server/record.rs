@@ -146,6 +146,11 @@ impl Drop for Record {
         }
         let status = self.status.map(|status| status.as_u16());
         self.scribe.tally.end(status, self.refusal.as_ref().map(|refusal| refusal.rejection));
+        match self.seen.cached {
+            Some(true) => self.scribe.tally.cache_hits.add(1),
+            Some(false) => self.scribe.tally.cache_misses.add(1),
+            None => {}
+        }
         let identity = self.seen.identity.as_deref();
         let fingerprint = if identity.is_none() { self.seen.fingerprint() } else { None };
         let environment = identity.map(|identity| identity.environment).or(self.seen.environment);

@@ -1,5 +1,7 @@
 //! TLS of a listener: a static certificate, optionally a required client certificate. ALPN offers HTTP/1.1.
 
+pub mod expiry;
+
 use std::path::Path;
 use std::sync::Arc;
 

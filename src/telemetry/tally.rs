@@ -88,6 +88,10 @@ pub struct Tally {
     pub admitted: Counter,
     /// Those by why they were refused, in the order of [`Rejection::ALL`].
     pub by_rejection: [Counter; Rejection::ALL.len()],
+    /// Those whose credential was in the cache.
+    pub cache_hits: Counter,
+    /// Those whose credential had to be asked of the store.
+    pub cache_misses: Counter,
     /// From a request's head to its being sent on.
     pub overhead: Histogram<9>,
     /// From a request's being sent on to the upstream's head.
@@ -131,6 +135,8 @@ impl Default for Tally {
             by_class: array::from_fn(|_| Counter::default()),
             admitted: Counter::default(),
             by_rejection: array::from_fn(|_| Counter::default()),
+            cache_hits: Counter::default(),
+            cache_misses: Counter::default(),
             overhead: Histogram::new(&OVERHEAD_US),
             upstream: Histogram::new(&UPSTREAM_US),
         }

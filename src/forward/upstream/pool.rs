@@ -8,6 +8,7 @@ use std::io;
 use std::pin::Pin;
 use std::rc::Rc;
 use std::sync::Arc;
+use std::sync::atomic::Ordering;
 use std::task::{Context, Poll};
 use std::time::Duration;
 
@@ -117,12 +118,16 @@ impl<B: Payload> Pools<B> {
             match attempt.ok_or_else(|| Rejection::UpstreamTimeout.because(pool.target.name.clone()))? {
                 Attempt::Answered(response) => return Ok((response, Lease { pool: Rc::clone(pool), connection })),
                 Attempt::Unsent(unsent, _) if again => {
+                    pool.target.counts.retries.fetch_add(1, Ordering::Relaxed);
                     copy = None;
                     request = *unsent;
                 }
                 Attempt::Unsent(_, why) => return Err(pool.unavailable(&why)),
                 Attempt::Broken(why) => match copy.take().filter(|_| !connection.heard.get()) {
-                    Some(head) => request = Request::from_parts(head, B::default()),
+                    Some(head) => {
+                        pool.target.counts.retries.fetch_add(1, Ordering::Relaxed);
+                        request = Request::from_parts(head, B::default());
+                    }
                     None => return Err(pool.unavailable(&why)),
                 },
             }
@@ -177,8 +182,11 @@ impl<B: Payload> Pool<B> {
 
     async fn connect(&self) -> Result<Connection<B>, Refusal> {
         let reserved = self.target.reserve().ok_or_else(|| Rejection::Overloaded.because("all upstream connections are in use"))?;
-        let socket =
-            connect(&self.target.address, self.target.connect_timeout).await.map_err(|error| self.unavailable(&error.to_string()))?;
+        self.target.counts.connects.fetch_add(1, Ordering::Relaxed);
+        let socket = connect(&self.target.address, self.target.connect_timeout).await.map_err(|error| {
+            self.target.counts.failures.fetch_add(1, Ordering::Relaxed);
+            self.unavailable(&error.to_string())
+        })?;
         let heard = Rc::new(Cell::new(false));
         let stream = Listening { socket, heard: Rc::clone(&heard) };
         let (sender, connection) = http1::handshake(TokioIo::new(stream)).await.map_err(|error| self.unavailable(&error.to_string()))?;
