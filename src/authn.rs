@@ -4,6 +4,8 @@
 
 mod cache;
 mod exposure;
+mod flight;
+mod freshness;
 mod key_table;
 mod load;
 mod slots;
@@ -13,12 +15,14 @@ mod tests;
 use std::fmt;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
+use std::time::Duration;
 
 use tokio::runtime::Handle;
 use tokio::sync::oneshot;
+use tokio::time::timeout;
 
 use crate::clock::{Clock, Timestamp};
-use crate::config::sections;
+use crate::config::sections::Config;
 use crate::identity::Identity;
 use crate::identity::template::IdentityHeaders;
 use crate::key::digest::{Digest, Peppers};
@@ -37,6 +41,8 @@ pub type Authenticated = Result<Arc<Identity>, Refusal>;
 /// Authenticates API keys against the cache and the store. Shared by all workers.
 pub struct Authenticator {
     shared: Arc<Shared>,
+    /// How long anybody waits for a look-up.
+    patience: Duration,
 }
 
 /// What was counted since the start.
@@ -56,26 +62,39 @@ pub struct Counters {
     pub unusable: AtomicU64,
     /// Look-ups that the store did not answer.
     pub unanswered: AtomicU64,
+    /// Answers from what should have been read again and could not be.
+    pub stale: AtomicU64,
+    /// Look-ups that found less than was there before: the store has lost something.
+    pub faults: AtomicU64,
 }
 
 impl Counters {
     fn count(counter: &AtomicU64) {
         counter.fetch_add(1, Ordering::Relaxed);
     }
+
+    /// The first is told at once, the others would be as many lines as there are keys.
+    fn count_fault(&self) {
+        if self.faults.fetch_add(1, Ordering::Relaxed) == 0 {
+            tracing::warn!("the store has lost records that were there, or shows older ones; what was known before is served meanwhile");
+        }
+    }
 }
 
 impl Authenticator {
-    /// An empty cache over `store`. Look-ups run on `runtime`, the store's own, whichever worker asks.
+    /// An empty cache over `store`. Look-ups run on `runtime`, the store's own, whichever worker asks, and nobody waits longer for
+    /// one than for a command.
     #[must_use]
     pub fn new(
         store: Arc<dyn Store>,
-        cache: &sections::Cache,
+        config: &Config,
         peppers: Peppers,
         headers: Arc<IdentityHeaders>,
         clock: Clock,
         runtime: Handle,
     ) -> Self {
-        Self { shared: Arc::new(Shared::new(store, cache, peppers, headers, clock, runtime)) }
+        let shared = Arc::new(Shared::new(store, &config.cache, peppers, headers, clock, runtime));
+        Self { shared, patience: config.store.command_timeout.0 }
     }
 
     /// The answer for a credential that is in a cache, positive or negative, and still fresh; `None` = ask the store.
@@ -88,7 +107,7 @@ impl Authenticator {
     /// Whether a look-up of this credential is under way: who asks now joins it and costs the store nothing.
     #[must_use]
     pub fn is_loading(&self, digest: &Digest) -> bool {
-        self.shared.is_loading(digest)
+        self.shared.flights.is_loading(digest)
     }
 
     /// Asks the store (one look-up for all who wait for the same digest) and fills the cache.
@@ -99,9 +118,14 @@ impl Authenticator {
     pub async fn load(&self, digest: &Digest, now: Timestamp) -> Authenticated {
         let (reply, answer) = oneshot::channel();
         self.shared.join(digest, now, reply);
-        match answer.await {
-            Ok(answer) => answer?.judge(now),
-            Err(_) => Err(Rejection::StoreUnavailable.because("the store is closed")),
+        match timeout(self.patience, answer).await {
+            Ok(Ok(answer)) => answer?.judge(now),
+            Ok(Err(_)) => Err(Rejection::StoreUnavailable.because("the store is closed")),
+            // The look-up goes on, and whoever asks then has its answer.
+            Err(_) => {
+                let why = format!("no answer within {} ms", self.patience.as_millis());
+                self.shared.overdue(digest, why)?.judge(now)
+            }
         }
     }
 
@@ -113,29 +137,50 @@ impl Authenticator {
         self.shared.entry_of(record).await?.judge(now)
     }
 
-    /// This key changed: nothing that was read before is used again.
-    pub fn invalidate_key(&self, id: &str) {
-        self.shared.slots.invalidate_key(id);
+    /// This key has this version now (0 = not known): nothing older is used again, even if the store should show it.
+    pub fn invalidate_key(&self, id: &str, version: u64) {
+        self.shared.slots.invalidate_key(id, version, self.now());
     }
 
-    /// This tenant changed: the same for it and all its keys.
-    pub fn invalidate_tenant(&self, id: &str) {
-        self.shared.slots.invalidate_tenant(id);
+    /// The same of a tenant, and thereby of all its keys.
+    pub fn invalidate_tenant(&self, id: &str, version: u64) {
+        self.shared.slots.invalidate_tenant(id, version, self.now());
     }
 
-    /// Anything may have changed.
-    pub fn invalidate_everything(&self) {
-        self.shared.slots.invalidate_everything();
+    /// Anything may have changed: everything is read again before it is used, as long as the store answers.
+    pub fn revalidate_everything(&self) {
+        self.shared.slots.revalidate_everything();
     }
 
     /// What a store tells of its changes.
     pub fn apply(&self, changed: &Changed) {
         match changed {
-            Changed::Key { id, .. } => self.invalidate_key(id),
-            Changed::Tenant { id, .. } => self.invalidate_tenant(id),
+            Changed::Key { id, version } => self.invalidate_key(id, *version),
+            Changed::Tenant { id, version } => self.invalidate_tenant(id, *version),
             Changed::NewKeys => self.shared.slots.invalidate_refusals(),
-            Changed::Everything => self.invalidate_everything(),
+            Changed::Everything => self.revalidate_everything(),
         }
+    }
+
+    /// All changes up to `at` are applied.
+    pub fn heard(&self, at: Timestamp) {
+        self.shared.freshness.heard(at);
+    }
+
+    /// Up to when all changes are applied; `None` = the change log was never read.
+    #[must_use]
+    pub fn heard_at(&self) -> Option<Timestamp> {
+        self.shared.freshness.heard_at()
+    }
+
+    /// When the store answered last; `None` = never.
+    #[must_use]
+    pub fn contact_at(&self) -> Option<Timestamp> {
+        self.shared.freshness.contact_at()
+    }
+
+    fn now(&self) -> Timestamp {
+        self.shared.clock.now()
     }
 
     /// What was counted.

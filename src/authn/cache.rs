@@ -1,13 +1,13 @@
 //! What is remembered of credentials: entries of keys and, apart from them so that guesses evict nobody, refusals of unknown ones.
-//! moka is only a bounded map here: whether something may still be used is decided by our clock and by generations.
+//! moka is only a bounded map here: whether something may still be used is decided by generations and by [`super::freshness`].
 
 use std::hash::{BuildHasher, Hasher, RandomState};
 use std::sync::Arc;
-use std::sync::atomic::Ordering;
 
 use moka::sync::Cache;
 
 use super::Authenticated;
+use super::freshness::{Moment, Reading};
 use super::slots::{Slot, TenantSlot};
 use crate::clock::Timestamp;
 use crate::config::sections;
@@ -18,19 +18,15 @@ use crate::rejection::{Refusal, Rejection};
 /// Refusals remembered.
 const NEGATIVE_MAX: u64 = 100_000;
 
-/// How far a request's time may lie before the look-up that answers it. More means that the clock was set back.
-const CLOCK_SLACK_MS: i64 = 1_000;
-
 /// A key's records, compiled.
 pub(super) struct Entry {
     pub(super) key: Arc<Slot>,
     pub(super) key_generation: u64,
     pub(super) tenant: Arc<TenantSlot>,
     pub(super) tenant_generation: u64,
-    /// When the look-up began.
-    pub(super) loaded_at: Timestamp,
-    /// End of this secret, if it is the one that was replaced.
-    pub(super) secret_until: Option<Timestamp>,
+    pub(super) reading: Reading,
+    /// End of this secret, if it is the one that was replaced; else the greatest.
+    pub(super) secret_until: Timestamp,
     pub(super) expires_at: Option<Timestamp>,
     pub(super) verdict: Verdict,
 }
@@ -46,9 +42,14 @@ pub(super) enum Verdict {
 }
 
 impl Entry {
+    /// Whether nothing is known to have changed since it was made.
+    pub(super) fn is_current(&self) -> bool {
+        self.key.generation() == self.key_generation && self.tenant.slot.generation() == self.tenant_generation
+    }
+
     /// The answer at this time. The order is the contract's: what is for ever comes before what can be undone.
     pub(super) fn judge(&self, now: Timestamp) -> Authenticated {
-        if self.secret_until.is_some_and(|until| now >= until) {
+        if now >= self.secret_until {
             return Err(Rejection::KeyUnknown.because("replaced by a rotation whose overlap is over"));
         }
         match &self.verdict {
@@ -67,7 +68,7 @@ impl Entry {
 
 /// An authoritative "no".
 struct Denied {
-    loaded_at: Timestamp,
+    began: Timestamp,
     /// Any change since may have made it a "yes".
     epoch: u64,
     refusal: Refusal,
@@ -77,7 +78,6 @@ struct Denied {
 pub(super) struct Caches {
     entries: Cache<Digest, Arc<Entry>, DigestHash>,
     denied: Cache<Digest, Arc<Denied>, DigestHash>,
-    ttl_ms: i64,
     negative_ttl_ms: i64,
 }
 
@@ -86,28 +86,18 @@ impl Caches {
         Self {
             entries: Cache::builder().max_capacity(config.max_entries).build_with_hasher(DigestHash::new()),
             denied: Cache::builder().max_capacity(NEGATIVE_MAX).build_with_hasher(DigestHash::new()),
-            ttl_ms: config.ttl.as_millis(),
             negative_ttl_ms: config.negative_ttl.as_millis(),
         }
     }
 
-    /// Whether something read at `loaded_at` may be used at `now` without asking again.
-    pub(super) fn is_fresh(&self, loaded_at: Timestamp, now: Timestamp) -> bool {
-        within(loaded_at, now, self.ttl_ms)
+    /// What is remembered of this credential, whether or not it may be used.
+    pub(super) fn entry(&self, digest: &Digest) -> Option<Arc<Entry>> {
+        self.entries.get(digest)
     }
 
-    pub(super) fn entry(&self, digest: &Digest, now: Timestamp) -> Option<Arc<Entry>> {
-        self.entries.get(digest).filter(|entry| {
-            entry.key.generation() == entry.key_generation
-                && entry.tenant.slot.generation() == entry.tenant_generation
-                && self.is_fresh(entry.loaded_at, now)
-                && self.is_fresh(Timestamp(entry.tenant.loaded_at.load(Ordering::Acquire)), now)
-        })
-    }
-
-    pub(super) fn refusal(&self, digest: &Digest, now: Timestamp, epoch: u64) -> Option<Refusal> {
+    pub(super) fn refusal(&self, digest: &Digest, moment: Moment, epoch: u64) -> Option<Refusal> {
         let denied = self.denied.get(digest)?;
-        (denied.epoch == epoch && within(denied.loaded_at, now, self.negative_ttl_ms)).then(|| denied.refusal.clone())
+        (denied.epoch == epoch && moment.allows(denied.began, self.negative_ttl_ms)).then(|| denied.refusal.clone())
     }
 
     pub(super) fn keep(&self, digest: Digest, entry: Arc<Entry>) {
@@ -115,15 +105,10 @@ impl Caches {
         self.denied.invalidate(&digest);
     }
 
-    pub(super) fn deny(&self, digest: Digest, loaded_at: Timestamp, epoch: u64, refusal: Refusal) {
-        self.denied.insert(digest, Arc::new(Denied { loaded_at, epoch, refusal }));
+    pub(super) fn deny(&self, digest: Digest, began: Timestamp, epoch: u64, refusal: Refusal) {
+        self.denied.insert(digest, Arc::new(Denied { began, epoch, refusal }));
         self.entries.invalidate(&digest);
     }
-}
-
-fn within(loaded_at: Timestamp, now: Timestamp, ttl_ms: i64) -> bool {
-    let age = now.0.saturating_sub(loaded_at.0);
-    age < ttl_ms && age >= -CLOCK_SLACK_MS
 }
 
 /// Hashes digests by one multiplication. They are random already; the seed keeps who chooses keys from choosing buckets.

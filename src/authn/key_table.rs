@@ -61,9 +61,9 @@ impl KeyTable {
         let peppers = Peppers::from_file(&config.store.pepper_file)?;
         let runtime = Builder::new_current_thread().enable_all().build().map_err(|error| error.to_string())?;
         let handle = runtime.handle().clone();
-        let (section, cache, clock) = (config.store.clone(), config.cache.clone(), clock.clone());
+        let (config, clock) = (config.clone(), clock.clone());
         // Who only looks is no sidecar.
-        let instance = makes.then(|| fleet::this_process(&cache, &clock)).transpose().map_err(|error| error.to_string())?;
+        let instance = makes.then(|| fleet::this_process(&config.cache, &clock)).transpose().map_err(|error| error.to_string())?;
         let (opened, ready) = mpsc::channel();
         let (stop, stopped) = oneshot::channel::<()>();
         let (applied, heard) = watch::channel(Position::default());
@@ -71,16 +71,16 @@ impl KeyTable {
         let serve = async move {
             let opening = async {
                 if makes {
-                    store::open(&section, &clock).await
+                    store::open(&config.store, &clock).await
                 } else {
-                    store::open_existing(&section, &clock).await.map(|(opened, _)| opened)
+                    store::open_existing(&config.store, &clock).await.map(|(opened, _)| opened)
                 }
             };
             let Opened { store, changes } = match opening.await {
                 Ok(open) => open,
                 Err(why) => return drop(opened.send(Err(why))),
             };
-            let authenticator = Authenticator::new(Arc::clone(&store), &cache, peppers, headers, clock, Handle::current());
+            let authenticator = Authenticator::new(Arc::clone(&store), &config, peppers, headers, clock.clone(), Handle::current());
             let authenticator = Arc::new(authenticator);
             let _ = opened.send(Ok((Arc::clone(&authenticator), Arc::clone(&store))));
             let beats = async {
@@ -90,7 +90,7 @@ impl KeyTable {
                 }
             };
             tokio::select! {
-                never = follow(changes, &authenticator, &applied) => match never {},
+                never = follow(changes, &authenticator, &clock, &applied) => match never {},
                 never = beats => match never {},
                 _ = stopped => {}
             }
@@ -145,14 +145,24 @@ impl std::fmt::Debug for KeyTable {
 }
 
 /// Applies what the change log tells, for ever.
-async fn follow(changes: Option<Box<dyn ChangeLog>>, authenticator: &Authenticator, applied: &watch::Sender<Position>) -> Infallible {
+async fn follow(
+    changes: Option<Box<dyn ChangeLog>>,
+    authenticator: &Authenticator,
+    clock: &Clock,
+    applied: &watch::Sender<Position>,
+) -> Infallible {
     let Some(mut log) = changes else { return pending().await };
     let mut back_off = BACK_OFF_FIRST;
     loop {
+        // What is read was so when the reading began, at the earliest. Later would be too late for a process that was stopped meanwhile.
+        let began = clock.now();
         match log.next().await {
             Ok(batch) => {
                 back_off = BACK_OFF_FIRST;
                 batch.changes.iter().for_each(|change| authenticator.apply(change));
+                if batch.current {
+                    authenticator.heard(began);
+                }
                 applied.send_if_modified(|position| std::mem::replace(position, batch.position) != batch.position);
             }
             Err(error) => {

@@ -1,29 +1,51 @@
-//! What makes an invalidation reach everything that was read before it: each key and tenant in use has a slot with a generation,
-//! shared by the entries made of it, and one epoch counts all invalidations, for look-ups that do not know yet what they will find.
-//! Maps are locked only by look-ups and invalidations; the path of a cached request only loads atomics.
+//! What makes a change reach everything that was read before it: each key and tenant in use has a slot with a generation,
+//! shared by the entries made of it, and one epoch counts all changes, for look-ups that do not know yet what they will find.
+//! A slot also knows the newest version of its record: a store that shows an older one has lost something and is doubted.
+//! Maps are locked only by look-ups and changes; the path of a cached request only loads atomics.
 
-use std::collections::HashMap;
-use std::sync::atomic::{AtomicI64, AtomicU64, Ordering};
+mod ledger;
+
+use std::collections::{HashMap, VecDeque};
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError, Weak};
 
 use arc_swap::ArcSwapOption;
 
+use super::freshness::{Began, Reading};
 use crate::clock::Timestamp;
 use crate::tenant::TenantRecord;
+pub(super) use ledger::Doubt;
+use ledger::Ledger;
+
+/// Changes remembered of keys, and of tenants, that nobody uses.
+const REMEMBERED_MAX: usize = 100_000;
+
+/// The generation of what must not be kept.
+const OVERTAKEN: u64 = u64::MAX;
 
 /// The generation of a key or a tenant.
-#[derive(Default)]
 pub(super) struct Slot {
+    pub(super) id: Arc<str>,
     generation: AtomicU64,
+    ledger: Mutex<Ledger>,
 }
 
 impl Slot {
+    /// One that no change will find.
+    pub(super) fn new(id: Arc<str>) -> Self {
+        Self { id, generation: AtomicU64::new(0), ledger: Mutex::default() }
+    }
+
     pub(super) fn generation(&self) -> u64 {
         self.generation.load(Ordering::Acquire)
     }
 
     fn advance(&self) {
         self.generation.fetch_add(1, Ordering::AcqRel);
+    }
+
+    fn ledger(&self) -> MutexGuard<'_, Ledger> {
+        self.ledger.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
 
@@ -38,144 +60,208 @@ pub(super) enum TenantState {
 /// A tenant, shared by the entries of all its keys.
 pub(super) struct TenantSlot {
     pub(super) slot: Slot,
-    /// When the look-up that found `state` began; the least number while there is none.
-    pub(super) loaded_at: AtomicI64,
+    pub(super) reading: Reading,
+    /// What was read; none since a change.
     pub(super) state: ArcSwapOption<TenantState>,
     /// Held by the one look-up that is under way.
     pub(super) loading: tokio::sync::Mutex<()>,
 }
 
-impl Default for TenantSlot {
-    fn default() -> Self {
-        Self {
-            slot: Slot::default(),
-            loaded_at: AtomicI64::new(i64::MIN),
-            state: ArcSwapOption::empty(),
-            loading: tokio::sync::Mutex::default(),
-        }
+/// What has a slot.
+trait Slotted {
+    fn with(slot: Slot) -> Self;
+    fn slot(&self) -> &Slot;
+    /// What was read before is not used again.
+    fn invalidate(&self) {
+        self.slot().advance();
     }
 }
 
-impl TenantSlot {
+impl Slotted for Slot {
+    fn with(slot: Slot) -> Self {
+        slot
+    }
+    fn slot(&self) -> &Slot {
+        self
+    }
+}
+
+impl Slotted for TenantSlot {
+    fn with(slot: Slot) -> Self {
+        Self { slot, reading: Reading::none(), state: ArcSwapOption::empty(), loading: tokio::sync::Mutex::default() }
+    }
+    fn slot(&self) -> &Slot {
+        &self.slot
+    }
     fn invalidate(&self) {
         self.slot.advance();
-        self.loaded_at.store(i64::MIN, Ordering::Release);
+        self.state.store(None);
     }
 }
 
 /// All slots in use, and the epoch.
-#[derive(Default)]
 pub(super) struct Slots {
     epoch: AtomicU64,
+    floor: AtomicU64,
     maps: Mutex<Maps>,
+    stale_for_ms: i64,
 }
 
 #[derive(Default)]
 struct Maps {
-    keys: WeakMap<Slot>,
-    tenants: WeakMap<TenantSlot>,
+    keys: Index<Slot>,
+    tenants: Index<TenantSlot>,
 }
 
 impl Slots {
-    /// Rises with every invalidation.
+    /// `stale_for_ms`: how long a store that shows older records than are known is not believed.
+    pub(super) fn new(stale_for_ms: i64) -> Self {
+        Self { epoch: AtomicU64::new(0), floor: AtomicU64::new(0), maps: Mutex::default(), stale_for_ms }
+    }
+
+    /// Rises with every change.
     pub(super) fn epoch(&self) -> u64 {
         self.epoch.load(Ordering::Acquire)
+    }
+
+    /// What was read in an earlier epoch is to be read again before it is used.
+    pub(super) fn floor(&self) -> u64 {
+        self.floor.load(Ordering::Acquire)
     }
 
     fn lock(&self) -> MutexGuard<'_, Maps> {
         self.maps.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
+    /// Under the lock of the maps, so that who holds it sees the change whole or not at all.
+    fn next_epoch(&self) -> u64 {
+        self.epoch.fetch_add(1, Ordering::AcqRel) + 1
+    }
+
     pub(super) fn tenant(&self, id: &str) -> Arc<TenantSlot> {
         self.lock().tenants.slot(id)
     }
 
-    /// The key's slot and generation, if nothing was invalidated since `epoch`: then what was read since may be kept.
-    /// An invalidation that comes later finds the slot.
-    pub(super) fn key_if_current(&self, id: &str, epoch: u64) -> (Arc<Slot>, u64, bool) {
+    /// Takes note of what a look-up found of this key (version 0: nothing). Answers the generation of what
+    /// may be made of it. A change that comes later finds the slot.
+    pub(super) fn settle_key(&self, id: &str, version: u64, began: Began) -> Result<(Arc<Slot>, u64), Doubt> {
         let mut maps = self.lock();
         let slot = maps.keys.slot(id);
-        let generation = slot.generation();
-        (slot, generation, self.epoch() == epoch)
+        let mut ledger = slot.ledger();
+        if ledger.judge(version, began.at, self.stale_for_ms)? {
+            slot.advance();
+        }
+        let generation = if ledger.is_overtaken(began.epoch) { OVERTAKEN } else { slot.generation() };
+        drop(ledger);
+        Ok((slot, generation))
     }
 
-    /// Keeps what a tenant's look-up found, unless the tenant was invalidated since `generation`.
+    /// Keeps what a tenant's look-up found, unless the tenant was changed since `generation`: then it is to be done again.
     /// A state that differs from the one before is a change that nobody told of: its keys are compiled again.
-    pub(super) fn keep_tenant(&self, slot: &TenantSlot, generation: u64, state: Arc<TenantState>, loaded_at: Timestamp) -> Option<u64> {
+    pub(super) fn settle_tenant(&self, tenant: &TenantSlot, generation: u64, state: &Arc<TenantState>, began: Began) -> Result<u64, Doubt> {
         let _maps = self.lock();
-        if slot.slot.generation() != generation {
-            return None;
+        if tenant.slot.generation() != generation {
+            return Err(Doubt::Older);
         }
-        if slot.state.load().as_ref().is_some_and(|before| **before != *state) {
-            slot.slot.advance();
+        let mut ledger = tenant.slot.ledger();
+        let version = match &**state {
+            TenantState::Found(record) => record.version,
+            TenantState::Absent => 0,
+            // It does not say, and is of no use in any case.
+            TenantState::Unusable(_) => ledger.known(),
+        };
+        ledger.judge(version, began.at, self.stale_for_ms)?;
+        if tenant.state.load().as_ref().is_some_and(|before| *before != *state) {
+            tenant.slot.advance();
         }
-        slot.state.store(Some(state));
-        slot.loaded_at.store(loaded_at.0, Ordering::Release);
-        Some(slot.slot.generation())
+        tenant.state.store(Some(Arc::clone(state)));
+        tenant.reading.renew(began);
+        Ok(tenant.slot.generation())
+    }
+
+    /// Until which epoch an answer that rests on these generations holds, if it was read in epoch `began`.
+    pub(super) fn holds_until(&self, is_current: impl FnOnce() -> bool, began: u64) -> u64 {
+        let _maps = self.lock();
+        if began >= self.floor() && is_current() { self.epoch() } else { began }
     }
 
     /// Keys are there that were not.
     pub(super) fn invalidate_refusals(&self) {
         let _maps = self.lock();
-        self.epoch.fetch_add(1, Ordering::AcqRel);
+        self.next_epoch();
     }
 
-    pub(super) fn invalidate_key(&self, id: &str) {
-        let maps = self.lock();
-        self.epoch.fetch_add(1, Ordering::AcqRel);
-        if let Some(slot) = maps.keys.find(id) {
-            slot.advance();
-        }
+    /// This key has this version now (0 = not known). Nothing older is used again.
+    pub(super) fn invalidate_key(&self, id: &str, version: u64, now: Timestamp) {
+        let mut maps = self.lock();
+        let epoch = self.next_epoch();
+        maps.keys.announce(id, version, epoch, now, self.stale_for_ms);
     }
 
-    pub(super) fn invalidate_tenant(&self, id: &str) {
-        let maps = self.lock();
-        self.epoch.fetch_add(1, Ordering::AcqRel);
-        if let Some(slot) = maps.tenants.find(id) {
-            slot.invalidate();
-        }
+    /// The same of a tenant.
+    pub(super) fn invalidate_tenant(&self, id: &str, version: u64, now: Timestamp) {
+        let mut maps = self.lock();
+        let epoch = self.next_epoch();
+        maps.tenants.announce(id, version, epoch, now, self.stale_for_ms);
     }
 
-    pub(super) fn invalidate_everything(&self) {
-        let maps = self.lock();
-        self.epoch.fetch_add(1, Ordering::AcqRel);
-        maps.keys.live().for_each(|slot| slot.advance());
-        maps.tenants.live().for_each(|slot| slot.invalidate());
+    /// Anything may have changed.
+    pub(super) fn revalidate_everything(&self) {
+        let _maps = self.lock();
+        self.floor.store(self.next_epoch(), Ordering::Release);
     }
 }
 
-/// Slots by id, for as long as somebody uses them.
-struct WeakMap<T> {
-    map: HashMap<Box<str>, Weak<T>>,
+/// Slots by id, for as long as somebody uses them or their last change is remembered.
+struct Index<T> {
+    map: HashMap<Arc<str>, Weak<T>>,
     /// Size at which the dead ones are swept out.
     sweep_at: usize,
+    remembered: VecDeque<Remembered<T>>,
+    /// Up to this epoch, a slot that is made anew may have been changed.
+    forgotten: u64,
 }
 
-impl<T> Default for WeakMap<T> {
+struct Remembered<T> {
+    at: Timestamp,
+    epoch: u64,
+    /// Keeps it.
+    _slot: Arc<T>,
+}
+
+impl<T> Default for Index<T> {
     fn default() -> Self {
-        Self { map: HashMap::new(), sweep_at: 1024 }
+        Self { map: HashMap::new(), sweep_at: 1024, remembered: VecDeque::new(), forgotten: 0 }
     }
 }
 
-impl<T: Default> WeakMap<T> {
-    fn find(&self, id: &str) -> Option<Arc<T>> {
-        self.map.get(id).and_then(Weak::upgrade)
-    }
-
-    fn live(&self) -> impl Iterator<Item = Arc<T>> {
-        self.map.values().filter_map(Weak::upgrade)
-    }
-
+impl<T: Slotted> Index<T> {
     fn slot(&mut self, id: &str) -> Arc<T> {
-        if let Some(slot) = self.find(id) {
+        if let Some(slot) = self.map.get(id).and_then(Weak::upgrade) {
             return slot;
         }
         if self.map.len() >= self.sweep_at {
             self.map.retain(|_, slot| slot.strong_count() > 0);
             self.sweep_at = (self.map.len() * 2).max(1024);
         }
-        let slot = Arc::new(T::default());
-        self.map.insert(id.into(), Arc::downgrade(&slot));
+        let id: Arc<str> = id.into();
+        let ledger = Mutex::new(Ledger::overtaken_until(self.forgotten));
+        let slot = Arc::new(T::with(Slot { id: Arc::clone(&id), generation: AtomicU64::new(0), ledger }));
+        self.map.insert(id, Arc::downgrade(&slot));
         slot
+    }
+
+    fn announce(&mut self, id: &str, version: u64, epoch: u64, now: Timestamp, stale_for_ms: i64) {
+        let found = self.slot(id);
+        if found.slot().ledger().announce(version, epoch) {
+            found.invalidate();
+        }
+        self.remembered.push_back(Remembered { at: now, epoch, _slot: found });
+        while let Some(oldest) = self.remembered.front()
+            && (self.remembered.len() > REMEMBERED_MAX || now.0.saturating_sub(oldest.at.0) >= stale_for_ms)
+        {
+            self.forgotten = oldest.epoch;
+            self.remembered.pop_front();
+        }
     }
 }

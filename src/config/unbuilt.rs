@@ -41,9 +41,6 @@ const FEATURES: &[Feature] = &[
     warning("the cache snapshot", "every start begins with an empty cache", |config, _| {
         one("cache.snapshot_file", !config.cache.snapshot_file.as_os_str().is_empty())
     }),
-    warning("stale_for", "while the store is unreachable, keys are served until their ttl ends", |config, tree| {
-        one("cache.stale_for", tree.is_written("cache.stale_for") && config.cache.stale_for > config.cache.ttl)
-    }),
     warning("rotate_reminder", "lists mark no key as old", |config, _| {
         one("keys.rotate_reminder", config.keys.rotate_reminder != Keys::default().rotate_reminder)
     }),

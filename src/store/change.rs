@@ -1,6 +1,8 @@
 //! The change log: what somebody changed in the store, another process included, in one order that every reader sees.
 //! Readers go on from where they were; what a reader cannot be sure to have seen is told as [`Changed::Everything`].
 
+use std::time::Duration;
+
 use async_trait::async_trait;
 use serde::{Deserialize, Serialize};
 
@@ -81,10 +83,14 @@ pub struct Batch {
     pub current: bool,
 }
 
+/// The longest wait of a reader. What it answers is certain only for when it began to wait: cached entries are used without asking
+/// for a second after that, so that two turns must fit into it with room to spare.
+pub(super) const TURN: Duration = Duration::from_millis(250);
+
 /// A reader of the log, for as long as the process runs.
 #[async_trait]
 pub trait ChangeLog: Send {
-    /// Waits for the next changes, half a second at most; none is an answer too. After an error the next call goes on from
+    /// Waits for the next changes, [`TURN`] at most; none is an answer too. After an error the next call goes on from
     /// the same position. The first call answers `Everything`, and where the log ends.
     async fn next(&mut self) -> Result<Batch, StoreError>;
 }

@@ -241,8 +241,6 @@ fn each_rule_has_its_words() {
         ("[[listeners]]\nname = \"public\"\naddress = \"[::]:1\"\nproxy_protocol = true", "PROXY protocol is not part of this release"),
         ("[[listeners]]\nname = \"public\"\naddress = \"[::]:1\"\nprotocols = [\"http2\"]", "HTTP/2 alone is not part"),
         ("upstream = \"https://api\"", "over TLS or HTTP/2 is not part"),
-        ("[store]\nurl = \"redis-sentinel://a,b\"", "names no master"),
-        ("[store]\nurl = \"redis://a\"\ntls.ca_file = \"/dev/null\"", "asks for no TLS"),
         ("[tracing]\nsample_ratio = 2.0", "a ratio is 0 to 1"),
     ] {
         let loaded = loaded(text);
@@ -253,7 +251,6 @@ fn each_rule_has_its_words() {
         ("[restrictions]\nip_allowlist = [\"192.0.2.1\"]", "without `client_ip.trusted_proxies`"),
         ("profile = \"gatelithix\"", "keys of environment test are refused"),
         ("[idempotency]\nmode = \"required\"", "[idempotency] is not part of this release yet"),
-        ("[cache]\nstale_for = \"1h\"", "stale_for is not part"),
         ("[keys]\nrotate_reminder = \"30d\"", "rotate_reminder is not part"),
         ("[keys]\npurge_after = \"30d\"", "purge_after is not part"),
         ("[keys]\nlast_used_resolution = \"1h\"", "last_used_resolution is not part"),

@@ -13,14 +13,12 @@ use tokio::time::{sleep, timeout};
 use super::RedisStore;
 use super::connection::{Connection, Link, LinkError};
 use crate::store::StoreError;
-use crate::store::change::{Batch, ChangeLog, Changed, Position};
+use crate::store::change::{Batch, ChangeLog, Changed, Position, TURN};
 
 /// Changes kept; a reader that was away for more revalidates everything.
 const KEPT: usize = 100_000;
 /// Changes read at once.
 const COUNT: usize = 1_000;
-/// How long a read waits for a change.
-const BLOCK: Duration = Duration::from_millis(500);
 /// Pause between reads where the server does not let them wait.
 const POLL: Duration = Duration::from_millis(100);
 
@@ -76,7 +74,7 @@ impl RedisChanges {
             None => self.link.dedicated().await?,
         };
         let query = self.query(from);
-        let limit = BLOCK + self.link.command_timeout();
+        let limit = TURN + self.link.command_timeout();
         let Ok(answer) = timeout(limit, query.query_async::<(Value, Value)>(&mut connection)).await else {
             return Err(LinkError::Unavailable(format!("the change log: no answer within {} ms", limit.as_millis())));
         };
@@ -91,7 +89,7 @@ impl RedisChanges {
         let mut query = redis::pipe();
         query.cmd("XREAD").arg("COUNT").arg(COUNT);
         if self.waits {
-            query.arg("BLOCK").arg(BLOCK.as_millis());
+            query.arg("BLOCK").arg(TURN.as_millis());
         }
         query.arg("STREAMS").arg(&self.log).arg(format!("{from}-0"));
         query.cmd("XREVRANGE").arg(&self.log).arg("+").arg("-").arg("COUNT").arg(1);

@@ -8,13 +8,13 @@ use rusqlite::{Connection, OptionalExtension as _, Transaction, params};
 use tokio::time::sleep;
 
 use crate::store::StoreError;
-use crate::store::change::{Batch, ChangeLog, Changed, Position};
+use crate::store::change::{Batch, ChangeLog, Changed, Position, TURN};
 
 /// How often it looks. A change is seen in less than 50 ms.
 const EVERY: Duration = Duration::from_millis(25);
 
-/// Looks of one call: half a second.
-const LOOKS: usize = 20;
+/// Looks of one call.
+const LOOKS: u128 = TURN.as_millis() / EVERY.as_millis();
 
 /// Changes kept; a reader that was away for more is told `Everything`.
 const KEPT: i64 = 10_000;

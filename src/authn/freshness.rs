@@ -1,0 +1,151 @@
+//! Until when what was read may be used: without asking again while it is young and the change log is heard; although it should be
+//! read again while the store cannot say otherwise. Rules and times only; nothing here reads or remembers a record.
+
+use std::sync::atomic::{AtomicI64, AtomicU64, Ordering};
+
+use crate::clock::Timestamp;
+use crate::config::sections;
+
+/// How long the change log may be silent before nothing older than this is used without asking, and how long nobody asks again
+/// after asking was in vain.
+pub(super) const SILENCE_MS: i64 = 1_000;
+
+/// How far a request's time may lie before the look-up that answers it. More means that the clock was set back.
+const CLOCK_SLACK_MS: i64 = 1_000;
+
+/// "It never happened."
+const NEVER: i64 = i64::MIN;
+
+/// When something began.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct Began {
+    pub(super) at: Timestamp,
+    /// Changes that were known then.
+    pub(super) epoch: u64,
+}
+
+/// When something was read, and until when it may be used although it should be read again.
+pub(super) struct Reading {
+    began: AtomicI64,
+    epoch: AtomicU64,
+    excused_until: AtomicI64,
+}
+
+impl Reading {
+    pub(super) const fn new(began: Began) -> Self {
+        Self { began: AtomicI64::new(began.at.0), epoch: AtomicU64::new(began.epoch), excused_until: AtomicI64::new(NEVER) }
+    }
+
+    /// Of what was not read yet.
+    pub(super) const fn none() -> Self {
+        Self::new(Began { at: Timestamp(NEVER), epoch: 0 })
+    }
+
+    /// It was read again.
+    pub(super) fn renew(&self, began: Began) {
+        self.excused_until.store(NEVER, Ordering::Release);
+        self.epoch.store(began.epoch, Ordering::Release);
+        self.began.store(began.at.0, Ordering::Release);
+    }
+
+    /// Asking was in vain: nobody needs to ask again for a second, if it may be used for so long.
+    pub(super) fn excuse(&self, now: Timestamp, end: Timestamp) {
+        self.excused_until.store(now.plus_millis(SILENCE_MS).min(end).0, Ordering::Release);
+    }
+}
+
+/// The rules as they stand when a request comes.
+#[derive(Clone, Copy)]
+pub(super) struct Moment {
+    now: Timestamp,
+    /// What was read in an earlier epoch is to be read again.
+    floor: u64,
+    /// Age from which on it is.
+    limit_ms: i64,
+}
+
+impl Moment {
+    /// How old it is, if it may be used without asking.
+    pub(super) fn age(self, reading: &Reading) -> Option<i64> {
+        let age = age_ms(Timestamp(reading.began.load(Ordering::Acquire)), self.now);
+        (age < self.limit_ms && age >= -CLOCK_SLACK_MS && reading.epoch.load(Ordering::Acquire) >= self.floor).then_some(age)
+    }
+
+    /// Whether somebody has just asked in vain.
+    pub(super) fn excuses(self, reading: &Reading) -> bool {
+        let left = reading.excused_until.load(Ordering::Acquire).saturating_sub(self.now.0);
+        left > 0 && left <= SILENCE_MS + CLOCK_SLACK_MS
+    }
+
+    /// The same rule for a refusal: it has a time of its own, and its epoch was looked at already.
+    pub(super) fn allows(self, began: Timestamp, ttl_ms: i64) -> bool {
+        let age = age_ms(began, self.now);
+        age < ttl_ms.min(self.limit_ms) && age >= -CLOCK_SLACK_MS
+    }
+}
+
+/// When the store was heard of.
+pub(super) struct Freshness {
+    ttl_ms: i64,
+    stale_for_ms: i64,
+    /// Of the change log: up to then, nothing was missed.
+    heard_at: AtomicI64,
+    /// Of anything.
+    contact_at: AtomicI64,
+}
+
+impl Freshness {
+    pub(super) fn new(config: &sections::Cache) -> Self {
+        Self {
+            ttl_ms: config.ttl.as_millis(),
+            stale_for_ms: config.stale_for.as_millis(),
+            heard_at: AtomicI64::new(NEVER),
+            contact_at: AtomicI64::new(NEVER),
+        }
+    }
+
+    pub(super) fn moment(&self, now: Timestamp, floor: u64) -> Moment {
+        let silence = age_ms(Timestamp(self.heard_at.load(Ordering::Acquire)), now);
+        let heard = (-CLOCK_SLACK_MS..SILENCE_MS).contains(&silence);
+        Moment { now, floor, limit_ms: if heard { self.ttl_ms } else { self.ttl_ms.min(SILENCE_MS) } }
+    }
+
+    /// All that had happened at `at` is known.
+    pub(super) fn heard(&self, at: Timestamp) {
+        self.heard_at.store(at.0, Ordering::Release);
+        self.answered(at);
+    }
+
+    /// The store answered something that was asked at `at`.
+    pub(super) fn answered(&self, at: Timestamp) {
+        self.contact_at.fetch_max(at.0, Ordering::AcqRel);
+    }
+
+    pub(super) fn heard_at(&self) -> Option<Timestamp> {
+        time(&self.heard_at)
+    }
+
+    pub(super) fn contact_at(&self) -> Option<Timestamp> {
+        time(&self.contact_at)
+    }
+
+    pub(super) fn stale_for_ms(&self) -> i64 {
+        self.stale_for_ms
+    }
+
+    /// Until when a store that does not answer is excused. A clock that was set back does not make that longer than it can be.
+    pub(super) fn stale_until(&self, now: Timestamp) -> Timestamp {
+        if age_ms(Timestamp(self.contact_at.load(Ordering::Acquire)), now) < -CLOCK_SLACK_MS {
+            self.contact_at.store(now.0, Ordering::Release);
+        }
+        Timestamp(self.contact_at.load(Ordering::Acquire)).plus_millis(self.stale_for_ms)
+    }
+}
+
+fn age_ms(began: Timestamp, now: Timestamp) -> i64 {
+    now.0.saturating_sub(began.0)
+}
+
+fn time(at: &AtomicI64) -> Option<Timestamp> {
+    Some(Timestamp(at.load(Ordering::Acquire))).filter(|at| at.0 != NEVER)
+}
