@@ -34,8 +34,8 @@ use crate::server::tls;
 use crate::store;
 use crate::telemetry::access::{self, AccessLog, Writer};
 use crate::telemetry::mask::Mask;
-pub use running::{Running, Stopper};
 pub use probes::Probes;
+pub use running::{Running, Stopper};
 use table::{Hold, Table};
 
 /// What is compiled from a configuration: all that can be known without opening a socket or the store.
@@ -134,6 +134,7 @@ fn listener(index: usize, listener: &Listener, problems: &mut Problems) -> Optio
         address: listener.address.clone(),
         tls,
         expires: listener.tls.as_ref().and_then(|tls| tls::expiry::of(&tls.cert_file)),
+        proxy_protocol: listener.proxy_protocol,
         limits: listener.limits.clone(),
     }))
 }

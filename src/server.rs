@@ -10,6 +10,7 @@ pub mod framing;
 pub mod generation;
 pub mod guard;
 pub mod life;
+pub mod proxy_protocol;
 pub mod quota;
 pub mod record;
 pub mod socket;

@@ -121,19 +121,25 @@ fn keys(text: &mut Exposition, health: &Health) {
     let app = health.reloader.app().load();
     let authenticator = app.gate.authenticator();
     let counters = authenticator.counters();
-    let told: [(&str, &str, &dyn Fn(&Counters) -> u64); 7] = [
+    let told: [(&str, &str, &dyn Fn(&Counters) -> u64); 9] = [
         ("sidegate_cache_negative_hits_total", "Refusals of unknown keys from the cache.", &|of| of.negative_hits.load(Ordering::Relaxed)),
+        ("sidegate_cache_stale_hits_total", "Answers from what could not be read again in time.", &|of| of.stale.load(Ordering::Relaxed)),
         ("sidegate_key_lookups_total", "Questions to the store for a key.", &|of| of.key_lookups.load(Ordering::Relaxed)),
         ("sidegate_tenant_lookups_total", "Questions to the store for a tenant.", &|of| of.tenant_lookups.load(Ordering::Relaxed)),
         ("sidegate_lookups_joined_total", "Requests that waited for another's look-up.", &|of| of.joined.load(Ordering::Relaxed)),
         ("sidegate_lookups_repeated_total", "Look-ups done again for a change.", &|of| of.repeated.load(Ordering::Relaxed)),
         ("sidegate_lookups_unanswered_total", "Look-ups that the store did not answer.", &|of| of.unanswered.load(Ordering::Relaxed)),
         ("sidegate_records_unusable_total", "Records that could not be read or used.", &|of| of.unusable.load(Ordering::Relaxed)),
+        ("sidegate_store_faults_total", "Look-ups that found less than was there before.", &|of| of.faults.load(Ordering::Relaxed)),
     ];
     for (name, help, of) in told {
         text.one(Counter, name, help, of(counters));
     }
     text.one(Gauge, "sidegate_store_reachable", "1 while the store answers.", u8::from(authenticator.store_status().reachable));
+    if let Some(heard) = authenticator.heard_at() {
+        let name = "sidegate_change_log_heard_timestamp_seconds";
+        text.one(Gauge, name, "Up to when all changes are applied here.", heard.0 / 1000);
+    }
     let position = health.reloader.position();
     text.one(Gauge, "sidegate_change_log_position", "How far the store's change log has been applied here.", position);
 }

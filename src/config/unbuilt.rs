@@ -27,9 +27,6 @@ const FEATURES: &[Feature] = &[
     error("a listener for HTTP/2 alone", "add \"http1\" to its protocols", |config, _| {
         listeners(config, "protocols", |listener| !listener.protocols.is_empty() && !listener.protocols.contains(&Protocol::Http1))
     }),
-    error("the PROXY protocol", "the balancer's address would count as the client's", |config, _| {
-        listeners(config, "proxy_protocol", |listener| listener.proxy_protocol)
-    }),
     error("role = \"authz-http\"", "the gateway that asks would get no decision", |config, _| {
         listeners(config, "role", |listener| listener.role == Role::AuthzHttp)
     }),
@@ -96,9 +93,6 @@ const FEATURES: &[Feature] = &[
     }),
     warning("limits.streams", "connections are HTTP/1.1, one request at a time", |config, _| {
         listeners(config, "limits.streams", |listener| listener.limits.streams != ListenerLimits::default().streams)
-    }),
-    warning("connections_per_ip", "connections are limited in sum only", |config, _| {
-        listeners(config, "limits.connections_per_ip", |listener| listener.limits.connections_per_ip > 0)
     }),
 ];
 

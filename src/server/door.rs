@@ -1,16 +1,19 @@
 //! A listener of the process: its bound address, and what is said of it now. An address that a reload keeps keeps its socket;
 //! only what is said of it changes.
 
+use std::collections::HashMap;
 use std::fmt;
-use std::sync::Arc;
+use std::net::IpAddr;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::mpsc::Sender;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use arc_swap::ArcSwap;
 use tokio_rustls::TlsAcceptor;
 
 use super::bind::Bound;
 use crate::config::sections::ListenerLimits;
+use crate::net::throttle_unit;
 
 /// What the configuration says of a listener.
 pub struct Terms {
@@ -22,6 +25,8 @@ pub struct Terms {
     pub tls: Option<TlsAcceptor>,
     /// When its certificate ends, in seconds since the Unix epoch.
     pub expires: Option<i64>,
+    /// Whether each connection begins with the PROXY protocol.
+    pub proxy_protocol: bool,
     /// Its bounds.
     pub limits: ListenerLimits,
 }
@@ -38,19 +43,25 @@ pub struct Listener {
     /// What is said of it now.
     pub terms: ArcSwap<Terms>,
     open: AtomicUsize,
+    /// Open connections by client, where they are limited.
+    seats: Mutex<HashMap<IpAddr, usize>>,
 }
 
 impl Listener {
     /// A listener on these terms.
     #[must_use]
     pub fn new(terms: Arc<Terms>) -> Arc<Self> {
-        Arc::new(Self { terms: ArcSwap::new(terms), open: AtomicUsize::new(0) })
+        Arc::new(Self { terms: ArcSwap::new(terms), open: AtomicUsize::new(0), seats: Mutex::default() })
     }
 
     /// Open connections of all workers.
     #[must_use]
     pub fn open(&self) -> usize {
         self.open.load(Ordering::Relaxed)
+    }
+
+    fn seats(&self) -> MutexGuard<'_, HashMap<IpAddr, usize>> {
+        self.seats.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
 
@@ -89,5 +100,40 @@ impl Place {
 impl Drop for Place {
     fn drop(&mut self) {
         self.0.open.fetch_sub(1, Ordering::Relaxed);
+    }
+}
+
+/// One of the open connections of a client; all of an IPv6 /64 are one client.
+#[derive(Debug)]
+pub struct Seat {
+    listener: Arc<Listener>,
+    client: IpAddr,
+}
+
+impl Seat {
+    /// Takes one of `limit`; `None` = all are taken.
+    #[must_use]
+    pub fn take(listener: &Arc<Listener>, client: IpAddr, limit: usize) -> Option<Self> {
+        let client = throttle_unit(client);
+        let mut seats = listener.seats();
+        let taken = seats.entry(client).or_default();
+        if *taken >= limit {
+            return None;
+        }
+        *taken += 1;
+        drop(seats);
+        Some(Self { listener: Arc::clone(listener), client })
+    }
+}
+
+impl Drop for Seat {
+    fn drop(&mut self) {
+        let mut seats = self.listener.seats();
+        if let Some(taken) = seats.get_mut(&self.client) {
+            *taken -= 1;
+            if *taken == 0 {
+                seats.remove(&self.client);
+            }
+        }
     }
 }

@@ -16,11 +16,12 @@ use tokio::time::{Interval, MissedTickBehavior, interval, sleep};
 
 use super::bind::Listening;
 use super::connection;
-use super::door::{Door, Listener, Place};
+use super::door::{Door, Listener, Place, Seat, Terms};
 use super::exchange::Session;
 use super::framing::Limits;
 use super::generation::Generations;
 use super::life::{Life, Pulse, Stage, Timeouts};
+use super::proxy_protocol;
 use super::record::Scribe;
 use super::socket::Socket;
 use crate::app::Snapshot;
@@ -266,51 +267,54 @@ impl Worker {
 
     /// Serves a connection, or turns it away.
     fn admit(self: &Rc<Self>, socket: Socket, peer: Peer, entrance: &Rc<Entrance>) {
-        let listener = &entrance.listener;
-        let terms = listener.terms.load_full();
-        let place = Place::take(listener);
-        let tally = Arc::clone(&entrance.tally.borrow());
-        tally.accepted.add(1);
-        let session = Rc::new(Session {
+        let terms = entrance.listener.terms.load_full();
+        let place = Place::take(&entrance.listener);
+        entrance.tally.borrow().accepted.add(1);
+        let life = Life::new(Rc::clone(&entrance.pulse));
+        if entrance.listener.open() > terms.limits.connections {
+            let session = self.session(entrance, &terms, life, peer);
+            spawn_local(Rc::clone(self).turn_away(socket, session, "connections of the listener"));
+            return;
+        }
+        let id = self.next_id.replace(self.next_id.get() + 1);
+        self.connections.borrow_mut().insert(id, (Rc::clone(&life), Rc::clone(entrance)));
+        let registered = Registered { worker: Rc::clone(self), id, _place: place };
+        spawn_local(Rc::clone(entrance).welcome(registered, socket, peer, terms, life));
+    }
+
+    fn session(&self, entrance: &Entrance, terms: &Terms, life: Rc<Life>, peer: Peer) -> Rc<Session> {
+        Rc::new(Session {
             scribe: Rc::new(Scribe {
                 generations: Rc::clone(&self.generations),
                 clock: self.shared.clock.clone(),
                 listener: Arc::clone(&terms.name),
-                tally: Arc::clone(&tally),
+                tally: Arc::clone(&entrance.tally.borrow()),
             }),
-            life: Life::new(Rc::clone(&entrance.pulse)),
+            life,
             connection: Connection { peer, tls: terms.tls.is_some() },
             body_limit: match terms.limits.body_bytes.0 {
                 0 => u64::MAX,
                 limit => limit,
             },
-        });
-        if listener.open() > terms.limits.connections {
-            tally.turned_away.add(1);
-            if terms.tls.is_none() && self.turned_away.get() < TURNED_AWAY_MAX {
-                spawn_local(Rc::clone(self).turn_away(socket, session));
-            }
-            return;
-        }
-        let id = self.next_id.replace(self.next_id.get() + 1);
-        self.connections.borrow_mut().insert(id, (Rc::clone(&session.life), Rc::clone(entrance)));
-        let registered = Registered { worker: Rc::clone(self), id, _place: place };
-        spawn_local(async move {
-            let _registered = registered;
-            let socket = match &terms.tls {
-                None => Some(socket),
-                Some(acceptor) => connection::handshake(socket, acceptor, terms.limits.handshake_timeout.0).await,
-            };
-            match socket {
-                Some(socket) => connection::serve(socket, session, Limits::from(&terms.limits)).await,
-                None => tally.unusable.add(1),
-            }
-        });
+        })
     }
 
-    async fn turn_away(self: Rc<Self>, socket: Socket, session: Rc<Session>) {
+    /// Who is at the other end, by the PROXY protocol. Who may open a Unix socket, its file says.
+    async fn introduced(&self, socket: &mut Socket, peer: Peer) -> io::Result<Peer> {
+        if peer != Peer::Unix && !self.generations.current().app.gate.trusts(peer) {
+            return Err(io::Error::new(io::ErrorKind::PermissionDenied, "not of client_ip.trusted_proxies"));
+        }
+        proxy_protocol::read(socket, peer).await
+    }
+
+    /// Answers that there is no room, unless that would take room too.
+    async fn turn_away(self: Rc<Self>, socket: Socket, session: Rc<Session>, full: &'static str) {
+        session.scribe.tally.turned_away.add(1);
+        if session.connection.tls || self.turned_away.get() >= TURNED_AWAY_MAX {
+            return;
+        }
         self.turned_away.set(self.turned_away.get() + 1);
-        connection::turn_away(socket, session, Rejection::Overloaded.because("connections of the listener")).await;
+        connection::turn_away(socket, session, Rejection::Overloaded.because(full)).await;
         self.turned_away.set(self.turned_away.get() - 1);
     }
 }
@@ -318,6 +322,38 @@ impl Worker {
 impl Entrance {
     fn is_of(&self, door: &Door) -> bool {
         Arc::ptr_eq(&self.listener, &door.listener)
+    }
+
+    /// Serves a connection that has a place: who it is, whether there is room for another of theirs, TLS, requests.
+    async fn welcome(self: Rc<Self>, registered: Registered, mut socket: Socket, mut peer: Peer, terms: Arc<Terms>, life: Rc<Life>) {
+        let worker = &registered.worker;
+        if terms.proxy_protocol {
+            match worker.introduced(&mut socket, peer).await {
+                Ok(client) => peer = client,
+                Err(error) => {
+                    tracing::debug!(listener = %terms.name, %peer, %error, "PROXY preamble refused");
+                    return self.tally.borrow().unusable.add(1);
+                }
+            }
+        }
+        let session = worker.session(&self, &terms, life, peer);
+        let limit = terms.limits.connections_per_ip;
+        let seat = match peer {
+            Peer::Ip(ip) if limit > 0 => match Seat::take(&self.listener, ip, limit) {
+                None => return Rc::clone(worker).turn_away(socket, session, "connections_per_ip").await,
+                seat => seat,
+            },
+            Peer::Ip(_) | Peer::Unix => None,
+        };
+        let socket = match &terms.tls {
+            None => Some(socket),
+            Some(acceptor) => connection::handshake(socket, acceptor, terms.limits.handshake_timeout.0).await,
+        };
+        match socket {
+            Some(socket) => connection::serve(socket, session, Limits::from(&terms.limits)).await,
+            None => self.tally.borrow().unusable.add(1),
+        }
+        drop(seat);
     }
 
     fn enter(&self, stage: Stage) {

@@ -238,7 +238,7 @@ fn each_rule_has_its_words() {
         ("[errors.map]\n\"401\" = { status = 402 }", "for a reason only"),
         ("[errors.map]\n\"429\" = { code = \"X\" }", "429 and 5xx have no group"),
         ("[errors.map]\nkey_expired = { status = 200 }", "is not the status of a refusal"),
-        ("[[listeners]]\nname = \"public\"\naddress = \"[::]:1\"\nproxy_protocol = true", "PROXY protocol is not part of this release"),
+        ("[[listeners]]\nname = \"public\"\naddress = \"[::]:1\"\nproxy_protocol = true", "nobody is trusted to say"),
         ("[[listeners]]\nname = \"public\"\naddress = \"[::]:1\"\nprotocols = [\"http2\"]", "HTTP/2 alone is not part"),
         ("upstream = \"https://api\"", "over TLS or HTTP/2 is not part"),
         ("[tracing]\nsample_ratio = 2.0", "a ratio is 0 to 1"),
