@@ -23,6 +23,7 @@ use crate::clock::Clock;
 use crate::config::problem::Problems;
 use crate::config::sections::{Config, Listener, ListenerLimits};
 use crate::explain::Explainer;
+use crate::fleet::Standing;
 use crate::forward::upstream::Upstreams;
 use crate::gate::{Gate, Rules};
 use crate::identity::template::IdentityHeaders;
@@ -61,6 +62,8 @@ pub struct Snapshot {
     pub upstreams: Upstreams,
     /// Where all of them are written down.
     pub log: AccessLog,
+    /// Where its key table stands among the sidecars of the store.
+    pub fleet: Arc<Standing>,
     /// What the platform may ask the upstreams.
     pub probes: Probes,
     _table: Hold,
@@ -102,6 +105,7 @@ impl App {
             answers: self.answers,
             upstreams: self.upstreams,
             log: AccessLog::new(self.log, Arc::clone(writer)),
+            fleet: Arc::clone(table.fleet()),
             probes: self.probes,
             _table: table.hold(),
         }

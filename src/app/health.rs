@@ -6,6 +6,7 @@ use std::sync::OnceLock;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, Instant};
 
+use super::Snapshot;
 use super::reload::Reloader;
 use super::running::Stopper;
 use crate::clock::{Timestamp, instant};
@@ -96,6 +97,7 @@ impl Health {
             let weight = if store_met { " (not required for ready)" } else { "" };
             let _ = writeln!(report, "[-]store unreachable{since}: {}{cure}{weight}", store.detail);
         }
+        freshness(&mut report, &app, self.reloader.now());
         let standing = self.reloader.standing();
         match standing.last_reload.as_ref().filter(|_| !standing.is_current()) {
             None => drop(writeln!(report, "[+]configuration ok (generation {})", standing.generation)),
@@ -113,4 +115,16 @@ impl Health {
         }
         (state == "serving" && store_met, report)
     }
+}
+
+/// How true what is cached is.
+fn freshness(report: &mut String, app: &Snapshot, now: Timestamp) {
+    let (authenticator, position) = (app.gate.authenticator(), app.fleet.position().0);
+    let silent = authenticator.heard_at().map(|at| now.0.saturating_sub(at.0));
+    let _ = match silent {
+        Some(silent) if authenticator.is_heard(now) => writeln!(report, "[+]change log ok: at {position}, heard {silent} ms ago"),
+        Some(silent) => writeln!(report, "[!]change log at {position}, not heard for {silent} ms: cached keys are read again before use"),
+        None => writeln!(report, "[!]change log never heard: cached keys are read again before use"),
+    };
+    let _ = writeln!(report, "[+]sidecars on this store: {}", app.fleet.sidecars());
 }

@@ -140,8 +140,8 @@ fn keys(text: &mut Exposition, health: &Health) {
         let name = "sidegate_change_log_heard_timestamp_seconds";
         text.one(Gauge, name, "Up to when all changes are applied here.", heard.0 / 1000);
     }
-    let position = health.reloader.position();
-    text.one(Gauge, "sidegate_change_log_position", "How far the store's change log has been applied here.", position);
+    text.one(Gauge, "sidegate_change_log_position", "How far the store's change log has been applied here.", app.fleet.position().0);
+    text.one(Gauge, "sidegate_fleet_sidecars", "Sidecars that serve from this store, this one included.", app.fleet.sidecars());
 }
 
 fn configuration(text: &mut Exposition, health: &Health) {

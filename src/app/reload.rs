@@ -12,13 +12,12 @@ use tokio::sync::watch;
 
 use super::table::Table;
 use super::{App, Snapshot};
-use crate::clock::Clock;
+use crate::clock::{Clock, Timestamp};
 use crate::config::sections::{Config, Shutdown};
 use crate::config::{self, Fingerprint, Loaded, Sources};
 use crate::server::bind::bind;
 use crate::server::descriptors;
 use crate::server::door::{Door, Listener, Terms};
-use crate::store::change::Position;
 use crate::telemetry::access::Writer;
 pub use report::{Outcome, Report, Standing};
 
@@ -53,7 +52,6 @@ pub struct Reloader {
     state: Mutex<State>,
     standing: ArcSwap<Standing>,
     shutdown: ArcSwap<Shutdown>,
-    position: ArcSwap<watch::Receiver<Position>>,
 }
 
 struct State {
@@ -99,7 +97,6 @@ impl Reloader {
         let table = Table::start(config, &app, &clock).map_err(|why| anyhow::anyhow!("store: {why}"))?;
         let doors = open_doors(&app.listeners, &[], &open).map_err(|(path, why)| anyhow::anyhow!("{path}: {why}"))?;
         let snapshot = app.furnish(&table, &writer);
-        let position = ArcSwap::from_pointee(table.position());
         let now = clock.now();
         let reloader = Self {
             app: Arc::new(ArcSwap::from_pointee(snapshot)),
@@ -116,7 +113,6 @@ impl Reloader {
                 retired: Vec::new(),
                 open: Some(open),
             }),
-            position,
             standing: ArcSwap::from_pointee(Standing::first(config, now)),
             shutdown: ArcSwap::from_pointee(config.shutdown.clone()),
         };
@@ -147,10 +143,10 @@ impl Reloader {
         &self.writer
     }
 
-    /// How far the change log has been applied.
+    /// The time.
     #[must_use]
-    pub fn position(&self) -> u64 {
-        self.position.load().borrow().0
+    pub fn now(&self) -> Timestamp {
+        self.clock.now()
     }
 
     /// Whether the files can be read again.
@@ -223,7 +219,6 @@ impl Reloader {
         snapshot.upstreams.keep(&earlier.upstreams, |name| state.keeps_upstream(config, name));
         descriptors::raise(config);
         self.shutdown.store(Arc::new(config.shutdown.clone()));
-        self.position.store(Arc::new(table.position()));
         self.app.store(Arc::new(snapshot));
         let doors: Vec<_> = doors
             .into_iter()

@@ -5,13 +5,11 @@ use std::sync::Arc;
 use std::thread::sleep;
 use std::time::Duration;
 
-use tokio::sync::watch;
-
 use super::App;
 use crate::authn::{Authenticator, KeyTable};
 use crate::clock::{Clock, instant};
 use crate::config::sections::Config;
-use crate::store::change::Position;
+use crate::fleet::Standing;
 
 /// How much longer than its own timeouts a store may take to answer for the first time.
 const GRACE: Duration = Duration::from_secs(1);
@@ -60,9 +58,9 @@ impl Table {
         self.key_table.authenticator()
     }
 
-    /// How far it has applied the change log.
-    pub(super) fn position(&self) -> watch::Receiver<Position> {
-        self.key_table.position()
+    /// Where it stands among the sidecars of its store.
+    pub(super) fn fleet(&self) -> &Arc<Standing> {
+        self.key_table.standing()
     }
 
     /// For a snapshot.

@@ -105,9 +105,12 @@ impl Freshness {
     }
 
     pub(super) fn moment(&self, now: Timestamp, floor: u64) -> Moment {
+        Moment { now, floor, limit_ms: if self.is_heard(now) { self.ttl_ms } else { self.ttl_ms.min(SILENCE_MS) } }
+    }
+
+    pub(super) fn is_heard(&self, now: Timestamp) -> bool {
         let silence = age_ms(Timestamp(self.heard_at.load(Ordering::Acquire)), now);
-        let heard = (-CLOCK_SLACK_MS..SILENCE_MS).contains(&silence);
-        Moment { now, floor, limit_ms: if heard { self.ttl_ms } else { self.ttl_ms.min(SILENCE_MS) } }
+        (-CLOCK_SLACK_MS..SILENCE_MS).contains(&silence)
     }
 
     /// All that had happened at `at` is known.

@@ -12,16 +12,16 @@ use std::thread::{self, JoinHandle};
 use std::time::Duration;
 
 use tokio::runtime::{Builder, Handle};
-use tokio::sync::{oneshot, watch};
+use tokio::sync::oneshot;
 use tokio::time::{sleep, timeout};
 
 use super::Authenticator;
 use crate::clock::Clock;
 use crate::config::sections::Config;
-use crate::fleet;
+use crate::fleet::{self, Standing};
 use crate::identity::template::IdentityHeaders;
 use crate::key::digest::Peppers;
-use crate::store::change::{ChangeLog, Position};
+use crate::store::change::ChangeLog;
 use crate::store::{self, Opened, Store};
 
 /// Pauses between attempts to read a change log that cannot be read.
@@ -34,8 +34,8 @@ const GOODBYE: Duration = Duration::from_millis(500);
 pub struct KeyTable {
     authenticator: Arc<Authenticator>,
     store: Arc<dyn Store>,
+    standing: Arc<Standing>,
     runtime: Handle,
-    position: watch::Receiver<Position>,
     stop: Option<oneshot::Sender<()>>,
     thread: Option<JoinHandle<()>>,
 }
@@ -64,10 +64,10 @@ impl KeyTable {
         let (config, clock) = (config.clone(), clock.clone());
         // Who only looks is no sidecar.
         let instance = makes.then(|| fleet::this_process(&config.cache, &clock)).transpose().map_err(|error| error.to_string())?;
+        let standing = Arc::new(Standing::default());
+        let at = Arc::clone(&standing);
         let (opened, ready) = mpsc::channel();
         let (stop, stopped) = oneshot::channel::<()>();
-        let (applied, heard) = watch::channel(Position::default());
-        let position = heard.clone();
         let serve = async move {
             let opening = async {
                 if makes {
@@ -85,12 +85,12 @@ impl KeyTable {
             let _ = opened.send(Ok((Arc::clone(&authenticator), Arc::clone(&store))));
             let beats = async {
                 match &instance {
-                    Some(instance) => fleet::heartbeat(&store, instance.clone(), heard).await,
+                    Some(instance) => fleet::heartbeat(&store, instance.clone(), &at).await,
                     None => pending().await,
                 }
             };
             tokio::select! {
-                never = follow(changes, &authenticator, &clock, &applied) => match never {},
+                never = follow(changes, &authenticator, &clock, &at) => match never {},
                 never = beats => match never {},
                 _ = stopped => {}
             }
@@ -101,7 +101,7 @@ impl KeyTable {
         let thread =
             thread::Builder::new().name("store".into()).spawn(move || runtime.block_on(serve)).map_err(|error| error.to_string())?;
         let (authenticator, store) = ready.recv().map_err(|error| error.to_string())??;
-        Ok(Self { authenticator, store, runtime: handle, position, stop: Some(stop), thread: Some(thread) })
+        Ok(Self { authenticator, store, standing, runtime: handle, stop: Some(stop), thread: Some(thread) })
     }
 
     /// What the gate asks.
@@ -116,10 +116,10 @@ impl KeyTable {
         &self.store
     }
 
-    /// How far the change log has been applied.
+    /// How this process stands among those that share the store.
     #[must_use]
-    pub fn position(&self) -> watch::Receiver<Position> {
-        self.position.clone()
+    pub fn standing(&self) -> &Arc<Standing> {
+        &self.standing
     }
 
     /// The store's runtime.
@@ -145,12 +145,7 @@ impl std::fmt::Debug for KeyTable {
 }
 
 /// Applies what the change log tells, for ever.
-async fn follow(
-    changes: Option<Box<dyn ChangeLog>>,
-    authenticator: &Authenticator,
-    clock: &Clock,
-    applied: &watch::Sender<Position>,
-) -> Infallible {
+async fn follow(changes: Option<Box<dyn ChangeLog>>, authenticator: &Authenticator, clock: &Clock, standing: &Standing) -> Infallible {
     let Some(mut log) = changes else { return pending().await };
     let mut back_off = BACK_OFF_FIRST;
     loop {
@@ -163,7 +158,7 @@ async fn follow(
                 if batch.current {
                     authenticator.heard(began);
                 }
-                applied.send_if_modified(|position| std::mem::replace(position, batch.position) != batch.position);
+                standing.applied(batch.position);
             }
             Err(error) => {
                 tracing::debug!(%error, "the change log cannot be read; trying again");

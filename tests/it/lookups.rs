@@ -43,7 +43,8 @@ fn until_heard(redis: &Redis) {
 fn a_thousand_simultaneous_requests_of_a_cold_key_are_one_look_up() {
     let upstream = Upstream::echo();
     let sidecar =
-        Sidecar::with_manual_clock(Kind::Redis, &format!("upstream = \"{}\"\n[store]\ncommand_timeout = \"30s\"", upstream.url()));
+        Sidecar::with_manual_clock(Kind::Redis, &format!("upstream = \"{}\"\n[store]\ncommand_timeout = \"30s\"", upstream.url()))
+            .in_touch();
     let table = sidecar.home.table();
     let one = table.issue(&sidecar.home.config, &serde_json::json!({}), &serde_json::json!({}));
     let other = seed::key(&sidecar.home.config, "acme", &serde_json::json!({ "id": "key_other" }));
@@ -81,7 +82,7 @@ fn a_thousand_simultaneous_requests_of_a_cold_key_are_one_look_up() {
 #[test]
 fn a_key_that_nobody_has_is_asked_for_once() {
     let upstream = Upstream::echo();
-    let sidecar = Sidecar::with_manual_clock(Kind::Redis, &format!("upstream = \"{}\"", upstream.url()));
+    let sidecar = Sidecar::with_manual_clock(Kind::Redis, &format!("upstream = \"{}\"", upstream.url())).in_touch();
     let redis = sidecar.home.redis.as_ref().unwrap();
     until_heard(redis);
     let unknown = generate("sk_live_").unwrap();

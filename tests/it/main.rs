@@ -8,13 +8,19 @@
     clippy::wildcard_enum_match_arm,
     reason = "a test fails by panicking"
 )]
+#![expect(clippy::print_stdout, reason = "a drill prints its figures")]
 
+mod change_log;
 mod cli;
 mod client_address;
 mod control;
+mod crash_points;
 mod drain;
 mod exposure;
+mod failover;
 mod framing;
+mod freshness;
+mod guess_flood;
 mod health;
 mod limits;
 mod lookups;
@@ -27,6 +33,7 @@ mod reload;
 mod secrets;
 mod slow_readers;
 mod spoofing;
+mod store_faults;
 #[allow(dead_code, reason = "each test binary uses its part of it")]
 #[path = "../support/support.rs"]
 mod support;
