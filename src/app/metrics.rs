@@ -36,7 +36,7 @@ fn requests(text: &mut Exposition, health: &Health) {
     text.family(Counter, "sidegate_requests_total", "Requests that ended, by listener and class of status.");
     for (listener, of) in by_listener(&tallies) {
         for (index, class) in CLASSES.iter().enumerate() {
-            let count = total(&of, |tally| tally.by_class.get(index).map_or(0, tally::Counter::get));
+            let count = total(of, |tally| tally.by_class.get(index).map_or(0, tally::Counter::get));
             text.sample("sidegate_requests_total", &[("listener", listener), ("code", class)], count);
         }
     }
@@ -74,14 +74,14 @@ fn connections(text: &mut Exposition, health: &Health) {
     let tallies = health.tallies.all();
     text.family(Counter, "sidegate_connections_accepted_total", "Connections accepted, by listener.");
     for (listener, of) in by_listener(&tallies) {
-        text.sample("sidegate_connections_accepted_total", &[("listener", listener)], total(&of, |tally| tally.accepted.get()));
+        text.sample("sidegate_connections_accepted_total", &[("listener", listener)], total(of, |tally| tally.accepted.get()));
     }
     let refused = "Connections ended before a request: no room (overloaded), or a failed handshake or PROXY preamble (unusable).";
     text.family(Counter, "sidegate_connections_refused_total", refused);
     for (listener, of) in by_listener(&tallies) {
         let name = "sidegate_connections_refused_total";
-        text.sample(name, &[("listener", listener), ("cause", "overloaded")], total(&of, |tally| tally.turned_away.get()));
-        text.sample(name, &[("listener", listener), ("cause", "unusable")], total(&of, |tally| tally.unusable.get()));
+        text.sample(name, &[("listener", listener), ("cause", "overloaded")], total(of, |tally| tally.turned_away.get()));
+        text.sample(name, &[("listener", listener), ("cause", "unusable")], total(of, |tally| tally.unusable.get()));
     }
     text.family(Gauge, "sidegate_certificate_expiry_timestamp_seconds", "When the first certificate of the listener's chain expires.");
     for door in &doors {
@@ -121,16 +121,16 @@ fn keys(text: &mut Exposition, health: &Health) {
     let app = health.reloader.app().load();
     let authenticator = app.gate.authenticator();
     let counters = authenticator.counters();
-    let told: [(&str, &str, &dyn Fn(&Counters) -> u64); 9] = [
-        ("sidegate_cache_negative_hits_total", "Refusals of unknown keys from the cache.", &|of| of.negative_hits.load(Ordering::Relaxed)),
-        ("sidegate_cache_stale_hits_total", "Answers from what could not be read again in time.", &|of| of.stale.load(Ordering::Relaxed)),
-        ("sidegate_key_lookups_total", "Questions to the store for a key.", &|of| of.key_lookups.load(Ordering::Relaxed)),
-        ("sidegate_tenant_lookups_total", "Questions to the store for a tenant.", &|of| of.tenant_lookups.load(Ordering::Relaxed)),
-        ("sidegate_lookups_joined_total", "Requests that waited for another's look-up.", &|of| of.joined.load(Ordering::Relaxed)),
-        ("sidegate_lookups_repeated_total", "Look-ups done again for a change.", &|of| of.repeated.load(Ordering::Relaxed)),
-        ("sidegate_lookups_unanswered_total", "Look-ups that the store did not answer.", &|of| of.unanswered.load(Ordering::Relaxed)),
-        ("sidegate_records_unusable_total", "Records that could not be read or used.", &|of| of.unusable.load(Ordering::Relaxed)),
-        ("sidegate_store_faults_total", "Look-ups that found less than was there before.", &|of| of.faults.load(Ordering::Relaxed)),
+    let told: [Told; 9] = [
+        ("sidegate_cache_negative_hits_total", "Refusals of unknown keys from the cache.", |of| of.negative_hits.load(Ordering::Relaxed)),
+        ("sidegate_cache_stale_hits_total", "Answers from what could not be read again in time.", |of| of.stale.load(Ordering::Relaxed)),
+        ("sidegate_key_lookups_total", "Questions to the store for a key.", |of| of.key_lookups.load(Ordering::Relaxed)),
+        ("sidegate_tenant_lookups_total", "Questions to the store for a tenant.", |of| of.tenant_lookups.load(Ordering::Relaxed)),
+        ("sidegate_lookups_joined_total", "Requests that waited for another's look-up.", |of| of.joined.load(Ordering::Relaxed)),
+        ("sidegate_lookups_repeated_total", "Look-ups done again for a change.", |of| of.repeated.load(Ordering::Relaxed)),
+        ("sidegate_lookups_unanswered_total", "Look-ups that the store did not answer.", |of| of.unanswered.load(Ordering::Relaxed)),
+        ("sidegate_records_unusable_total", "Records that could not be read or used.", |of| of.unusable.load(Ordering::Relaxed)),
+        ("sidegate_store_faults_total", "Look-ups that found less than was there before.", |of| of.faults.load(Ordering::Relaxed)),
     ];
     for (name, help, of) in told {
         text.one(Counter, name, help, of(counters));
@@ -174,6 +174,9 @@ fn process(text: &mut Exposition, health: &Health) {
 }
 
 type Named = (Arc<str>, Arc<Tally>);
+
+/// A counter of the key table: name, help, value.
+type Told = (&'static str, &'static str, fn(&Counters) -> u64);
 
 /// Tallies come in the order of names.
 fn by_listener(tallies: &[Named]) -> Vec<(&str, &[Named])> {

@@ -73,9 +73,12 @@ struct State {
 
 /// What a configuration needs beside itself, made and not in use yet.
 struct Prepared {
-    doors: Vec<(Arc<Door>, Arc<Terms>)>,
+    doors: Vec<Opened>,
     table: Option<Table>,
 }
+
+/// A door, and the terms that it will have.
+type Opened = (Arc<Door>, Arc<Terms>);
 
 /// What cannot be had: the path of the setting, and why.
 type Unmet = (String, String);
@@ -287,20 +290,19 @@ impl State {
 }
 
 /// A door for each of the listeners: the one that is there at its address, or a new one.
-fn open_doors(terms: &[Arc<Terms>], known: &[Arc<Door>], open: &Sender<()>) -> Result<Vec<(Arc<Door>, Arc<Terms>)>, Unmet> {
+fn open_doors(terms: &[Arc<Terms>], known: &[Arc<Door>], open: &Sender<()>) -> Result<Vec<Opened>, Unmet> {
     let mut known = known.to_vec();
     let mut doors = Vec::new();
     for (index, terms) in terms.iter().enumerate() {
         let is_at = |door: &Arc<Door>| door.listener.terms.load().address == terms.address;
         let same = known.iter().position(|door| is_at(door) && door.listener.terms.load().name == terms.name);
-        let door = match same.or_else(|| known.iter().position(is_at)) {
-            Some(position) => known.swap_remove(position),
-            None => {
-                let bound = bind(&terms.address).map_err(|error| {
-                    (format!("listeners[{index}].address"), format!("listener {}: cannot listen on {}: {error}", terms.name, terms.address))
-                })?;
-                Door::new(Listener::new(Arc::clone(terms)), bound, open.clone())
-            }
+        let door = if let Some(position) = same.or_else(|| known.iter().position(is_at)) {
+            known.swap_remove(position)
+        } else {
+            let bound = bind(&terms.address).map_err(|error| {
+                (format!("listeners[{index}].address"), format!("listener {}: cannot listen on {}: {error}", terms.name, terms.address))
+            })?;
+            Door::new(Listener::new(Arc::clone(terms)), bound, open.clone())
         };
         doors.push((door, Arc::clone(terms)));
     }

@@ -146,9 +146,13 @@ impl Running {
     }
 
     /// From now on `/readyz` says no and every answer closes its connection; new connections are still served.
-    /// How long that has been so: another way to leave may have been taken before.
-    pub fn leave(&self) -> Duration {
+    pub fn leave(&self) {
         self.health.leave();
+    }
+
+    /// How long that has been so; zero before.
+    #[must_use]
+    pub fn leaving_for(&self) -> Duration {
         self.health.leaving_for().unwrap_or_default()
     }
 

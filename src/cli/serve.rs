@@ -90,7 +90,8 @@ pub fn run(args: &Args, globals: &Globals) -> Result<(), Failure> {
 fn drain(running: Running, signals: &tokio::runtime::Runtime, stop: &mut StopSignals) {
     let Shutdown { drain_delay: Span(delay), drain_timeout: Span(timeout) } = running.shutdown();
     // `sidegate drain` may have begun it.
-    let delay = delay.saturating_sub(running.leave()).min(timeout);
+    running.leave();
+    let delay = delay.saturating_sub(running.leaving_for()).min(timeout);
     tracing::info!(
         drain_delay = ?delay,
         drain_timeout = ?timeout,

@@ -100,7 +100,9 @@ pub struct Tally {
 
 /// All tallies, by listener and worker. A listener that goes and comes again counts on.
 #[derive(Debug, Default)]
-pub struct Tallies(Mutex<BTreeMap<(Arc<str>, usize), Arc<Tally>>>);
+pub struct Tallies(Mutex<ByListenerAndWorker>);
+
+type ByListenerAndWorker = BTreeMap<(Arc<str>, usize), Arc<Tally>>;
 
 impl Tallies {
     /// What this worker counts of the listener with this name.
