@@ -29,6 +29,7 @@ use crate::gate::{Gate, Rules};
 use crate::identity::template::IdentityHeaders;
 use crate::key;
 use crate::server::bind;
+use crate::server::connection::Speech;
 use crate::server::door::Terms;
 use crate::server::framing::Limits;
 use crate::server::tls;
@@ -130,7 +131,7 @@ fn listener(index: usize, listener: &Listener, problems: &mut Problems) -> Optio
     let address = problems.parse::<bind::Address>(&format!("listeners[{index}].address"), &listener.address);
     let tls = match &listener.tls {
         None => None,
-        Some(tls) => Some(TlsAcceptor::from(tls::compile(tls, &format!("listeners[{index}]"), problems)?)),
+        Some(tls) => Some(TlsAcceptor::from(tls::compile(tls, &listener.protocols, &format!("listeners[{index}]"), problems)?)),
     };
     address?;
     Some(Arc::new(Terms {
@@ -139,6 +140,7 @@ fn listener(index: usize, listener: &Listener, problems: &mut Problems) -> Optio
         tls,
         expires: listener.tls.as_ref().and_then(|tls| tls::expiry::of(&tls.cert_file)),
         proxy_protocol: listener.proxy_protocol,
+        speech: Speech::from(listener),
         limits: listener.limits.clone(),
     }))
 }

@@ -56,6 +56,8 @@ pub struct Counters {
     pub joined: AtomicU64,
     /// Answers from the negative cache.
     pub negative_hits: AtomicU64,
+    /// Look-ups begun ahead of the end of what is used.
+    pub refreshes: AtomicU64,
     /// Look-ups done again, because something changed while they ran.
     pub repeated: AtomicU64,
     /// Records that could not be read or used.

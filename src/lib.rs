@@ -4,6 +4,7 @@
 //!
 //! ```text
 //! bytes ─▶ server::guard       framing: what cannot be read in one way only is refused before the parser sees it
+//!          (server::framing::fields: the same of HTTP/2, behind its parser)
 //!       ─▶ gate::Gate::decide  one page, in the order of the contract; each step is pure and a file of its own
 //!            net::client       whose address it has
 //!            facts             method, host, one canonical path

@@ -9,6 +9,7 @@ pub mod exchange;
 pub mod framing;
 pub mod generation;
 pub mod guard;
+mod http2;
 pub mod life;
 pub mod proxy_protocol;
 pub mod quota;

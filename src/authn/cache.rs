@@ -3,6 +3,7 @@
 
 use std::hash::{BuildHasher, Hasher, RandomState};
 use std::sync::Arc;
+use std::sync::atomic::AtomicBool;
 
 use moka::sync::Cache;
 
@@ -25,6 +26,8 @@ pub(super) struct Entry {
     pub(super) tenant: Arc<TenantSlot>,
     pub(super) tenant_generation: u64,
     pub(super) reading: Reading,
+    /// Whether somebody has begun to read it again ahead of its end.
+    pub(super) refreshed: AtomicBool,
     /// End of this secret, if it is the one that was replaced; else the greatest.
     pub(super) secret_until: Timestamp,
     pub(super) expires_at: Option<Timestamp>,

@@ -67,7 +67,7 @@ pub(super) struct Moment {
 impl Moment {
     /// How old it is, if it may be used without asking.
     pub(super) fn age(self, reading: &Reading) -> Option<i64> {
-        let age = age_ms(Timestamp(reading.began.load(Ordering::Acquire)), self.now);
+        let age = self.now.0.saturating_sub(reading.began.load(Ordering::Acquire));
         (age < self.limit_ms && age >= -CLOCK_SLACK_MS && reading.epoch.load(Ordering::Acquire) >= self.floor).then_some(age)
     }
 
@@ -79,7 +79,7 @@ impl Moment {
 
     /// The same rule for a refusal: it has a time of its own, and its epoch was looked at already.
     pub(super) fn allows(self, began: Timestamp, ttl_ms: i64) -> bool {
-        let age = age_ms(began, self.now);
+        let age = self.now.0.saturating_sub(began.0);
         age < ttl_ms.min(self.limit_ms) && age >= -CLOCK_SLACK_MS
     }
 }
@@ -87,6 +87,8 @@ impl Moment {
 /// When the store was heard of.
 pub(super) struct Freshness {
     ttl_ms: i64,
+    /// Age from which on what is used is read again, without anybody waiting for that.
+    due_ms: i64,
     stale_for_ms: i64,
     /// Of the change log: up to then, nothing was missed.
     heard_at: AtomicI64,
@@ -96,8 +98,10 @@ pub(super) struct Freshness {
 
 impl Freshness {
     pub(super) fn new(config: &sections::Cache) -> Self {
+        let ttl_ms = config.ttl.as_millis();
         Self {
-            ttl_ms: config.ttl.as_millis(),
+            ttl_ms,
+            due_ms: ttl_ms.saturating_sub(ttl_ms / 5),
             stale_for_ms: config.stale_for.as_millis(),
             heard_at: AtomicI64::new(NEVER),
             contact_at: AtomicI64::new(NEVER),
@@ -109,8 +113,13 @@ impl Freshness {
     }
 
     pub(super) fn is_heard(&self, now: Timestamp) -> bool {
-        let silence = age_ms(Timestamp(self.heard_at.load(Ordering::Acquire)), now);
+        let silence = now.0.saturating_sub(self.heard_at.load(Ordering::Acquire));
         (-CLOCK_SLACK_MS..SILENCE_MS).contains(&silence)
+    }
+
+    /// Whether something of this age is to be read again ahead of its end: in the last fifth of its time.
+    pub(super) const fn is_due(&self, age_ms: i64) -> bool {
+        age_ms >= self.due_ms
     }
 
     /// All that had happened at `at` is known.
@@ -136,17 +145,21 @@ impl Freshness {
         self.stale_for_ms
     }
 
-    /// Until when a store that does not answer is excused. A clock that was set back does not make that longer than it can be.
-    pub(super) fn stale_until(&self, now: Timestamp) -> Timestamp {
-        if age_ms(Timestamp(self.contact_at.load(Ordering::Acquire)), now) < -CLOCK_SLACK_MS {
-            self.contact_at.store(now.0, Ordering::Release);
+    /// Until when this may be used while the store does not answer: counted from when it was certain last, because it was read then
+    /// or because the change log was heard then and told nothing of it.
+    pub(super) fn stale_until(&self, moment: Moment, reading: &Reading) -> Timestamp {
+        // A time in the future is one before the clock was set back: it must not make this longer than it can be.
+        let behind = moment.now.0.saturating_sub(SILENCE_MS);
+        for at in [&self.heard_at, &reading.began] {
+            if at.load(Ordering::Acquire) > moment.now.0.saturating_add(CLOCK_SLACK_MS) {
+                at.store(behind, Ordering::Release);
+            }
         }
-        Timestamp(self.contact_at.load(Ordering::Acquire)).plus_millis(self.stale_for_ms)
+        let read_at = reading.began.load(Ordering::Acquire);
+        let heard_at = self.heard_at.load(Ordering::Acquire);
+        let is_behind_a_gap = reading.epoch.load(Ordering::Acquire) < moment.floor;
+        Timestamp(if is_behind_a_gap { read_at } else { read_at.max(heard_at) }).plus_millis(self.stale_for_ms)
     }
-}
-
-fn age_ms(began: Timestamp, now: Timestamp) -> i64 {
-    now.0.saturating_sub(began.0)
 }
 
 fn time(at: &AtomicI64) -> Option<Timestamp> {

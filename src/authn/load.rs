@@ -2,13 +2,14 @@
 //! from what was known before, for as long as the rules of staleness allow.
 
 use std::sync::Arc;
+use std::sync::atomic::AtomicBool;
 
 use tokio::runtime::Handle;
 
 use super::Counters;
 use super::cache::{Caches, Entry, Verdict};
 use super::flight::Flights;
-use super::freshness::{Began, Freshness, Reading};
+use super::freshness::{Began, Freshness, Moment, Reading};
 use super::slots::{Doubt, Slot, Slots, TenantSlot, TenantState};
 use crate::clock::{Clock, Timestamp};
 use crate::config::sections;
@@ -104,14 +105,16 @@ impl Shared {
         if let Some(entry) = self.caches.entry(digest)
             && entry.is_current()
         {
-            let ages = (moment.age(&entry.reading), moment.age(&entry.tenant.reading));
-            if let (Some(_), Some(_)) = ages {
+            if let (Some(age), Some(tenant_age)) = (moment.age(&entry.reading), moment.age(&entry.tenant.reading)) {
+                if self.freshness.is_due(age.max(tenant_age)) {
+                    self.refresh(digest, &entry);
+                }
                 return Some(Ok(entry));
             }
             let is_usable = |reading: &Reading| moment.age(reading).is_some() || moment.excuses(reading);
             // Once the loss is seen, nobody asks in vain.
             if is_usable(&entry.reading) && is_usable(&entry.tenant.reading)
-                || !self.store.is_reachable() && now < self.freshness.stale_until(now)
+                || !self.store.is_reachable() && now < self.stale_until(&entry, moment)
             {
                 Counters::count(&self.counters.stale);
                 return Some(Ok(entry));
@@ -157,7 +160,8 @@ impl Shared {
     fn fall_back(&self, known: Option<Arc<Entry>>, trouble: &Trouble) -> Answer {
         let now = self.clock.now();
         if let Some(entry) = known.filter(|entry| entry.is_current())
-            && let Some(end) = self.excused_until(trouble, now)
+            && let moment = self.freshness.moment(now, self.slots.floor())
+            && let Some(end) = self.excused_until(trouble, now, || self.stale_until(&entry, moment))
         {
             entry.reading.excuse(now, end);
             if matches!(trouble, Trouble::Silent(_)) {
@@ -174,11 +178,11 @@ impl Shared {
     }
 
     /// Until when what was known before may be used in its stead; `None` = not at all. Counts the trouble.
-    fn excused_until(&self, trouble: &Trouble, now: Timestamp) -> Option<Timestamp> {
+    fn excused_until(&self, trouble: &Trouble, now: Timestamp, stale_until: impl FnOnce() -> Timestamp) -> Option<Timestamp> {
         let end = match trouble {
             Trouble::Silent(_) => {
                 Counters::count(&self.counters.unanswered);
-                self.freshness.stale_until(now)
+                stale_until()
             }
             Trouble::Lost(end) => {
                 self.counters.count_fault();
@@ -187,6 +191,12 @@ impl Shared {
             Trouble::Overtaken | Trouble::Refused(_) => return None,
         };
         Some(end).filter(|end| now < *end)
+    }
+
+    /// Until when an entry may be used while the store does not answer.
+    fn stale_until(&self, entry: &Entry, moment: Moment) -> Timestamp {
+        let end = |reading| self.freshness.stale_until(moment, reading);
+        end(&entry.reading).min(end(&entry.tenant.reading))
     }
 
     async fn read(&self, digest: &Digest, began: Began) -> Result<Entry, Trouble> {
@@ -228,8 +238,8 @@ impl Shared {
     ) -> Result<Entry, Trouble> {
         let (tenant, tenant_generation, state) = self.find_tenant(&record.tenant).await?;
         let verdict = self.verdict(record, &state);
-        let (reading, expires_at) = (Reading::new(began), record.expires_at);
-        Ok(Entry { key, key_generation, tenant, tenant_generation, reading, secret_until, expires_at, verdict })
+        let (reading, refreshed, expires_at) = (Reading::new(began), AtomicBool::new(false), record.expires_at);
+        Ok(Entry { key, key_generation, tenant, tenant_generation, reading, refreshed, secret_until, expires_at, verdict })
     }
 
     async fn find_key(&self, digest: &Digest) -> Result<Option<Found>, StoreError> {
@@ -261,7 +271,7 @@ impl Shared {
             let moment = self.freshness.moment(began.at, self.slots.floor());
             let known = tenant.state.load_full();
             if let Some(state) = &known
-                && (moment.age(&tenant.reading).is_some() || moment.excuses(&tenant.reading))
+                && (moment.age(&tenant.reading).is_some_and(|age| !self.freshness.is_due(age)) || moment.excuses(&tenant.reading))
             {
                 break (generation, Arc::clone(state));
             }
@@ -274,7 +284,7 @@ impl Shared {
                 Err(trouble) => trouble,
             };
             let now = self.clock.now();
-            match (known, self.excused_until(&trouble, now)) {
+            match (known, self.excused_until(&trouble, now, || self.freshness.stale_until(moment, &tenant.reading))) {
                 (Some(state), Some(end)) if tenant.slot.generation() == generation => {
                     tenant.reading.excuse(now, end);
                     break (generation, state);

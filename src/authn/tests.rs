@@ -2,6 +2,7 @@
 
 mod invalidation;
 mod lookups;
+mod refresh;
 mod stale;
 
 use std::collections::HashMap;
@@ -210,6 +211,13 @@ impl Bench {
     /// Until this many requests have joined a look-up.
     async fn until_joined(&self, count: u64) {
         while self.counted(|counters| &counters.joined) < count {
+            tokio::task::yield_now().await;
+        }
+    }
+
+    /// Until no look-up of this secret is under way.
+    async fn until_landed(&self, secret: &str) {
+        while self.authn.is_loading(&Digest::of(secret.as_bytes())) {
             tokio::task::yield_now().await;
         }
     }

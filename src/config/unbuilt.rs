@@ -3,7 +3,7 @@
 
 use super::path::join;
 use super::problem::{Problems, Severity};
-use super::sections::{Audit, Config, IdempotencyMode, Keys, ListenerLimits, Protocol, Role, UnknownKeys, UpstreamTls};
+use super::sections::{Audit, Config, IdempotencyMode, Keys, Role, UnknownKeys, UpstreamTls};
 use super::tree::Tree;
 
 struct Feature {
@@ -24,9 +24,6 @@ const fn warning(name: &'static str, meanwhile: &'static str, configured: fn(&Co
 }
 
 const FEATURES: &[Feature] = &[
-    error("a listener for HTTP/2 alone", "add \"http1\" to its protocols", |config, _| {
-        listeners(config, "protocols", |listener| !listener.protocols.is_empty() && !listener.protocols.contains(&Protocol::Http1))
-    }),
     error("role = \"authz-http\"", "the gateway that asks would get no decision", |config, _| {
         listeners(config, "role", |listener| listener.role == Role::AuthzHttp)
     }),
@@ -87,12 +84,6 @@ const FEATURES: &[Feature] = &[
         let mut paths = listeners(config, "limits.body_min_rate", |listener| listener.limits.body_min_rate.0 > 0);
         paths.retain(|path| tree.is_written(path));
         paths
-    }),
-    warning("stream_idle_timeout", "silent streams are not ended", |config, _| {
-        listeners(config, "limits.stream_idle_timeout", |listener| listener.limits.stream_idle_timeout.nonzero().is_some())
-    }),
-    warning("limits.streams", "connections are HTTP/1.1, one request at a time", |config, _| {
-        listeners(config, "limits.streams", |listener| listener.limits.streams != ListenerLimits::default().streams)
     }),
 ];
 

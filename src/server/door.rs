@@ -12,6 +12,7 @@ use arc_swap::ArcSwap;
 use tokio_rustls::TlsAcceptor;
 
 use super::bind::Bound;
+use super::connection::Speech;
 use crate::config::sections::ListenerLimits;
 use crate::net::throttle_unit;
 
@@ -27,6 +28,8 @@ pub struct Terms {
     pub expires: Option<i64>,
     /// Whether each connection begins with the PROXY protocol.
     pub proxy_protocol: bool,
+    /// What it speaks.
+    pub speech: Speech,
     /// Its bounds.
     pub limits: ListenerLimits,
 }

@@ -17,6 +17,7 @@ use pin_project_lite::pin_project;
 use tokio::time::timeout;
 
 use super::body::{Download, Upload};
+use super::framing::{Limits, fields};
 use super::generation::Generation;
 use super::life::Life;
 use super::record::{Record, Scribe};
@@ -25,6 +26,8 @@ use crate::facts::X_REQUEST_ID;
 use crate::forward::upstream::pool::Lease;
 use crate::forward::{self, Forward};
 use crate::gate::{Admitted, Connection, Seen};
+use crate::net::Peer;
+use crate::net::client::ClientAddr;
 use crate::rejection::{Refusal, Rejection};
 
 /// Content of a refused request that is read so that the connection can be kept, bytes and time.
@@ -40,19 +43,39 @@ pub struct Session {
     pub life: Rc<Life>,
     /// What the gate knows of it.
     pub connection: Connection,
+    /// Bounds of a head.
+    pub limits: Limits,
     /// Longest request body.
     pub body_limit: u64,
 }
 
-/// Answers one request. Never fails: what goes wrong is an answer too.
-pub async fn answer(session: Rc<Session>, request: Request<Incoming>) -> Response<Download> {
-    let (head, body) = request.into_parts();
-    let mut record = Record::of(&head, &session.scribe, &session.life);
-    let contained = Contained { exchange: exchange(&session, head, body, &mut record), life: &session.life };
-    match contained.await.unwrap_or_else(|refusal| Outcome::Refused(refusal, Left::Unread)) {
-        Outcome::Relayed(response, lease) => relay(&session, response, lease, record),
-        Outcome::Preflight(headers, left) => preflight(&session, headers, record, left),
-        Outcome::Refused(refusal, left) => refuse(&session, refusal, record, left),
+impl Session {
+    /// Who sends what was refused before anybody asked for whom.
+    pub(super) fn peer(&self) -> ClientAddr {
+        ClientAddr(match self.connection.peer {
+            Peer::Ip(ip) => Some(ip),
+            Peer::Unix => None,
+        })
+    }
+}
+
+/// Answers one request, whose life is its connection's or its stream's. Never fails: what goes wrong is an answer too.
+pub async fn answer(session: Rc<Session>, life: Rc<Life>, request: Request<Incoming>) -> Response<Download> {
+    let (mut head, body) = request.into_parts();
+    // Over HTTP/1 the guard judged the bytes.
+    let framed = if life.is_stream() { fields::canonical(&mut head, session.limits) } else { Ok(()) };
+    let mut record = Record::of(&head, &session.scribe, &life);
+    let outcome = match framed {
+        Ok(()) => Contained { exchange: exchange(&session, &life, head, body, &mut record), life: &life }.await,
+        Err(refusal) => {
+            record.seen.client = session.peer();
+            Err(refusal)
+        }
+    };
+    match outcome.unwrap_or_else(|refusal| Outcome::Refused(refusal, Left::Unread)) {
+        Outcome::Relayed(response, lease) => relay(&life, response, lease, record),
+        Outcome::Preflight(headers, left) => preflight(&life, headers, record, left),
+        Outcome::Refused(refusal, left) => refuse(&life, refusal, record, left),
     }
 }
 
@@ -63,10 +86,10 @@ enum Outcome {
     Refused(Refusal, Left),
 }
 
-async fn exchange(session: &Session, head: Parts, body: Incoming, record: &mut Record) -> Outcome {
+async fn exchange(session: &Rc<Session>, life: &Rc<Life>, head: Parts, body: Incoming, record: &mut Record) -> Outcome {
     let unread = Unread::of(&head, &body, session.body_limit);
     match judge(session, &record.generation, head, unread, record.began, &mut record.seen).await {
-        Ok(Judged::Forward(forward)) => send(session, forward, body, record).await,
+        Ok(Judged::Forward(forward)) => send(session, life, forward, body, record).await,
         Ok(Judged::Preflight(headers)) => Outcome::Preflight(headers, Box::pin(unread.discard(body)).await),
         Err(refusal) => Outcome::Refused(refusal, Box::pin(unread.discard(body)).await),
     }
@@ -97,11 +120,11 @@ async fn judge(
     forward::rewrite(&app.gate, &app.upstreams, &permit, head, &session.connection, seen).map(Judged::Forward)
 }
 
-async fn send(session: &Session, forward: Forward, body: Incoming, record: &mut Record) -> Outcome {
+async fn send(session: &Rc<Session>, life: &Rc<Life>, forward: Forward, body: Incoming, record: &mut Record) -> Outcome {
     let asked = instant();
-    let upload = Upload::new(body, Rc::clone(&session.life), session.body_limit);
-    let left = if upload.is_end_stream() { Left::Nothing } else { Left::Unread };
-    match record.generation.pools.send(forward, upload, session.life.uploaded()).await {
+    let left = if body.is_end_stream() { Left::Nothing } else { Left::Unread };
+    let upload = Upload::new(body, Rc::clone(&record.generation), Rc::clone(life), session.body_limit);
+    match record.generation.pools.send(forward, upload, life.uploaded()).await {
         Ok((response, _)) if response.status() == StatusCode::SWITCHING_PROTOCOLS => {
             Outcome::Refused(Rejection::UpstreamUnavailable.because("101 without a request for it"), left)
         }
@@ -113,26 +136,31 @@ async fn send(session: &Session, forward: Forward, body: Incoming, record: &mut 
             Outcome::Relayed(response, lease)
         }
         // A fault in the client's own body breaks the upstream's connection; it is the client who is told.
-        Err(refusal) => Outcome::Refused(session.life.take_fault().unwrap_or(refusal), left),
+        Err(refusal) => Outcome::Refused(life.take_fault().unwrap_or(refusal), left),
     }
 }
 
-fn relay(session: &Session, response: Response<Incoming>, lease: Lease<Upload>, record: Record) -> Response<Download> {
+fn relay(life: &Rc<Life>, response: Response<Incoming>, lease: Lease<Upload>, record: Record) -> Response<Download> {
     let (mut head, body) = response.into_parts();
     head.version = Version::HTTP_11;
     strip_hop_by_hop(&mut head.headers);
     one_length(&mut head.headers, &body);
     record.generation.app.answers.expose(&record.seen, &mut head.headers);
-    finish(session, &mut head.headers, &record.seen, false);
-    Response::from_parts(head, Download::relayed(body, lease, &session.life, record))
+    finish(life, &mut head.headers, &record.seen, false);
+    Response::from_parts(head, Download::relayed(body, lease, life, record))
 }
 
-fn refuse(session: &Session, refusal: Refusal, mut record: Record, left: Left) -> Response<Download> {
+fn refuse(life: &Rc<Life>, refusal: Refusal, mut record: Record, left: Left) -> Response<Download> {
     let close = left == Left::Unread || is_malformed(refusal.rejection);
-    let (mut head, content) = record.generation.app.answers.refuse(&refusal, &record.seen).into_parts();
+    let (mut head, mut content) = record.generation.app.answers.refuse(&refusal, &record.seen).into_parts();
     record.refused(head.status, refusal);
-    finish(session, &mut head.headers, &record.seen, close);
-    Response::from_parts(head, Download::own(content, &session.life, Some(record)))
+    finish(life, &mut head.headers, &record.seen, close);
+    if life.is_stream() && record.is_head() {
+        // hyper does so itself over HTTP/1.
+        head.headers.insert(header::CONTENT_LENGTH, HeaderValue::from(content.len()));
+        content.clear();
+    }
+    Response::from_parts(head, Download::own(content, life, Some(record)))
 }
 
 /// Who sends what cannot be read in one way only is not read any further.
@@ -140,13 +168,13 @@ const fn is_malformed(rejection: Rejection) -> bool {
     matches!(rejection, Rejection::RequestInvalid | Rejection::TargetTooLong | Rejection::HeadersTooLarge | Rejection::MethodDenied)
 }
 
-fn preflight(session: &Session, headers: HeaderMap, mut record: Record, left: Left) -> Response<Download> {
+fn preflight(life: &Rc<Life>, headers: HeaderMap, mut record: Record, left: Left) -> Response<Download> {
     let mut response = Response::new(());
     *response.status_mut() = StatusCode::NO_CONTENT;
     *response.headers_mut() = headers;
     record.answered(StatusCode::NO_CONTENT);
-    finish(session, response.headers_mut(), &record.seen, left == Left::Unread);
-    response.map(|()| Download::own(bytes::Bytes::new(), &session.life, Some(record)))
+    finish(life, response.headers_mut(), &record.seen, left == Left::Unread);
+    response.map(|()| Download::own(bytes::Bytes::new(), life, Some(record)))
 }
 
 /// Any other coding would reach the client as content, its name removed with the hop's other headers.
@@ -172,16 +200,16 @@ fn one_length(headers: &mut HeaderMap, body: &Incoming) {
     }
 }
 
-/// What every answer has, whoever made it.
-fn finish(session: &Session, headers: &mut HeaderMap, seen: &Seen, close: bool) {
+/// What every answer has, whoever made it. A stream ends alone: its connection is told to leave by GOAWAY.
+fn finish(life: &Life, headers: &mut HeaderMap, seen: &Seen, close: bool) {
     headers.insert(X_REQUEST_ID, seen.request_id.to_value());
-    if close || session.life.leaving() {
+    if !life.is_stream() && (close || life.leaving()) {
         headers.insert(header::CONNECTION, HeaderValue::from_static("close"));
     }
 }
 
 /// Removes what concerns only the upstream's connection (RFC 9110 §7.6.1).
-fn strip_hop_by_hop(headers: &mut HeaderMap) {
+pub(super) fn strip_hop_by_hop(headers: &mut HeaderMap) {
     let named: Vec<HeaderName> = headers
         .get_all(header::CONNECTION)
         .iter()
@@ -204,6 +232,8 @@ struct Unread {
     limit: u64,
     expects_continue: bool,
     expects_other: bool,
+    /// Of a stream nothing need be read: what comes behind it is another's.
+    is_stream: bool,
 }
 
 /// What is left of a discarded body.
@@ -219,7 +249,8 @@ impl Unread {
         let expects_other = expectations.any(|value| !value.as_bytes().eq_ignore_ascii_case(b"100-continue"));
         // An HTTP/1.0 client's expectation is ignored (RFC 9110 §10.1.1).
         let expects_continue = head.headers.contains_key(header::EXPECT) && head.version == Version::HTTP_11 && !body.is_end_stream();
-        Self { length: body.size_hint().exact(), limit, expects_continue, expects_other }
+        let is_stream = head.version == Version::HTTP_2;
+        Self { length: body.size_hint().exact(), limit, expects_continue, expects_other, is_stream }
     }
 
     fn check_expectation(self) -> Result<(), Refusal> {
@@ -238,7 +269,7 @@ impl Unread {
         if body.is_end_stream() {
             return Left::Nothing;
         }
-        if self.expects_continue || self.length.is_some_and(|length| length > DISCARD_BYTES) {
+        if self.is_stream || self.expects_continue || self.length.is_some_and(|length| length > DISCARD_BYTES) {
             return Left::Unread;
         }
         let discard = async {

@@ -29,6 +29,8 @@ pub struct Guard<S> {
     sound: usize,
     /// How many of them were judged in vain.
     judged: usize,
+    /// Whether nothing was passed on yet.
+    opening: bool,
     client_gone: bool,
     refusal: Option<Refusal>,
 }
@@ -42,17 +44,30 @@ pub struct Ended<S> {
     pub client_gone: bool,
     /// Why a head was refused; nobody answered it yet.
     pub refusal: Option<Refusal>,
+    /// What the client opened with, if that was refused.
+    pub opening: BytesMut,
 }
 
 impl<S> Guard<S> {
     /// A guard before the first byte.
     pub fn new(stream: S, limits: Limits, life: Rc<Life>) -> Self {
-        Self { stream, framing: Framing::new(limits), life, held: BytesMut::new(), sound: 0, judged: 0, client_gone: false, refusal: None }
+        Self {
+            stream,
+            framing: Framing::new(limits),
+            life,
+            held: BytesMut::new(),
+            sound: 0,
+            judged: 0,
+            opening: true,
+            client_gone: false,
+            refusal: None,
+        }
     }
 
     /// Takes it apart.
     pub fn into_ended(self) -> Ended<S> {
-        Ended { stream: self.stream, client_gone: self.client_gone, refusal: self.refusal }
+        let opening = if self.opening { self.held } else { BytesMut::new() };
+        Ended { stream: self.stream, client_gone: self.client_gone, refusal: self.refusal, opening }
     }
 
     /// How many bytes of `window` may be passed on; an error is a fault in a body.
@@ -61,6 +76,7 @@ impl<S> Guard<S> {
         match self.framing.advance(window) {
             Ok(sound) => {
                 if in_head && !self.framing.in_head() {
+                    self.opening = false;
                     self.life.exchange_began();
                 } else if in_head && !window.is_empty() {
                     self.life.head_began();
@@ -115,7 +131,7 @@ impl<S> Guard<S> {
             }
             Phase::Fresh | Phase::Idle if self.life.expired() => true,
             Phase::Idle => self.life.draining() && self.held.is_empty(),
-            Phase::Fresh | Phase::Head | Phase::Busy | Phase::Written => false,
+            Phase::Fresh | Phase::Head | Phase::Busy | Phase::Written | Phase::Streams | Phase::Leaving => false,
         }
     }
 }

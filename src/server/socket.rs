@@ -19,6 +19,14 @@ pub enum Socket {
     Tls(Box<TlsStream<Socket>>),
 }
 
+impl Socket {
+    /// Whether client and we agreed on HTTP/2 (ALPN).
+    #[must_use]
+    pub fn speaks_http2(&self) -> bool {
+        matches!(self, Self::Tls(stream) if stream.get_ref().1.alpn_protocol() == Some(b"h2"))
+    }
+}
+
 macro_rules! forward {
     ($self:ident, $stream:ident => $call:expr) => {
         match $self.get_mut() {

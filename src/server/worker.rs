@@ -18,7 +18,6 @@ use super::bind::Listening;
 use super::connection;
 use super::door::{Door, Listener, Place, Seat, Terms};
 use super::exchange::Session;
-use super::framing::Limits;
 use super::generation::Generations;
 use super::life::{Life, Pulse, Stage, Timeouts};
 use super::proxy_protocol;
@@ -172,10 +171,8 @@ impl Worker {
         }
         for (life, entrance) in self.connections.borrow().values() {
             entrance.pulse.enter(stage);
-            // Idle connections end when they see that nobody is waited for.
-            if stage >= Stage::Drain {
-                life.wake();
-            }
+            // Idle connections end when they see that nobody is waited for; of HTTP/2, as soon as that is about to be so.
+            life.wake();
         }
     }
 
@@ -292,6 +289,7 @@ impl Worker {
             }),
             life,
             connection: Connection { peer, tls: terms.tls.is_some() },
+            limits: terms.speech.limits,
             body_limit: match terms.limits.body_bytes.0 {
                 0 => u64::MAX,
                 limit => limit,
@@ -350,7 +348,7 @@ impl Entrance {
             Some(acceptor) => connection::handshake(socket, acceptor, terms.limits.handshake_timeout.0).await,
         };
         match socket {
-            Some(socket) => connection::serve(socket, session, Limits::from(&terms.limits)).await,
+            Some(socket) => connection::serve(socket, session, terms.speech).await,
             None => self.tally.borrow().unusable.add(1),
         }
         drop(seat);

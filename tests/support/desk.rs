@@ -11,7 +11,7 @@ use sidegate::fleet::{Receipt, confirm};
 use sidegate::key::digest::Peppers;
 use sidegate::key::lifecycle::{Lifecycle, LifecycleError};
 use sidegate::key::rules::Rules;
-use sidegate::store::change::Changed;
+use sidegate::store::change::{Changed, Position};
 use sidegate::store::{self, Store, StoreError};
 use tokio::runtime::{Builder, Handle};
 use tokio::sync::oneshot;
@@ -71,7 +71,18 @@ impl Desk {
         // Something new, so that its receipt is one of a reader that has begun.
         let end = self.run(self.store.announce(&[Changed::NewKeys]));
         agreed("all have written themselves down", || self.run(self.store.instances()).len() >= sidecars);
-        let receipt = self.run(confirm(&*self.store, end, super::PATIENCE));
+        self.confirmed(end, sidecars)
+    }
+
+    /// The receipt of what was changed last.
+    #[track_caller]
+    pub(crate) fn receipt(&self, sidecars: usize) -> Receipt {
+        self.confirmed(self.lifecycle.position(), sidecars)
+    }
+
+    #[track_caller]
+    fn confirmed(&self, position: Position, sidecars: usize) -> Receipt {
+        let receipt = self.run(confirm(&*self.store, position, super::PATIENCE));
         assert_eq!((receipt.confirmed, receipt.missing.len()), (sidecars, 0), "{receipt:?}");
         receipt
     }

@@ -231,12 +231,19 @@ impl<B: Payload> Lease<B> {
 }
 
 /// One framing header, by the body. hyper would send none for a GET or HEAD with a body of unknown length, and no body.
+/// Trailers need chunks, and their announcement a body.
 fn prepare(head: &mut Parts, bodiless: bool, length: Option<u64>) {
     head.version = Version::HTTP_11;
     let headers = &mut head.headers;
     headers.remove(header::TRANSFER_ENCODING);
     headers.remove(header::CONTENT_LENGTH);
-    match if bodiless { Some(0) } else { length } {
+    let length = match headers.contains_key(header::TRAILER) {
+        true if bodiless => headers.remove(header::TRAILER).and(Some(0)),
+        true => None,
+        false if bodiless => Some(0),
+        false => length,
+    };
+    match length {
         Some(0) if !matches!(head.method, Method::POST | Method::PUT | Method::PATCH) => {}
         Some(length) => drop(headers.insert(header::CONTENT_LENGTH, HeaderValue::from(length))),
         None => drop(headers.insert(header::TRANSFER_ENCODING, HeaderValue::from_static("chunked"))),
