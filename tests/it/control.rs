@@ -100,7 +100,8 @@ fn drain_waits_for_what_is_in_flight_and_the_signal_then_waits_no_more() {
 #[test]
 fn a_drain_under_load_fails_no_request() {
     let upstream = Upstream::start(|exchange| exchange.answer(200, &[], b"ok"));
-    let (home, _) = home(&upstream, "[shutdown]\ndrain_delay = \"0s\"\ndrain_timeout = \"1h\"\n");
+    // A delay, as ever: in it each of them asks once more and is told, before idle connections are closed.
+    let (home, _) = home(&upstream, "[shutdown]\ndrain_delay = \"2s\"\ndrain_timeout = \"1h\"\n");
     let serve = Serve::start(&home.config_file());
     let (address, id) = (serve.address, serve.id());
     let begun = Barrier::new(5);
