@@ -16,6 +16,7 @@
 //!       ─▶ gate::Permit        only the gate makes one, and nothing is forwarded without
 //!       ─▶ forward::rewrite    the request as the upstream gets it
 //!       ─▶ forward::upstream   over a worker's own connections
+//!       ─▶ server::tunnel      bytes both ways, where the upstream agreed to a WebSocket
 //!       ─▶ telemetry::access   exactly one line
 //! ```
 //!

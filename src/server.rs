@@ -16,4 +16,5 @@ pub mod quota;
 pub mod record;
 pub mod socket;
 pub mod tls;
+pub mod tunnel;
 pub mod worker;

@@ -3,7 +3,7 @@
 
 use super::path::join;
 use super::problem::{Problems, Severity};
-use super::sections::{Audit, Config, IdempotencyMode, Keys, Role, UnknownKeys, UpstreamTls};
+use super::sections::{Audit, Config, IdempotencyMode, Keys, Role, UnknownKeys};
 use super::tree::Tree;
 
 struct Feature {
@@ -27,11 +27,6 @@ const FEATURES: &[Feature] = &[
     error("role = \"authz-http\"", "the gateway that asks would get no decision", |config, _| {
         listeners(config, "role", |listener| listener.role == Role::AuthzHttp)
     }),
-    error("an upstream over TLS or HTTP/2", "use http://host:port or unix:/path", |config, _| {
-        let schemes = ["https://", "h2c://"];
-        let named = config.upstreams.iter().filter(|(_, upstream)| has_scheme(&upstream.url, &schemes));
-        named.map(|(name, _)| join(&join("upstreams", name), "url")).collect()
-    }),
     warning("the cache snapshot", "every start begins with an empty cache", |config, _| {
         one("cache.snapshot_file", !config.cache.snapshot_file.as_os_str().is_empty())
     }),
@@ -46,10 +41,6 @@ const FEATURES: &[Feature] = &[
     }),
     warning("[audit] retention", "no events are recorded", |config, _| {
         one("audit.retention", config.audit.retention != Audit::default().retention)
-    }),
-    warning("[upstreams.NAME.tls]", "the connection to the upstream is not encrypted", |config, _| {
-        let named = config.upstreams.iter().filter(|(_, upstream)| upstream.tls != UpstreamTls::default());
-        named.map(|(name, _)| join(&join("upstreams", name), "tls")).collect()
     }),
     warning("[[issuers]]", "JWTs are refused", |config, _| (0..config.issuers.len()).map(|index| format!("issuers[{index}]")).collect()),
     warning("[introspection]", "opaque tokens are refused", |config, _| one("introspection.url", !config.introspection.url.is_empty())),
@@ -107,9 +98,4 @@ fn one(path: &str, configured: bool) -> Vec<String> {
 fn listeners(config: &Config, key: &str, configured: fn(&super::sections::Listener) -> bool) -> Vec<String> {
     let matching = config.listeners.iter().enumerate().filter(|(_, listener)| configured(listener));
     matching.map(|(index, _)| format!("listeners[{index}].{key}")).collect()
-}
-
-fn has_scheme(url: &str, schemes: &[&str]) -> bool {
-    let url = url.to_ascii_lowercase();
-    schemes.iter().any(|scheme| url.starts_with(scheme))
 }

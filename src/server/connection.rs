@@ -36,7 +36,7 @@ const HYPER_BUFFER: usize = 8192 + 4096 * 100;
 /// Shakes hands; `None` = it failed or took too long.
 pub async fn handshake(socket: Socket, acceptor: &TlsAcceptor, limit: Duration) -> Option<Socket> {
     match timeout(limit, acceptor.accept(socket)).await {
-        Ok(Ok(stream)) => Some(Socket::Tls(Box::new(stream))),
+        Ok(Ok(stream)) => Some(Socket::Tls(Box::new(stream.into()))),
         Ok(Err(error)) => {
             tracing::debug!(%error, "TLS handshake failed");
             None
@@ -98,7 +98,8 @@ async fn serve_http1(socket: Socket, session: &Rc<Session>, limits: Limits, tell
         connection.as_mut().poll(cx)
     })
     .await;
-    let Ended { mut stream, client_gone, refusal, opening } = match result {
+    let tunnel = session.tunnel.take();
+    let Ended { mut stream, client_gone, refusal, ahead, opening } = match result {
         Ok(parts) => parts.io.into_inner().into_ended(),
         Err(error) => {
             if error.is_parse() {
@@ -108,8 +109,15 @@ async fn serve_http1(socket: Socket, session: &Rc<Session>, limits: Limits, tell
             return None;
         }
     };
-    if tells && !client_gone && http2::is_preface(&opening) {
-        return Some((stream, opening.freeze()));
+    if let Some(tunnel) = tunnel {
+        // A 101 that could not be written at once is not waited for: hyper has left it behind.
+        if !session.life.in_flight() {
+            Box::pin(tunnel.run(stream, ahead.freeze(), &session.life)).await;
+        }
+        return None;
+    }
+    if tells && !client_gone && opening && http2::is_preface(&ahead) {
+        return Some((stream, ahead.freeze()));
     }
     if let Some(refusal) = refusal {
         answer_head(&mut stream, session, refusal).await;

@@ -2,14 +2,16 @@
 //! It sequences; what is judged is the gate's, what is rewritten is `forward`'s, what is said is `answer`'s.
 
 use std::any::Any;
+use std::cell::RefCell;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::pin::Pin;
 use std::rc::Rc;
 use std::task::{Context, Poll};
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
+use bytes::Bytes;
 use http::request::Parts;
-use http::{HeaderMap, HeaderName, HeaderValue, Request, Response, StatusCode, Version, header};
+use http::{HeaderMap, HeaderName, HeaderValue, Request, Response, StatusCode, Version, header, response};
 use http_body::Body as _;
 use http_body_util::BodyExt as _;
 use hyper::body::Incoming;
@@ -21,9 +23,11 @@ use super::framing::{Limits, fields};
 use super::generation::Generation;
 use super::life::Life;
 use super::record::{Record, Scribe};
+use super::tunnel::Tunnel;
 use crate::clock::{Timestamp, instant};
 use crate::facts::X_REQUEST_ID;
-use crate::forward::upstream::pool::Lease;
+use crate::forward::upgrade::Handshake;
+use crate::forward::upstream::pool::{Lease, Switch, Wire};
 use crate::forward::{self, Forward};
 use crate::gate::{Admitted, Connection, Seen};
 use crate::net::Peer;
@@ -41,6 +45,8 @@ pub struct Session {
     pub scribe: Rc<Scribe>,
     /// How far the connection is.
     pub life: Rc<Life>,
+    /// What its last exchange leaves behind, if that switched protocols.
+    pub tunnel: RefCell<Option<Tunnel>>,
     /// What the gate knows of it.
     pub connection: Connection,
     /// Bounds of a head.
@@ -74,6 +80,7 @@ pub async fn answer(session: Rc<Session>, life: Rc<Life>, request: Request<Incom
     };
     match outcome.unwrap_or_else(|refusal| Outcome::Refused(refusal, Left::Unread)) {
         Outcome::Relayed(response, lease) => relay(&life, response, lease, record),
+        Outcome::Switched(head, wire, ahead) => switch(&session, &life, head, wire, ahead, record),
         Outcome::Preflight(headers, left) => preflight(&life, headers, record, left),
         Outcome::Refused(refusal, left) => refuse(&life, refusal, record, left),
     }
@@ -82,6 +89,7 @@ pub async fn answer(session: Rc<Session>, life: Rc<Life>, request: Request<Incom
 /// What came of a request, before it is an answer.
 enum Outcome {
     Relayed(Response<Incoming>, Lease<Upload>),
+    Switched(response::Parts, Wire, Bytes),
     Preflight(HeaderMap, Left),
     Refused(Refusal, Left),
 }
@@ -89,7 +97,10 @@ enum Outcome {
 async fn exchange(session: &Rc<Session>, life: &Rc<Life>, head: Parts, body: Incoming, record: &mut Record) -> Outcome {
     let unread = Unread::of(&head, &body, session.body_limit);
     match judge(session, &record.generation, head, unread, record.began, &mut record.seen).await {
-        Ok(Judged::Forward(forward)) => send(session, life, forward, body, record).await,
+        Ok(Judged::Forward(mut forward)) => match forward.handshake.take() {
+            Some(handshake) => Box::pin(open(forward, &handshake, record)).await,
+            None => send(session, life, forward, body, record).await,
+        },
         Ok(Judged::Preflight(headers)) => Outcome::Preflight(headers, Box::pin(unread.discard(body)).await),
         Err(refusal) => Outcome::Refused(refusal, Box::pin(unread.discard(body)).await),
     }
@@ -125,19 +136,48 @@ async fn send(session: &Rc<Session>, life: &Rc<Life>, forward: Forward, body: In
     let left = if body.is_end_stream() { Left::Nothing } else { Left::Unread };
     let upload = Upload::new(body, Rc::clone(&record.generation), Rc::clone(life), session.body_limit);
     match record.generation.pools.send(forward, upload, life.uploaded()).await {
-        Ok((response, _)) if response.status() == StatusCode::SWITCHING_PROTOCOLS => {
-            Outcome::Refused(Rejection::UpstreamUnavailable.because("101 without a request for it"), left)
-        }
-        Ok((response, _)) if !is_plainly_framed(response.headers()) => {
-            Outcome::Refused(Rejection::UpstreamUnavailable.because("the answer's Transfer-Encoding is not chunked alone"), left)
-        }
-        Ok((response, lease)) => {
-            record.relayed(response.status(), asked);
-            Outcome::Relayed(response, lease)
-        }
+        Ok((response, lease)) => receive(response, lease, left, asked, record),
         // A fault in the client's own body breaks the upstream's connection; it is the client who is told.
         Err(refusal) => Outcome::Refused(life.take_fault().unwrap_or(refusal), left),
     }
+}
+
+fn receive(response: Response<Incoming>, lease: Lease<Upload>, left: Left, asked: Instant, record: &mut Record) -> Outcome {
+    if response.status() == StatusCode::SWITCHING_PROTOCOLS {
+        return Outcome::Refused(Rejection::UpstreamUnavailable.because("101 without a request for it"), left);
+    }
+    if !is_plainly_framed(response.headers()) {
+        return Outcome::Refused(Rejection::UpstreamUnavailable.because("the answer's Transfer-Encoding is not chunked alone"), left);
+    }
+    record.relayed(response.status(), asked);
+    Outcome::Relayed(response, lease)
+}
+
+/// Asks the upstream for a WebSocket. Only a 101 that answers this very handshake opens one.
+async fn open(forward: Forward, handshake: &Handshake, record: &mut Record) -> Outcome {
+    let asked = instant();
+    match record.generation.pools.switch(forward).await {
+        Ok(Switch::Answered(response, lease)) => receive(response, lease, Left::Nothing, asked, record),
+        Ok(Switch::Switched(head, wire, ahead)) if handshake.is_answered_by(&head.headers) => {
+            record.relayed(head.status, asked);
+            Outcome::Switched(head, wire, ahead)
+        }
+        Ok(Switch::Switched(..)) => {
+            Outcome::Refused(Rejection::UpstreamUnavailable.because("101 that does not answer the handshake"), Left::Nothing)
+        }
+        Err(refusal) => Outcome::Refused(refusal, Left::Nothing),
+    }
+}
+
+/// Tells the client; the connection's task opens the tunnel when that is written.
+fn switch(session: &Session, life: &Rc<Life>, mut head: response::Parts, wire: Wire, ahead: Bytes, record: Record) -> Response<Download> {
+    head.version = Version::HTTP_11;
+    strip_hop_by_hop(&mut head.headers);
+    head.headers.insert(X_REQUEST_ID, record.seen.request_id.to_value());
+    Handshake::accept(&mut head.headers);
+    life.switch();
+    *session.tunnel.borrow_mut() = Some(Tunnel::new(wire, ahead, record));
+    Response::from_parts(head, Download::own(Bytes::new(), life, None))
 }
 
 fn relay(life: &Rc<Life>, response: Response<Incoming>, lease: Lease<Upload>, record: Record) -> Response<Download> {
@@ -174,7 +214,7 @@ fn preflight(life: &Rc<Life>, headers: HeaderMap, mut record: Record, left: Left
     *response.headers_mut() = headers;
     record.answered(StatusCode::NO_CONTENT);
     finish(life, response.headers_mut(), &record.seen, left == Left::Unread);
-    response.map(|()| Download::own(bytes::Bytes::new(), life, Some(record)))
+    response.map(|()| Download::own(Bytes::new(), life, Some(record)))
 }
 
 /// Any other coding would reach the client as content, its name removed with the hop's other headers.

@@ -44,8 +44,10 @@ pub struct Ended<S> {
     pub client_gone: bool,
     /// Why a head was refused; nobody answered it yet.
     pub refusal: Option<Refusal>,
-    /// What the client opened with, if that was refused.
-    pub opening: BytesMut,
+    /// What the client sent that was not passed on.
+    pub ahead: BytesMut,
+    /// Whether that is all it sent.
+    pub opening: bool,
 }
 
 impl<S> Guard<S> {
@@ -66,8 +68,7 @@ impl<S> Guard<S> {
 
     /// Takes it apart.
     pub fn into_ended(self) -> Ended<S> {
-        let opening = if self.opening { self.held } else { BytesMut::new() };
-        Ended { stream: self.stream, client_gone: self.client_gone, refusal: self.refusal, opening }
+        Ended { stream: self.stream, client_gone: self.client_gone, refusal: self.refusal, ahead: self.held, opening: self.opening }
     }
 
     /// How many bytes of `window` may be passed on; an error is a fault in a body.
@@ -131,7 +132,7 @@ impl<S> Guard<S> {
             }
             Phase::Fresh | Phase::Idle if self.life.expired() => true,
             Phase::Idle => self.life.draining() && self.held.is_empty(),
-            Phase::Fresh | Phase::Head | Phase::Busy | Phase::Written | Phase::Streams | Phase::Leaving => false,
+            Phase::Fresh | Phase::Head | Phase::Busy | Phase::Written | Phase::Tunnel | Phase::Streams | Phase::Leaving => false,
         }
     }
 }
@@ -178,7 +179,8 @@ impl<S: AsyncRead + Unpin> AsyncRead for Guard<S> {
                 return Poll::Ready(Ok(()));
             }
             if this.framing.is_complete() {
-                if this.life.in_flight() {
+                // After a switch of protocols no byte is a request's: all are held for the tunnel.
+                if this.life.in_flight() || this.life.switched() {
                     return this.poll_gone(cx, buf);
                 }
                 this.framing.next_message();

@@ -95,6 +95,8 @@ pub enum Phase {
     Written,
     /// The next request.
     Idle,
+    /// Either end of a tunnel.
+    Tunnel,
     /// Its streams, each in a phase of its own.
     Streams,
     /// The client, to take notice that no further stream is welcome.
@@ -146,7 +148,7 @@ impl Timeouts {
             Phase::Head => Some(self.head),
             Phase::Idle | Phase::Written => Some(self.idle),
             Phase::Busy => self.request,
-            Phase::Streams => None,
+            Phase::Tunnel | Phase::Streams => None,
         }
     }
 }
@@ -163,6 +165,7 @@ pub struct Life {
     answered: Cell<bool>,
     receiving: Cell<bool>,
     wake_when_finished: Cell<bool>,
+    switched: Cell<bool>,
     uploaded: Cell<u64>,
     /// When content of either side moved last, while an answer of the upstream is passed on.
     moved: Cell<Option<u32>>,
@@ -198,6 +201,7 @@ impl Life {
             answered: Cell::new(false),
             receiving: Cell::new(false),
             wake_when_finished: Cell::new(false),
+            switched: Cell::new(false),
             uploaded: Cell::new(0),
             moved: Cell::new(None),
             silent: Cell::new(false),
@@ -282,6 +286,28 @@ impl Life {
         if !self.expired() {
             self.enter(Phase::Written);
         }
+    }
+
+    /// Another protocol was agreed upon: what the client sends from here on is no request.
+    pub fn switch(&self) {
+        self.switched.set(true);
+    }
+
+    /// Whether it was; for good.
+    #[must_use]
+    pub fn switched(&self) -> bool {
+        self.switched.get()
+    }
+
+    /// Bytes are copied both ways from now on, and silence counts. The exchange ends when it is expired, whoever sees to that.
+    pub fn tunnel_began(&self) {
+        self.enter(Phase::Tunnel);
+        self.relay_began();
+    }
+
+    /// One side of the tunnel has ended; the other is waited for as long as it moves.
+    pub fn tunnel_half_closed(&self) {
+        self.enter(Phase::Written);
     }
 
     /// An answer of the upstream is passed on from now on: silence counts (`stream_idle_timeout`).

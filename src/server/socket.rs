@@ -6,7 +6,7 @@ use std::task::{Context, Poll};
 
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 use tokio::net::{TcpStream, UnixStream};
-use tokio_rustls::server::TlsStream;
+use tokio_rustls::TlsStream;
 
 /// A connected stream.
 #[derive(Debug)]
@@ -15,7 +15,7 @@ pub enum Socket {
     Tcp(TcpStream),
     /// A Unix socket.
     Unix(UnixStream),
-    /// TLS, we being the server.
+    /// TLS, towards a client or towards an upstream.
     Tls(Box<TlsStream<Socket>>),
 }
 

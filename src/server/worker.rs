@@ -288,6 +288,7 @@ impl Worker {
                 tally: Arc::clone(&entrance.tally.borrow()),
             }),
             life,
+            tunnel: RefCell::default(),
             connection: Connection { peer, tls: terms.tls.is_some() },
             limits: terms.speech.limits,
             body_limit: match terms.limits.body_bytes.0 {

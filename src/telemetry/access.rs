@@ -21,7 +21,7 @@
 //! | `credential` | `api_key`, or `none` |
 //! | [`credential.fingerprint`] | prefix and fingerprint of a key that is not known |
 //! | `duration_ms`, [`upstream_ms`] | from the head to the answer's end; until the upstream's head |
-//! | `http.request.body.size`, `http.response.body.size` | bytes of content |
+//! | `http.request.body.size`, `http.response.body.size` | bytes of content; of a WebSocket, all behind its handshake |
 //! | [`user_agent.original`] | |
 //! | `listener` | name of the listener |
 //!

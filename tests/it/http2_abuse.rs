@@ -220,3 +220,58 @@ fn who_begins_and_never_goes_on_is_ended() {
     assert!(closes(&mut client));
     assert!(upstream.recorded().is_empty());
 }
+
+#[test]
+fn windows_of_one_byte_hold_little_of_what_the_upstream_would_send() {
+    let upstream = Upstream::start(|exchange| {
+        exchange.read_body();
+        if exchange.request.target == "/" {
+            return exchange.answer(200, &[], b"ok");
+        }
+        exchange.send(format!("HTTP/1.1 200 OK\r\nContent-Length: {}\r\n\r\n", 64 << 20).as_bytes());
+        for _ in 0..64 {
+            exchange.send(&vec![b'x'; 1 << 20]);
+        }
+    });
+    let home = Home::new(Kind::Embedded, &config(&upstream, ""));
+    let serve = Serve::start(&home.config_file());
+    let mut good = Http2::connect(serve.address);
+    assert_eq!(good.send(&Request::get("/")).text(), "ok");
+    let before = peak_kib(serve.id());
+    let mut client = Frames::connect_with(serve.address, &[(4, 1)]);
+    for index in 0..100 {
+        client.request(2 * index + 1, &GET);
+    }
+    for _ in 0..100 {
+        assert!(client.find(|frame| frame.kind == DATA).is_some());
+    }
+    // The only worker gets many turns in which it could read on.
+    for _ in 0..300 {
+        assert_eq!(good.send(&Request::get("/")).text(), "ok");
+    }
+    let grown = peak_kib(serve.id()) - before;
+    assert!(grown < 32 << 10, "grown by {grown} KiB");
+}
+
+#[test]
+fn frames_of_any_kind_in_any_order_harm_nobody_and_complete_nothing() {
+    let scene = Scene::new("");
+    for seed in 0..300 {
+        let mut random = fastrand::Rng::with_seed(seed);
+        let mut client = Frames::connect(scene.serve.address);
+        for _ in 0..random.usize(1..40) {
+            let payload: Vec<u8> = match random.u8(0..4) {
+                0 => block(&GET[..random.usize(0..4)]),
+                1 => vec![0; random.usize(0..20)],
+                _ => (0..random.usize(0..40)).map(|_| random.u8(..)).collect(),
+            };
+            let (kind, flags, stream) = (random.u8(0..12), random.u8(..), random.u32(0..6));
+            if !client.send(kind, flags, stream, &payload) {
+                break;
+            }
+        }
+    }
+    let seen = scene.upstream.recorded();
+    assert!(seen.iter().all(|request| request.header("host") == Some("api.example")), "{seen:?}");
+    scene.check_unharmed();
+}

@@ -14,6 +14,7 @@ pub(crate) mod redis_sentinel;
 pub(crate) mod seed;
 pub(crate) mod sidecar;
 pub(crate) mod stream;
+pub(crate) mod terminator;
 pub(crate) mod upstream;
 pub(crate) mod wire;
 
