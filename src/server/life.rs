@@ -3,6 +3,7 @@
 //! A connection of HTTP/1 and its one exchange share a life; of HTTP/2, each stream has one of its own ([`stream`]).
 
 pub mod stream;
+mod tunnel;
 
 use std::cell::{Cell, RefCell};
 use std::io;
@@ -286,28 +287,6 @@ impl Life {
         if !self.expired() {
             self.enter(Phase::Written);
         }
-    }
-
-    /// Another protocol was agreed upon: what the client sends from here on is no request.
-    pub fn switch(&self) {
-        self.switched.set(true);
-    }
-
-    /// Whether it was; for good.
-    #[must_use]
-    pub fn switched(&self) -> bool {
-        self.switched.get()
-    }
-
-    /// Bytes are copied both ways from now on, and silence counts. The exchange ends when it is expired, whoever sees to that.
-    pub fn tunnel_began(&self) {
-        self.enter(Phase::Tunnel);
-        self.relay_began();
-    }
-
-    /// One side of the tunnel has ended; the other is waited for as long as it moves.
-    pub fn tunnel_half_closed(&self) {
-        self.enter(Phase::Written);
     }
 
     /// An answer of the upstream is passed on from now on: silence counts (`stream_idle_timeout`).

@@ -25,6 +25,7 @@ mod guess_flood;
 mod health;
 mod http2;
 mod http2_abuse;
+mod http2_streams;
 mod import;
 mod limits;
 mod lookups;
