@@ -238,9 +238,10 @@ fn each_rule_has_its_words() {
         ("[errors.map]\n\"401\" = { status = 402 }", "for a reason only"),
         ("[errors.map]\n\"429\" = { code = \"X\" }", "429 and 5xx have no group"),
         ("[errors.map]\nkey_expired = { status = 200 }", "is not the status of a refusal"),
-        ("[[listeners]]\nname = \"public\"\naddress = \"[::]:1\"\nproxy_protocol = true", "PROXY protocol is not part of this release"),
+        ("[[listeners]]\nname = \"public\"\naddress = \"[::]:1\"\nproxy_protocol = true", "nobody is trusted to say"),
         ("[tracing]\nsample_ratio = 2.0", "a ratio is 0 to 1"),
         ("[cache]\nsnapshot_file = \"keys\"", "needs [store] pepper_file"),
+        ("[store]\npepper_file = \"p\"\n[cache]\nsnapshot_file = \"s\"\nstale_for = \"0s\"", "nothing of it may be served"),
     ] {
         let loaded = loaded(text);
         assert!(loaded.problems.has_errors() && loaded.report().contains(words), "{text}\n{}", loaded.report());
@@ -250,7 +251,6 @@ fn each_rule_has_its_words() {
         ("[restrictions]\nip_allowlist = [\"192.0.2.1\"]", "without `client_ip.trusted_proxies`"),
         ("profile = \"gatelithix\"", "keys of environment test are refused"),
         ("[idempotency]\nmode = \"required\"", "[idempotency] is not part of this release yet"),
-        ("[store]\npepper_file = \"p\"\n[cache]\nsnapshot_file = \"s\"\nstale_for = \"0s\"", "nothing of it may be served"),
         ("[keys]\nrotate_reminder = \"30d\"", "rotate_reminder is not part"),
         ("[keys]\npurge_after = \"30d\"", "purge_after is not part"),
         ("[keys]\nlast_used_resolution = \"1h\"", "last_used_resolution is not part"),
