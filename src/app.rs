@@ -18,6 +18,7 @@ use crate::gate::{Gate, Rules};
 use crate::identity::template::IdentityHeaders;
 use crate::key;
 use crate::server::bind;
+use crate::server::connection::Speech;
 use crate::server::framing::Limits;
 use crate::server::tls;
 use crate::store;
@@ -42,6 +43,7 @@ struct ListenerSettings {
     name: Arc<str>,
     address: String,
     tls: Option<Arc<rustls::ServerConfig>>,
+    speech: Speech,
     limits: ListenerLimits,
 }
 
@@ -103,10 +105,16 @@ impl ListenerSettings {
         let address = problems.parse::<bind::Address>(&format!("listeners[{index}].address"), &listener.address);
         let tls = match &listener.tls {
             None => None,
-            Some(tls) => Some(tls::compile(tls, &format!("listeners[{index}]"), problems)?),
+            Some(tls) => Some(tls::compile(tls, &listener.protocols, &format!("listeners[{index}]"), problems)?),
         };
         address?;
-        Some(Self { name: listener.name.as_str().into(), address: listener.address.clone(), tls, limits: listener.limits.clone() })
+        Some(Self {
+            name: listener.name.as_str().into(),
+            address: listener.address.clone(),
+            tls,
+            speech: Speech::from(listener),
+            limits: listener.limits.clone(),
+        })
     }
 }
 

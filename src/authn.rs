@@ -182,6 +182,12 @@ impl Authenticator {
         self.shared.freshness.heard_at()
     }
 
+    /// Whether that is recent enough for what is cached to be used without asking.
+    #[must_use]
+    pub fn is_heard(&self, now: Timestamp) -> bool {
+        self.shared.freshness.is_heard(now)
+    }
+
     /// When the store answered last; `None` = never.
     #[must_use]
     pub fn contact_at(&self) -> Option<Timestamp> {

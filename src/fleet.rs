@@ -3,6 +3,7 @@
 
 use std::convert::Infallible;
 use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 
 use tokio::sync::watch;
@@ -40,12 +41,39 @@ pub fn this_process(cache: &sections::Cache, clock: &Clock) -> Result<Instance, 
     })
 }
 
+/// How this process stands among those that share its store.
+#[derive(Debug, Default)]
+pub struct Standing {
+    applied: watch::Sender<Position>,
+    sidecars: AtomicU64,
+}
+
+impl Standing {
+    /// How much of the change log is applied.
+    #[must_use]
+    pub fn position(&self) -> Position {
+        *self.applied.borrow()
+    }
+
+    /// How many sidecars are written down in the store, as it said last.
+    #[must_use]
+    pub fn sidecars(&self) -> u64 {
+        self.sidecars.load(Ordering::Relaxed)
+    }
+
+    /// The change log is applied so far.
+    pub(crate) fn applied(&self, so_far: Position) {
+        self.applied.send_if_modified(|position| std::mem::replace(position, so_far) != so_far);
+    }
+}
+
 /// Writes this process down, for ever.
-pub(crate) async fn heartbeat(store: &Arc<dyn Store>, mut instance: Instance, mut applied: watch::Receiver<Position>) -> Infallible {
-    let mut first = true;
+pub(crate) async fn heartbeat(store: &Arc<dyn Store>, mut instance: Instance, standing: &Standing) -> Infallible {
+    let (mut first, mut applied) = (true, standing.applied.subscribe());
     loop {
         instance.position = *applied.borrow_and_update();
-        if store.beat(&instance, first).await.is_ok() {
+        if let Ok(sidecars) = store.beat(&instance, first).await {
+            standing.sidecars.store(sidecars, Ordering::Relaxed);
             first = false;
         }
         tokio::select! {

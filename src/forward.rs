@@ -1,6 +1,7 @@
 //! The request as the upstream gets it: rewritten under a permit ([`rewrite`]), sent over a worker's own connections ([`upstream`]).
 
 pub mod headers;
+pub mod upgrade;
 pub mod upstream;
 
 use std::time::Duration;
@@ -11,6 +12,7 @@ use http::request::Parts;
 use crate::gate::{Connection, Gate, Permit, Seen};
 use crate::rejection::{Refusal, Rejection};
 use headers::HeaderRules;
+use upgrade::Handshake;
 use upstream::Upstreams;
 
 /// About as many headers as are set: one growth of the map instead of two.
@@ -25,6 +27,8 @@ pub struct Forward {
     pub upstream: usize,
     /// Instead of the upstream's.
     pub response_timeout: Option<Duration>,
+    /// Opens a WebSocket, if the upstream agrees.
+    pub handshake: Option<Handshake>,
 }
 
 /// Rewrites a head under a permit.
@@ -41,12 +45,16 @@ pub fn rewrite(
 ) -> Result<Forward, Refusal> {
     let rules = gate.header_rules();
     head.headers.reserve(HEADERS_ADDED);
+    let handshake = Handshake::of(&head).filter(|_| upstreams.switches_protocols(permit.upstream()));
     rules.clean(&mut head.headers, gate.trusts(connection.peer))?;
     HeaderRules::set_forwarding(&mut head.headers, connection);
     rules.set_identity(&mut head.headers, permit, gate.environments(), seen);
+    if handshake.is_some() {
+        Handshake::ask(&mut head.headers);
+    }
     upstreams.set_host(permit.upstream(), &mut head.headers);
     // Absolute-form was checked against Host; upstreams get origin-form (RFC 9112 §3.2.1), the same bytes that were matched.
     let target = head.uri.path_and_query().cloned().ok_or_else(|| Rejection::RequestInvalid.because("no path in the target"))?;
     head.uri = Uri::from(target);
-    Ok(Forward { head, upstream: permit.upstream(), response_timeout: permit.response_timeout() })
+    Ok(Forward { head, upstream: permit.upstream(), response_timeout: permit.response_timeout(), handshake })
 }

@@ -1,9 +1,10 @@
 //! API keys: what a secret looks like ([`format`]), how it is stored ([`digest`]), its record ([`record`]),
 //! what a record must be to be written ([`rules`]), what may become of it ([`lifecycle`]), why it will not work here ([`hints`]),
-//! and where many come from ([`import`]).
+//! where many come from ([`import`]) and go to ([`export`]).
 
 pub mod digest;
 pub(crate) mod encoded;
+pub mod export;
 pub mod format;
 pub mod hints;
 pub mod import;

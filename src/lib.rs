@@ -4,6 +4,7 @@
 //!
 //! ```text
 //! bytes ─▶ server::guard       framing: what cannot be read in one way only is refused before the parser sees it
+//!          (server::framing::fields: the same of HTTP/2, behind its parser)
 //!       ─▶ gate::Gate::decide  one page, in the order of the contract; each step is pure and a file of its own
 //!            net::client       whose address it has
 //!            facts             method, host, one canonical path
@@ -15,6 +16,7 @@
 //!       ─▶ gate::Permit        only the gate makes one, and nothing is forwarded without
 //!       ─▶ forward::rewrite    the request as the upstream gets it
 //!       ─▶ forward::upstream   over a worker's own connections
+//!       ─▶ server::tunnel      bytes both ways, where the upstream agreed to a WebSocket
 //!       ─▶ telemetry::access   exactly one line
 //! ```
 //!

@@ -54,6 +54,17 @@ pub enum StoreError {
     },
 }
 
+/// How it went with one record of many.
+pub type Outcome<T = ()> = Result<T, StoreError>;
+
+/// What is one record's own, and what is no record's.
+fn own<T>(outcome: Outcome<T>) -> Result<Outcome<T>, StoreError> {
+    match outcome {
+        Err(error @ StoreError::Unavailable(_)) => Err(error),
+        outcome => Ok(outcome),
+    }
+}
+
 /// One page of a list.
 #[derive(Debug)]
 pub struct Page<T> {
@@ -61,6 +72,8 @@ pub struct Page<T> {
     pub items: Vec<T>,
     /// Where the next page begins; `None` = this was the last.
     pub next: Option<String>,
+    /// Why records that belong here are not among the items.
+    pub unreadable: Vec<StoreError>,
 }
 
 /// Primitives of the key table.
@@ -78,6 +91,31 @@ pub trait Store: Send + Sync {
     /// must be announced again.
     async fn put_key(&self, record: &KeyRecord) -> Result<Position, StoreError>;
 
+    /// Writes keys that are new (version 1), one by one where a store knows no better. Each has its own outcome, the one of
+    /// [`Self::put_key`], but an unreachable store ends it all; a crash in the middle leaves whole records or none.
+    async fn put_new_keys(&self, records: &[&KeyRecord]) -> Result<Vec<Outcome>, StoreError> {
+        let mut outcomes = Vec::with_capacity(records.len());
+        for record in records {
+            outcomes.push(own(self.put_key(record).await.map(drop))?);
+        }
+        Ok(outcomes)
+    }
+
+    /// For each of these new keys the one that is in its way, if any: the key with its id, else the one with its secret.
+    async fn find_rivals(&self, records: &[&KeyRecord]) -> Result<Vec<Outcome<Option<KeyRecord>>>, StoreError> {
+        let mut rivals = Vec::with_capacity(records.len());
+        for record in records {
+            let mut rival = self.find_key(&record.id).await;
+            for digest in codec::digests(record) {
+                if matches!(rival, Ok(None)) {
+                    rival = self.find_key_by_digest(&digest).await;
+                }
+            }
+            rivals.push(own(rival)?);
+        }
+        Ok(rivals)
+    }
+
     /// Keys, of one tenant or of all, from a cursor on.
     async fn list_keys(&self, tenant: Option<&str>, cursor: Option<&str>, limit: usize) -> Result<Page<KeyRecord>, StoreError>;
 
@@ -86,6 +124,15 @@ pub trait Store: Send + Sync {
 
     /// Writes a tenant, as [`Self::put_key`] does a key.
     async fn put_tenant(&self, record: &TenantRecord) -> Result<Position, StoreError>;
+
+    /// Writes tenants that are new, as [`Self::put_new_keys`] does keys.
+    async fn put_new_tenants(&self, records: &[&TenantRecord]) -> Result<Vec<Outcome>, StoreError> {
+        let mut outcomes = Vec::with_capacity(records.len());
+        for record in records {
+            outcomes.push(own(self.put_tenant(record).await.map(drop))?);
+        }
+        Ok(outcomes)
+    }
 
     /// Tenants, from a cursor on.
     async fn list_tenants(&self, cursor: Option<&str>, limit: usize) -> Result<Page<TenantRecord>, StoreError>;

@@ -16,7 +16,8 @@ use hyper_util::rt::{TokioIo, TokioTimer};
 use tokio::sync::Semaphore;
 use tokio::time::sleep;
 
-use crate::authn::Authenticator;
+use crate::authn::{Authenticator, KeyTable};
+use crate::fleet::Standing;
 use crate::server::bind::Bound;
 use crate::server::worker::Shared;
 
@@ -29,6 +30,7 @@ const ACCEPT_PAUSE: Duration = Duration::from_millis(100);
 pub struct Ops {
     shared: Arc<Shared>,
     authenticator: Arc<Authenticator>,
+    standing: Arc<Standing>,
     serving: AtomicBool,
     draining: AtomicBool,
     /// Whether the store was ever seen to answer.
@@ -42,9 +44,10 @@ impl std::fmt::Debug for Ops {
 }
 
 impl Ops {
-    pub(super) fn new(shared: Arc<Shared>, authenticator: Arc<Authenticator>) -> Self {
+    pub(super) fn new(shared: Arc<Shared>, key_table: &KeyTable) -> Self {
+        let (authenticator, standing) = (Arc::clone(key_table.authenticator()), Arc::clone(key_table.standing()));
         let store_met = AtomicBool::new(authenticator.store_status().reachable);
-        Self { shared, authenticator, serving: AtomicBool::new(false), draining: AtomicBool::new(false), store_met }
+        Self { shared, authenticator, standing, serving: AtomicBool::new(false), draining: AtomicBool::new(false), store_met }
     }
 
     /// The workers accept.
@@ -123,10 +126,28 @@ impl Ops {
             let weight = if store_met { " (not required for ready)" } else { "" };
             let _ = writeln!(report, "[-]store unreachable{since}: {}{cure}{weight}", store.detail);
         }
+        self.report_freshness(&mut report);
         if self.shared.app.load().gate.guard().saw_undeclared_ingress() {
             report.push_str("[!]guess guard off: private peers send forwarding headers, and client_ip.trusted_proxies is empty\n");
         }
         (serving && !draining && store_met, report)
+    }
+}
+
+impl Ops {
+    /// How true what is cached is.
+    fn report_freshness(&self, report: &mut String) {
+        let authenticator = &self.authenticator;
+        let (now, position) = (self.shared.clock.now(), self.standing.position().0);
+        let silent = authenticator.heard_at().map(|at| now.0.saturating_sub(at.0));
+        let _ = match silent {
+            Some(silent) if authenticator.is_heard(now) => writeln!(report, "[+]change log ok: at {position}, heard {silent} ms ago"),
+            Some(silent) => {
+                writeln!(report, "[!]change log at {position}, not heard for {silent} ms: cached keys are read again before use")
+            }
+            None => writeln!(report, "[!]change log never heard: cached keys are read again before use"),
+        };
+        let _ = writeln!(report, "[+]sidecars on this store: {}", self.standing.sidecars());
     }
 }
 

@@ -90,7 +90,7 @@ impl Running {
             clock,
             workers: quota::workers(config.runtime.workers),
         });
-        let ops = Arc::new(Ops::new(Arc::clone(&shared), Arc::clone(key_table.authenticator())));
+        let ops = Arc::new(Ops::new(Arc::clone(&shared), &key_table));
         if !config.ops.listen.is_empty() {
             let bound = bind(&config.ops.listen).with_context(|| format!("ops.listen: cannot listen on {}", config.ops.listen))?;
             addresses.push(describe("ops", &bound));
@@ -206,9 +206,9 @@ impl Drop for Running {
 }
 
 fn listen(settings: ListenerSettings) -> anyhow::Result<(Arc<Listener>, Bound)> {
-    let ListenerSettings { name, address, tls, limits } = settings;
+    let ListenerSettings { name, address, tls, speech, limits } = settings;
     let bound = bind(&address).with_context(|| format!("listener {name}: cannot listen on {address}"))?;
-    Ok((Arc::new(Listener { name, tls: tls.map(TlsAcceptor::from), limits, open: AtomicUsize::new(0) }), bound))
+    Ok((Arc::new(Listener { name, tls: tls.map(TlsAcceptor::from), speech, limits, open: AtomicUsize::new(0) }), bound))
 }
 
 fn describe(name: &str, bound: &Bound) -> Address {

@@ -12,17 +12,17 @@ use std::thread::{self, JoinHandle};
 use std::time::Duration;
 
 use tokio::runtime::{Builder, Handle};
-use tokio::sync::{oneshot, watch};
+use tokio::sync::oneshot;
 use tokio::time::{sleep, timeout};
 
 use super::Authenticator;
 use super::snapshot::Snapshot;
 use crate::clock::Clock;
 use crate::config::sections::Config;
-use crate::fleet;
+use crate::fleet::{self, Standing};
 use crate::identity::template::IdentityHeaders;
 use crate::key::digest::Peppers;
-use crate::store::change::{ChangeLog, Position};
+use crate::store::change::ChangeLog;
 use crate::store::instance::Instance;
 use crate::store::{self, Opened, Store};
 
@@ -36,6 +36,7 @@ const GOODBYE: Duration = Duration::from_millis(500);
 pub struct KeyTable {
     authenticator: Arc<Authenticator>,
     store: Arc<dyn Store>,
+    standing: Arc<Standing>,
     runtime: Handle,
     stop: Option<oneshot::Sender<()>>,
     thread: Option<JoinHandle<()>>,
@@ -66,6 +67,8 @@ impl KeyTable {
         // Who only looks is no sidecar.
         let instance = makes.then(|| fleet::this_process(&config.cache, &clock)).transpose().map_err(|error| error.to_string())?;
         let snapshot = instance.as_ref().map(|instance| Snapshot::configured(&config, &peppers, &instance.id)).transpose()?.flatten();
+        let standing = Arc::new(Standing::default());
+        let at = Arc::clone(&standing);
         let (opened, ready) = mpsc::channel();
         let (stop, stopped) = oneshot::channel::<()>();
         let serve = async move {
@@ -84,10 +87,9 @@ impl KeyTable {
             let authenticator = Arc::new(authenticator);
             let predecessor = snapshot.as_ref().and_then(|file| file.restore(&authenticator.shared, !store.is_reachable()));
             let _ = opened.send(Ok((Arc::clone(&authenticator), Arc::clone(&store))));
-            let (applied, heard) = watch::channel(Position::default());
             tokio::select! {
-                never = follow(changes, &authenticator, &clock, &applied) => match never {},
-                never = beat(instance.as_ref(), predecessor, &store, heard) => match never {},
+                never = follow(changes, &authenticator, &clock, &at) => match never {},
+                never = beat(instance.as_ref(), predecessor, &store, &at) => match never {},
                 never = keep(snapshot.as_ref(), &authenticator) => match never {},
                 _ = stopped => {}
             }
@@ -101,7 +103,7 @@ impl KeyTable {
         let thread =
             thread::Builder::new().name("store".into()).spawn(move || runtime.block_on(serve)).map_err(|error| error.to_string())?;
         let (authenticator, store) = ready.recv().map_err(|error| error.to_string())??;
-        Ok(Self { authenticator, store, runtime: handle, stop: Some(stop), thread: Some(thread) })
+        Ok(Self { authenticator, store, standing, runtime: handle, stop: Some(stop), thread: Some(thread) })
     }
 
     /// What the gate asks.
@@ -114,6 +116,12 @@ impl KeyTable {
     #[must_use]
     pub fn store(&self) -> &Arc<dyn Store> {
         &self.store
+    }
+
+    /// How this process stands among those that share the store.
+    #[must_use]
+    pub fn standing(&self) -> &Arc<Standing> {
+        &self.standing
     }
 
     /// The store's runtime.
@@ -139,19 +147,14 @@ impl std::fmt::Debug for KeyTable {
 }
 
 /// Tells the store of this process, for ever; and first that the one whose snapshot it has taken over is gone.
-async fn beat(
-    instance: Option<&Instance>,
-    predecessor: Option<String>,
-    store: &Arc<dyn Store>,
-    applied: watch::Receiver<Position>,
-) -> Infallible {
+async fn beat(instance: Option<&Instance>, predecessor: Option<String>, store: &Arc<dyn Store>, standing: &Standing) -> Infallible {
     let Some(instance) = instance else { return pending().await };
     if let Some(id) = predecessor {
         while store.leave(&id).await.is_err() {
             sleep(BACK_OFF_MAX).await;
         }
     }
-    fleet::heartbeat(store, instance.clone(), applied).await
+    fleet::heartbeat(store, instance.clone(), standing).await
 }
 
 /// Keeps the snapshot, for ever.
@@ -163,12 +166,7 @@ async fn keep(snapshot: Option<&Arc<Snapshot>>, authenticator: &Authenticator) -
 }
 
 /// Applies what the change log tells, for ever.
-async fn follow(
-    changes: Option<Box<dyn ChangeLog>>,
-    authenticator: &Authenticator,
-    clock: &Clock,
-    applied: &watch::Sender<Position>,
-) -> Infallible {
+async fn follow(changes: Option<Box<dyn ChangeLog>>, authenticator: &Authenticator, clock: &Clock, standing: &Standing) -> Infallible {
     let Some(mut log) = changes else { return pending().await };
     let mut back_off = BACK_OFF_FIRST;
     loop {
@@ -181,7 +179,7 @@ async fn follow(
                 if batch.current {
                     authenticator.heard(began);
                 }
-                applied.send_if_modified(|position| std::mem::replace(position, batch.position) != batch.position);
+                standing.applied(batch.position);
             }
             Err(error) => {
                 tracing::debug!(%error, "the change log cannot be read; trying again");

@@ -2,9 +2,11 @@
 //! never from an argument that other users of the machine could see.
 
 pub(crate) mod context;
+mod export;
 mod import;
 mod list;
 mod make;
+mod progress;
 mod state;
 mod verify;
 pub(crate) mod view;
@@ -32,6 +34,8 @@ pub enum Command {
     Verify(verify::Args),
     /// Import keys of another system from NDJSON or CSV
     Import(import::Args),
+    /// Write all keys, without secrets, as import reads them
+    Export(export::Args),
 }
 
 /// Runs one.
@@ -49,5 +53,6 @@ pub fn run(command: &Command, globals: &Globals) -> Result<(), Failure> {
         Command::Revoke(args) => state::revoke(args, globals),
         Command::Verify(args) => verify::run(args, globals),
         Command::Import(args) => import::run(args, globals),
+        Command::Export(args) => export::run(args, globals),
     }
 }

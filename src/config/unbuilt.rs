@@ -3,7 +3,7 @@
 
 use super::path::join;
 use super::problem::{Problems, Severity};
-use super::sections::{Audit, Config, IdempotencyMode, Keys, ListenerLimits, Protocol, Role, UnknownKeys, UpstreamTls};
+use super::sections::{Audit, Config, IdempotencyMode, Keys, Role, UnknownKeys};
 use super::tree::Tree;
 
 struct Feature {
@@ -24,19 +24,11 @@ const fn warning(name: &'static str, meanwhile: &'static str, configured: fn(&Co
 }
 
 const FEATURES: &[Feature] = &[
-    error("a listener for HTTP/2 alone", "add \"http1\" to its protocols", |config, _| {
-        listeners(config, "protocols", |listener| !listener.protocols.is_empty() && !listener.protocols.contains(&Protocol::Http1))
-    }),
     error("the PROXY protocol", "the balancer's address would count as the client's", |config, _| {
         listeners(config, "proxy_protocol", |listener| listener.proxy_protocol)
     }),
     error("role = \"authz-http\"", "the gateway that asks would get no decision", |config, _| {
         listeners(config, "role", |listener| listener.role == Role::AuthzHttp)
-    }),
-    error("an upstream over TLS or HTTP/2", "use http://host:port or unix:/path", |config, _| {
-        let schemes = ["https://", "h2c://"];
-        let named = config.upstreams.iter().filter(|(_, upstream)| has_scheme(&upstream.url, &schemes));
-        named.map(|(name, _)| join(&join("upstreams", name), "url")).collect()
     }),
     warning("rotate_reminder", "lists mark no key as old", |config, _| {
         one("keys.rotate_reminder", config.keys.rotate_reminder != Keys::default().rotate_reminder)
@@ -49,10 +41,6 @@ const FEATURES: &[Feature] = &[
     }),
     warning("[audit] retention", "no events are recorded", |config, _| {
         one("audit.retention", config.audit.retention != Audit::default().retention)
-    }),
-    warning("[upstreams.NAME.tls]", "the connection to the upstream is not encrypted", |config, _| {
-        let named = config.upstreams.iter().filter(|(_, upstream)| upstream.tls != UpstreamTls::default());
-        named.map(|(name, _)| join(&join("upstreams", name), "tls")).collect()
     }),
     warning("[[issuers]]", "JWTs are refused", |config, _| (0..config.issuers.len()).map(|index| format!("issuers[{index}]")).collect()),
     warning("[introspection]", "opaque tokens are refused", |config, _| one("introspection.url", !config.introspection.url.is_empty())),
@@ -92,12 +80,6 @@ const FEATURES: &[Feature] = &[
         paths.retain(|path| tree.is_written(path));
         paths
     }),
-    warning("stream_idle_timeout", "silent streams are not ended", |config, _| {
-        listeners(config, "limits.stream_idle_timeout", |listener| listener.limits.stream_idle_timeout.nonzero().is_some())
-    }),
-    warning("limits.streams", "connections are HTTP/1.1, one request at a time", |config, _| {
-        listeners(config, "limits.streams", |listener| listener.limits.streams != ListenerLimits::default().streams)
-    }),
     warning("connections_per_ip", "connections are limited in sum only", |config, _| {
         listeners(config, "limits.connections_per_ip", |listener| listener.limits.connections_per_ip > 0)
     }),
@@ -123,9 +105,4 @@ fn one(path: &str, configured: bool) -> Vec<String> {
 fn listeners(config: &Config, key: &str, configured: fn(&super::sections::Listener) -> bool) -> Vec<String> {
     let matching = config.listeners.iter().enumerate().filter(|(_, listener)| configured(listener));
     matching.map(|(index, _)| format!("listeners[{index}].{key}")).collect()
-}
-
-fn has_scheme(url: &str, schemes: &[&str]) -> bool {
-    let url = url.to_ascii_lowercase();
-    schemes.iter().any(|scheme| url.starts_with(scheme))
 }

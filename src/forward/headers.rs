@@ -1,6 +1,8 @@
 //! What of the client's headers the upstream sees, and what is set in their place. One pass decides by name;
 //! Connection's tokens are judged first and ours are set last, so that no client can remove them.
 
+mod trailers;
+
 use std::collections::HashMap;
 
 use http::{HeaderMap, HeaderName, HeaderValue, header};
@@ -111,6 +113,7 @@ impl HeaderRules {
         let mut doomed = self.named_in_connection(headers)?;
         let wants_trailers =
             headers.get_all(header::TE).iter().any(|value| tokens(value).any(|token| token.eq_ignore_ascii_case("trailers")));
+        let announced = self.announced(headers);
         for name in headers.keys() {
             let remove = match self.fate(name.as_str()) {
                 Some(Fate::Reserved | Fate::HopByHop | Fate::Override) => true,
@@ -132,6 +135,9 @@ impl HeaderRules {
         }
         if wants_trailers {
             headers.insert(header::TE, HeaderValue::from_static("trailers"));
+        }
+        if let Some(announced) = announced {
+            headers.insert(header::TRAILER, announced);
         }
         Ok(())
     }
@@ -234,7 +240,7 @@ mod tests {
 
     const PEER: Connection = Connection { peer: Peer::Ip(std::net::IpAddr::V4(std::net::Ipv4Addr::new(203, 0, 113, 9))), tls: true };
 
-    fn rules(toml: &str) -> HeaderRules {
+    pub(super) fn rules(toml: &str) -> HeaderRules {
         let config: Config = toml::from_str(toml).unwrap();
         let mut problems = Problems::default();
         let problems = &mut problems;

@@ -1,21 +1,29 @@
 //! The upstreams, compiled ([`Upstreams`]), and each worker's connections to them ([`pool::Pools`]).
 //! Nothing here judges a request; what arrives was rewritten under a permit.
 
-pub mod connect;
+mod connect;
+mod http1;
+mod http2;
+mod parcel;
 pub mod pool;
 mod timeout;
+mod tls;
+mod url;
+mod wire;
 
 use std::path::PathBuf;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::Duration;
 
-use http::uri::Authority;
-use http::{HeaderMap, HeaderValue, Uri, header};
+use http::uri::{Authority, Scheme};
+use http::{HeaderMap, HeaderValue, header};
 
 use crate::config::path::join;
 use crate::config::problem::Problems;
-use crate::config::sections::{Config, Upstream};
+use crate::config::sections::{Config, Upstream, UpstreamTls};
+use crate::rejection::{Refusal, Rejection};
+use tls::Tls;
 
 /// Where an upstream listens.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -24,6 +32,23 @@ pub enum Address {
     Tcp(String, u16),
     /// Path of a Unix socket.
     Unix(PathBuf),
+}
+
+/// What is spoken with an upstream; its url says it, nothing is negotiated.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Protocol {
+    Http1,
+    Http2,
+}
+
+impl Protocol {
+    /// Its name in the TLS handshake.
+    const fn alpn(self) -> &'static [u8] {
+        match self {
+            Self::Http1 => b"http/1.1",
+            Self::Http2 => b"h2",
+        }
+    }
 }
 
 /// What an upstream sees as Host.
@@ -39,6 +64,8 @@ pub struct Target {
     /// Its name in the configuration.
     pub name: String,
     address: Address,
+    protocol: Protocol,
+    tls: Option<Tls>,
     /// What stands for it in Host where the client sent none.
     authority: HeaderValue,
     host_header: HostHeader,
@@ -77,6 +104,11 @@ impl Upstreams {
         }
     }
 
+    /// Whether the upstream with this index can be asked to switch protocols: HTTP/2 cannot (RFC 9113 §8.6).
+    pub(super) fn switches_protocols(&self, index: usize) -> bool {
+        self.targets.get(index).is_some_and(|target| target.protocol == Protocol::Http1)
+    }
+
     /// Names, in the order of the indexes.
     pub fn names(&self) -> impl Iterator<Item = &str> {
         self.targets.iter().map(|target| target.name.as_str())
@@ -86,11 +118,25 @@ impl Upstreams {
 impl Target {
     fn compile(name: &str, upstream: &Upstream, problems: &mut Problems) -> Option<Self> {
         let path = join("upstreams", name);
-        let (address, authority) = match parse_url(&upstream.url) {
-            Ok(parsed) => parsed,
+        let place = match url::parse(&upstream.url) {
+            Ok(place) => place,
             Err(why) => {
-                problems.error(join(&path, "url"), why).help("write \"http://host:port\" or \"unix:/path/to/socket\"");
+                problems
+                    .error(join(&path, "url"), why)
+                    .help("write \"http://host:port\", \"https://…\", \"h2c://…\" or \"unix:/path/to/socket\"");
                 return None;
+            }
+        };
+        let url::Place { address, authority, protocol, .. } = place;
+        let tls = match &address {
+            Address::Tcp(host, _) if place.encrypted => Some(Tls::compile(&upstream.tls, host, protocol, &path, problems)?),
+            Address::Tcp(..) | Address::Unix(_) => {
+                if upstream.tls != UpstreamTls::default() {
+                    problems
+                        .warn(join(&path, "tls"), format!("the connection to {} is not encrypted", upstream.url))
+                        .help("write \"https://…\"");
+                }
+                None
             }
         };
         let host_header = match upstream.host_header.as_str() {
@@ -109,6 +155,8 @@ impl Target {
         Some(Self {
             name: name.to_owned(),
             address,
+            protocol,
+            tls,
             authority,
             host_header,
             connect_timeout: upstream.connect_timeout.0,
@@ -118,6 +166,15 @@ impl Target {
             idle_timeout: upstream.idle_timeout.0,
             open: AtomicUsize::new(0),
         })
+    }
+
+    fn unavailable(&self, why: &str) -> Refusal {
+        Rejection::UpstreamUnavailable.because(format!("{}: {why}", self.name))
+    }
+
+    /// What its requests say they were made by.
+    fn scheme(&self) -> Scheme {
+        if self.tls.is_some() { Scheme::HTTPS } else { Scheme::HTTP }
     }
 
     /// A place among the open connections, given back when it is dropped; `None` = all are taken.
@@ -137,34 +194,6 @@ impl Drop for Reserved {
     }
 }
 
-fn parse_url(url: &str) -> Result<(Address, HeaderValue), String> {
-    if url.is_empty() {
-        return Err("the upstream has no url".to_owned());
-    }
-    if let Some(path) = url.strip_prefix("unix:") {
-        if !path.starts_with('/') {
-            return Err(format!("`{url}`: the path of a Unix socket must be absolute"));
-        }
-        return Ok((Address::Unix(path.into()), HeaderValue::from_static("localhost")));
-    }
-    let uri: Uri = url.parse().map_err(|error| format!("`{url}` is not a URL: {error}"))?;
-    let authority = uri.authority().filter(|_| uri.scheme_str() == Some("http"));
-    let Some(authority) = authority else { return Err(format!("`{url}` is not an http:// URL")) };
-    if uri.path() != "/" || uri.query().is_some() || url.ends_with('?') {
-        return Err(format!("`{url}` has a path; requests keep their own"));
-    }
-    if authority.as_str().contains('@') {
-        return Err("the url holds a user name".to_owned());
-    }
-    let host = authority.host().trim_start_matches('[').trim_end_matches(']').to_owned();
-    let port = match authority.as_str().strip_prefix(authority.host()).and_then(|rest| rest.strip_prefix(':')) {
-        None => 80,
-        Some(port) => port.parse().map_err(|_| format!("`{url}` has no valid port"))?,
-    };
-    let value = HeaderValue::from_str(authority.as_str()).map_err(|_| format!("`{url}` is not a URL"))?;
-    Ok((Address::Tcp(host, port), value))
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -173,32 +202,6 @@ mod tests {
         let config: Config = toml::from_str(toml).unwrap();
         let mut problems = Problems::default();
         (Upstreams::compile(&config, &mut problems), problems)
-    }
-
-    #[test]
-    fn urls_are_tcp_or_unix_addresses() {
-        for (url, address, authority) in [
-            ("http://127.0.0.1:3000", Address::Tcp("127.0.0.1".into(), 3000), "127.0.0.1:3000"),
-            ("http://app.internal/", Address::Tcp("app.internal".into(), 80), "app.internal"),
-            ("http://[::1]:8080", Address::Tcp("::1".into(), 8080), "[::1]:8080"),
-            ("unix:/run/app.sock", Address::Unix("/run/app.sock".into()), "localhost"),
-        ] {
-            assert_eq!(parse_url(url), Ok((address, HeaderValue::from_static(authority))), "{url}");
-        }
-        for url in [
-            "",
-            "127.0.0.1:3000",
-            "https://a",
-            "h2c://a",
-            "http://",
-            "http://a/b",
-            "http://a?b",
-            "http://u@a",
-            "unix:app.sock",
-            "http://a:99999",
-        ] {
-            assert!(parse_url(url).is_err(), "{url}");
-        }
     }
 
     #[test]
@@ -235,5 +238,26 @@ mod tests {
             problems.list().iter().map(|problem| problem.path.as_str()).collect::<Vec<_>>(),
             ["upstreams.main.url", "upstreams.b.host_header"]
         );
+    }
+
+    #[test]
+    fn who_is_believed_is_read_from_its_file_and_checked_at_its_key() {
+        let dir = tempfile::tempdir().unwrap();
+        let (good, empty) = (dir.path().join("ca.pem"), dir.path().join("empty.pem"));
+        std::fs::write(&good, rcgen::generate_simple_self_signed(vec!["app".to_owned()]).unwrap().cert.pem()).unwrap();
+        std::fs::write(&empty, "").unwrap();
+        let compiled = |url: &str, tls: &str| {
+            let (upstreams, problems) = compile(&format!("[upstreams.main]\nurl = \"{url}\"\n[upstreams.main.tls]\n{tls}"));
+            (upstreams.is_some(), problems.list().iter().map(|problem| problem.path.clone()).collect::<Vec<_>>())
+        };
+        let ca = |file: &std::path::Path| format!("ca_file = \"{}\"", file.display());
+        assert_eq!(compiled("https://app", &ca(&good)), (true, vec![]));
+        assert_eq!(compiled("h2://10.0.0.1", &format!("{}\nserver_name = \"app\"", ca(&good))), (true, vec![]));
+        for tls in [ca(&empty), ca(&dir.path().join("none.pem"))] {
+            assert_eq!(compiled("https://app", &tls), (false, vec!["upstreams.main.tls.ca_file".to_owned()]));
+        }
+        let bad_name = format!("{}\nserver_name = \"a b\"", ca(&good));
+        assert_eq!(compiled("https://app", &bad_name), (false, vec!["upstreams.main.tls.server_name".to_owned()]));
+        assert_eq!(compiled("http://app", &ca(&good)), (true, vec!["upstreams.main.tls".to_owned()]), "it would not be encrypted");
     }
 }

@@ -6,9 +6,11 @@ use std::rc::Rc;
 use std::task::{Context, Poll, ready};
 
 use bytes::Bytes;
+use http::header;
 use http_body::{Body, Frame, SizeHint};
 use hyper::body::Incoming;
 
+use super::exchange::{Session, strip_hop_by_hop};
 use super::life::Life;
 use super::record::Record;
 use crate::forward::upstream::pool::Lease;
@@ -23,27 +25,27 @@ pub enum BrokenOff {
     /// The answer's.
     #[error("the upstream's answer broke off")]
     Download,
-    /// `request_timeout`.
+    /// `request_timeout`, or `stream_idle_timeout`.
     #[error("the exchange took too long")]
     Expired,
 }
 
-/// The client's body on its way to the upstream. Trailers are left out (RFC 9110 §6.5.1 allows that): nobody judged them.
+/// The client's body on its way to the upstream. Of its trailers those go on that a header could be.
 #[derive(Debug, Default)]
 pub struct Upload(Option<Receiving>);
 
 #[derive(Debug)]
 struct Receiving {
     body: Incoming,
+    session: Rc<Session>,
     life: Rc<Life>,
-    limit: u64,
 }
 
 impl Upload {
-    /// A body of at most `limit` bytes.
+    /// The body of a request that was admitted.
     #[must_use]
-    pub fn new(body: Incoming, life: Rc<Life>, limit: u64) -> Self {
-        Self(Some(Receiving { body, life, limit }))
+    pub fn new(body: Incoming, session: Rc<Session>, life: Rc<Life>) -> Self {
+        Self(Some(Receiving { body, session, life }))
     }
 }
 
@@ -52,25 +54,27 @@ impl Body for Upload {
     type Error = BrokenOff;
 
     fn poll_frame(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Option<Result<Frame<Bytes>, BrokenOff>>> {
-        let Some(Receiving { body, life, limit }) = &mut self.0 else { return Poll::Ready(None) };
-        loop {
-            let frame = match ready!(Pin::new(&mut *body).poll_frame(cx)) {
-                None => return Poll::Ready(None),
-                Some(Ok(frame)) => frame,
-                Some(Err(_)) => {
-                    life.set_fault(Rejection::RequestInvalid.because("the client broke off its body"));
-                    return Poll::Ready(Some(Err(BrokenOff::Upload)));
-                }
-            };
-            let Ok(data) = frame.into_data() else { continue };
-            let uploaded = life.uploaded().get().saturating_add(data.len() as u64);
-            if uploaded > *limit {
-                life.set_fault(Rejection::BodyTooLarge.because("more than body_bytes"));
+        let Some(Receiving { body, session, life }) = &mut self.0 else { return Poll::Ready(None) };
+        let mut frame = match ready!(Pin::new(body).poll_frame(cx)) {
+            None => return Poll::Ready(None),
+            Some(Ok(frame)) => frame,
+            Some(Err(_)) => {
+                life.set_fault(Rejection::RequestInvalid.because("the client broke off its body"));
                 return Poll::Ready(Some(Err(BrokenOff::Upload)));
             }
-            life.uploaded().set(uploaded);
-            return Poll::Ready(Some(Ok(Frame::data(data))));
+        };
+        let bytes = frame.data_ref().map_or(0, Bytes::len) as u64;
+        let uploaded = life.uploaded().get().saturating_add(bytes);
+        if uploaded > session.body_limit {
+            life.set_fault(Rejection::BodyTooLarge.because("more than body_bytes"));
+            return Poll::Ready(Some(Err(BrokenOff::Upload)));
         }
+        life.uploaded().set(uploaded);
+        life.content_moved();
+        if let Some(trailers) = frame.trailers_mut() {
+            session.app.gate.header_rules().clean_trailers(trailers);
+        }
+        Poll::Ready(Some(Ok(frame)))
     }
 
     fn is_end_stream(&self) -> bool {
@@ -104,6 +108,7 @@ impl Download {
 
     /// The upstream's.
     pub(super) fn relayed(body: Incoming, lease: Lease<Upload>, life: &Rc<Life>, record: Record) -> Self {
+        life.relay_began();
         Self { content: Content::Upstream { body, lease: Some(lease), ended: false }, life: Rc::clone(life), record: Some(record) }
     }
 
@@ -120,28 +125,37 @@ impl Body for Download {
 
     fn poll_frame(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Option<Result<Frame<Bytes>, BrokenOff>>> {
         let this = self.get_mut();
+        this.life.frame_asked();
         let (body, ended) = match &mut this.content {
             Content::Own(content) => {
                 let content = std::mem::take(content);
                 this.count(content.len());
+                this.life.frame_handed_on(true);
                 return Poll::Ready((!content.is_empty()).then(|| Ok(Frame::data(content))));
             }
             Content::Upstream { body, ended, .. } => (body, ended),
         };
         if this.life.expired() {
             if let Some(record) = &mut this.record {
-                record.expired();
+                record.expired(this.life.is_silent());
             }
             return Poll::Ready(Some(Err(BrokenOff::Expired)));
         }
-        match ready!(Pin::new(body).poll_frame(cx)) {
+        match ready!(Pin::new(&mut *body).poll_frame(cx)) {
             None => {
                 *ended = true;
                 Poll::Ready(None)
             }
-            Some(Ok(frame)) => {
-                let bytes = frame.data_ref().map_or(0, Bytes::len);
-                this.count(bytes);
+            Some(Ok(mut frame)) => {
+                if let Some(trailers) = frame.trailers_mut() {
+                    strip_hop_by_hop(trailers);
+                    trailers.remove(header::CONTENT_LENGTH);
+                    *ended = true;
+                }
+                let is_last = *ended || body.is_end_stream();
+                this.count(frame.data_ref().map_or(0, Bytes::len));
+                this.life.frame_handed_on(is_last);
+                this.life.content_moved();
                 Poll::Ready(Some(Ok(frame)))
             }
             Some(Err(error)) => {
@@ -171,15 +185,18 @@ impl Body for Download {
 
 impl Drop for Download {
     fn drop(&mut self) {
-        if let Content::Upstream { body, lease, ended } = &mut self.content {
-            let ended = *ended || body.is_end_stream();
-            match lease.take() {
-                Some(lease) if ended => lease.give_back(),
-                Some(_) | None => {}
+        let ended = match &mut self.content {
+            Content::Own(_) => true,
+            Content::Upstream { body, lease, ended } => {
+                let ended = *ended || body.is_end_stream();
+                if let Some(lease) = lease.take().filter(|_| ended) {
+                    lease.give_back();
+                }
+                ended
             }
-            if let Some(record) = self.record.as_mut().filter(|_| !ended) {
-                record.broken_off();
-            }
+        };
+        if let Some(record) = self.record.as_mut().filter(|_| !ended || self.life.is_given_up()) {
+            record.broken_off();
         }
         self.record = None;
         self.life.answer_ended();

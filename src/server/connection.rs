@@ -1,4 +1,5 @@
-//! One client connection, from accept to close: handshake, guarded HTTP/1, the answer to a refused head, the lingering close.
+//! One client connection, from accept to close: handshake, which protocol, guarded HTTP/1, the answer to a refused head,
+//! the lingering close.
 
 use std::convert::Infallible;
 use std::future::poll_fn;
@@ -18,8 +19,10 @@ use tokio_rustls::TlsAcceptor;
 use super::exchange::{Session, answer};
 use super::framing::Limits;
 use super::guard::{Ended, Guard};
+use super::http2;
 use super::record::Record;
 use super::socket::Socket;
+use crate::config::sections::{Listener, Protocol};
 use crate::rejection::Refusal;
 
 /// A closing connection is read this much longer, so that the client gets its answer and no reset.
@@ -33,7 +36,7 @@ const HYPER_BUFFER: usize = 8192 + 4096 * 100;
 /// Shakes hands; `None` = it failed or took too long.
 pub async fn handshake(socket: Socket, acceptor: &TlsAcceptor, limit: Duration) -> Option<Socket> {
     match timeout(limit, acceptor.accept(socket)).await {
-        Ok(Ok(stream)) => Some(Socket::Tls(Box::new(stream))),
+        Ok(Ok(stream)) => Some(Socket::Tls(Box::new(stream.into()))),
         Ok(Err(error)) => {
             tracing::debug!(%error, "TLS handshake failed");
             None
@@ -42,13 +45,50 @@ pub async fn handshake(socket: Socket, acceptor: &TlsAcceptor, limit: Duration) 
     }
 }
 
+/// What a listener speaks, and how much of it at once.
+#[derive(Debug, Clone, Copy)]
+pub struct Speech {
+    /// HTTP/1.1 and HTTP/1.0.
+    pub http1: bool,
+    /// HTTP/2.
+    pub http2: bool,
+    /// Of a head.
+    pub limits: Limits,
+    /// Open streams of a connection.
+    pub streams: u32,
+}
+
+impl From<&Listener> for Speech {
+    fn from(listener: &Listener) -> Self {
+        let speaks = |protocol| listener.protocols.contains(&protocol);
+        Self {
+            http1: speaks(Protocol::Http1),
+            http2: speaks(Protocol::Http2),
+            limits: Limits::from(&listener.limits),
+            streams: listener.limits.streams,
+        }
+    }
+}
+
 /// Serves a connection to its end.
-pub async fn serve(socket: Socket, session: Rc<Session>, limits: Limits) {
+pub async fn serve(socket: Socket, session: Rc<Session>, speech: Speech) {
+    if speech.http2 && (socket.speaks_http2() || !speech.http1) {
+        return Box::pin(http2::serve(socket, Bytes::new(), session, speech)).await;
+    }
+    // Over TLS the client has chosen. Else its first bytes tell: to HTTP/1 they are a request that is refused.
+    let tells = speech.http2 && !session.connection.tls;
+    if let Some((socket, opening)) = serve_http1(socket, &session, speech.limits, tells).await {
+        Box::pin(http2::serve(socket, opening, session, speech)).await;
+    }
+}
+
+/// The same over HTTP/1; the socket and what was read of it where the client begins with HTTP/2, if it `tells` so.
+async fn serve_http1(socket: Socket, session: &Rc<Session>, limits: Limits, tells: bool) -> Option<(Socket, Bytes)> {
     let guard = Guard::new(socket, limits, Rc::clone(&session.life));
     let service = service_fn({
-        let session = Rc::clone(&session);
+        let session = Rc::clone(session);
         move |request| {
-            let answer = answer(Rc::clone(&session), request);
+            let answer = answer(Rc::clone(&session), Rc::clone(&session.life), request);
             async { Ok::<_, Infallible>(answer.await) }
         }
     });
@@ -58,22 +98,34 @@ pub async fn serve(socket: Socket, session: Rc<Session>, limits: Limits) {
         connection.as_mut().poll(cx)
     })
     .await;
-    let Ended { mut stream, client_gone, refusal } = match result {
+    let tunnel = session.tunnel.take();
+    let Ended { mut stream, client_gone, refusal, ahead, opening } = match result {
         Ok(parts) => parts.io.into_inner().into_ended(),
         Err(error) => {
             if error.is_parse() {
                 tracing::warn!(%error, "a head that the guard had passed was refused by the parser behind it");
             }
             // The exchange broke off; an orderly end would make it look complete.
-            return;
+            return None;
         }
     };
+    if let Some(tunnel) = tunnel {
+        // A 101 that could not be written at once is not waited for: hyper has left it behind.
+        if !session.life.in_flight() {
+            Box::pin(tunnel.run(stream, ahead.freeze(), &session.life)).await;
+        }
+        return None;
+    }
+    if tells && !client_gone && opening && http2::is_preface(&ahead) {
+        return Some((stream, ahead.freeze()));
+    }
     if let Some(refusal) = refusal {
-        answer_head(&mut stream, &session, refusal).await;
+        answer_head(&mut stream, session, refusal).await;
     }
     if !client_gone {
         linger(stream).await;
     }
+    None
 }
 
 fn builder(limits: Limits) -> http1::Builder {
@@ -92,10 +144,7 @@ fn builder(limits: Limits) -> http1::Builder {
 /// Answers a head that never became a request.
 async fn answer_head(stream: &mut Socket, session: &Rc<Session>, refusal: Refusal) {
     let mut record = Record::unparsed(&session.scribe, &session.life);
-    record.seen.client = crate::net::client::ClientAddr(match session.connection.peer {
-        crate::net::Peer::Ip(ip) => Some(ip),
-        crate::net::Peer::Unix => None,
-    });
+    record.seen.client = session.peer();
     let response = session.app.answers.refuse(&refusal, &record.seen);
     record.refused(response.status(), refusal);
     record.sent(response.body().len());
@@ -124,7 +173,7 @@ fn encode(response: &Response<Bytes>) -> Vec<u8> {
 }
 
 /// Ends our side and reads the other for a while: unread bytes would turn the close into a reset that eats the answer.
-async fn linger(mut stream: Socket) {
+pub(super) async fn linger(mut stream: Socket) {
     let close = async {
         stream.shutdown().await?;
         let mut scratch = vec![0; 8 << 10];

@@ -2,15 +2,17 @@
 //! It sequences; what is judged is the gate's, what is rewritten is `forward`'s, what is said is `answer`'s.
 
 use std::any::Any;
+use std::cell::RefCell;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::pin::Pin;
 use std::rc::Rc;
 use std::sync::Arc;
 use std::task::{Context, Poll};
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
+use bytes::Bytes;
 use http::request::Parts;
-use http::{HeaderMap, HeaderName, HeaderValue, Request, Response, StatusCode, Version, header};
+use http::{HeaderMap, HeaderName, HeaderValue, Request, Response, StatusCode, Version, header, response};
 use http_body::Body as _;
 use http_body_util::BodyExt as _;
 use hyper::body::Incoming;
@@ -18,14 +20,19 @@ use pin_project_lite::pin_project;
 use tokio::time::timeout;
 
 use super::body::{Download, Upload};
+use super::framing::{Limits, fields};
 use super::life::Life;
 use super::record::{Record, Scribe};
+use super::tunnel::Tunnel;
 use crate::app::Snapshot;
 use crate::clock::{Timestamp, instant};
 use crate::facts::X_REQUEST_ID;
-use crate::forward::upstream::pool::{Lease, Pools};
+use crate::forward::upgrade::Handshake;
+use crate::forward::upstream::pool::{Lease, Pools, Switch, Wire};
 use crate::forward::{self, Forward};
 use crate::gate::{Admitted, Connection, Seen};
+use crate::net::Peer;
+use crate::net::client::ClientAddr;
 use crate::rejection::{Refusal, Rejection};
 
 /// Content of a refused request that is read so that the connection can be kept, bytes and time.
@@ -43,35 +50,62 @@ pub struct Session {
     pub scribe: Scribe,
     /// How far the connection is.
     pub life: Rc<Life>,
+    /// What its last exchange leaves behind, if that switched protocols.
+    pub tunnel: RefCell<Option<Tunnel>>,
     /// What the gate knows of it.
     pub connection: Connection,
+    /// Bounds of a head.
+    pub limits: Limits,
     /// Longest request body.
     pub body_limit: u64,
 }
 
-/// Answers one request. Never fails: what goes wrong is an answer too.
-pub async fn answer(session: Rc<Session>, request: Request<Incoming>) -> Response<Download> {
-    let (head, body) = request.into_parts();
-    let mut record = Record::of(&head, &session.scribe, &session.life);
-    let contained = Contained { exchange: exchange(&session, head, body, &mut record), life: &session.life };
-    match contained.await.unwrap_or_else(|refusal| Outcome::Refused(refusal, Left::Unread)) {
-        Outcome::Relayed(response, lease) => relay(&session, response, lease, record),
-        Outcome::Preflight(headers, left) => preflight(&session, headers, record, left),
-        Outcome::Refused(refusal, left) => refuse(&session, refusal, record, left),
+impl Session {
+    /// Who sends what was refused before anybody asked for whom.
+    pub(super) fn peer(&self) -> ClientAddr {
+        ClientAddr(match self.connection.peer {
+            Peer::Ip(ip) => Some(ip),
+            Peer::Unix => None,
+        })
+    }
+}
+
+/// Answers one request, whose life is its connection's or its stream's. Never fails: what goes wrong is an answer too.
+pub async fn answer(session: Rc<Session>, life: Rc<Life>, request: Request<Incoming>) -> Response<Download> {
+    let (mut head, body) = request.into_parts();
+    // Over HTTP/1 the guard judged the bytes.
+    let framed = if life.is_stream() { fields::canonical(&mut head, session.limits) } else { Ok(()) };
+    let mut record = Record::of(&head, &session.scribe, &life);
+    let outcome = match framed {
+        Ok(()) => Contained { exchange: exchange(&session, &life, head, body, &mut record), life: &life }.await,
+        Err(refusal) => {
+            record.seen.client = session.peer();
+            Err(refusal)
+        }
+    };
+    match outcome.unwrap_or_else(|refusal| Outcome::Refused(refusal, Left::Unread)) {
+        Outcome::Relayed(response, lease) => relay(&session, &life, response, lease, record),
+        Outcome::Switched(head, wire, ahead) => switch(&session, &life, head, wire, ahead, record),
+        Outcome::Preflight(headers, left) => preflight(&life, headers, record, left),
+        Outcome::Refused(refusal, left) => refuse(&session, &life, refusal, record, left),
     }
 }
 
 /// What came of a request, before it is an answer.
 enum Outcome {
     Relayed(Response<Incoming>, Lease<Upload>),
+    Switched(response::Parts, Wire, Bytes),
     Preflight(HeaderMap, Left),
     Refused(Refusal, Left),
 }
 
-async fn exchange(session: &Session, head: Parts, body: Incoming, record: &mut Record) -> Outcome {
+async fn exchange(session: &Rc<Session>, life: &Rc<Life>, head: Parts, body: Incoming, record: &mut Record) -> Outcome {
     let unread = Unread::of(&head, &body, session.body_limit);
     match judge(session, head, unread, record.began, &mut record.seen).await {
-        Ok(Judged::Forward(forward)) => send(session, forward, body, record).await,
+        Ok(Judged::Forward(mut forward)) => match forward.handshake.take() {
+            Some(handshake) => Box::pin(open(session, forward, &handshake, record)).await,
+            None => send(session, life, forward, body, record).await,
+        },
         Ok(Judged::Preflight(headers)) => Outcome::Preflight(headers, Box::pin(unread.discard(body)).await),
         Err(refusal) => Outcome::Refused(refusal, Box::pin(unread.discard(body)).await),
     }
@@ -95,42 +129,76 @@ async fn judge(session: &Session, mut head: Parts, unread: Unread, now: Timestam
     forward::rewrite(&session.app.gate, &session.app.upstreams, &permit, head, &session.connection, seen).map(Judged::Forward)
 }
 
-async fn send(session: &Session, forward: Forward, body: Incoming, record: &mut Record) -> Outcome {
+async fn send(session: &Rc<Session>, life: &Rc<Life>, forward: Forward, body: Incoming, record: &mut Record) -> Outcome {
     let asked = instant();
-    let upload = Upload::new(body, Rc::clone(&session.life), session.body_limit);
-    let left = if upload.is_end_stream() { Left::Nothing } else { Left::Unread };
-    match session.pools.send(forward, upload, session.life.uploaded()).await {
-        Ok((response, _)) if response.status() == StatusCode::SWITCHING_PROTOCOLS => {
-            Outcome::Refused(Rejection::UpstreamUnavailable.because("101 without a request for it"), left)
-        }
-        Ok((response, _)) if !is_plainly_framed(response.headers()) => {
-            Outcome::Refused(Rejection::UpstreamUnavailable.because("the answer's Transfer-Encoding is not chunked alone"), left)
-        }
-        Ok((response, lease)) => {
-            record.relayed(response.status(), asked);
-            Outcome::Relayed(response, lease)
-        }
+    let left = if body.is_end_stream() { Left::Nothing } else { Left::Unread };
+    let upload = Upload::new(body, Rc::clone(session), Rc::clone(life));
+    match session.pools.send(forward, upload, life.uploaded()).await {
+        Ok((response, lease)) => receive(response, lease, left, asked, record),
         // A fault in the client's own body breaks the upstream's connection; it is the client who is told.
-        Err(refusal) => Outcome::Refused(session.life.take_fault().unwrap_or(refusal), left),
+        Err(refusal) => Outcome::Refused(life.take_fault().unwrap_or(refusal), left),
     }
 }
 
-fn relay(session: &Session, response: Response<Incoming>, lease: Lease<Upload>, record: Record) -> Response<Download> {
+fn receive(response: Response<Incoming>, lease: Lease<Upload>, left: Left, asked: Instant, record: &mut Record) -> Outcome {
+    if response.status() == StatusCode::SWITCHING_PROTOCOLS {
+        return Outcome::Refused(Rejection::UpstreamUnavailable.because("101 without a request for it"), left);
+    }
+    if !is_plainly_framed(response.headers()) {
+        return Outcome::Refused(Rejection::UpstreamUnavailable.because("the answer's Transfer-Encoding is not chunked alone"), left);
+    }
+    record.relayed(response.status(), asked);
+    Outcome::Relayed(response, lease)
+}
+
+/// Asks the upstream for a WebSocket. Only a 101 that answers this very handshake opens one.
+async fn open(session: &Session, forward: Forward, handshake: &Handshake, record: &mut Record) -> Outcome {
+    let asked = instant();
+    match session.pools.switch(forward).await {
+        Ok(Switch::Answered(response, lease)) => receive(response, lease, Left::Nothing, asked, record),
+        Ok(Switch::Switched(head, wire, ahead)) if handshake.is_answered_by(&head.headers) => {
+            record.relayed(head.status, asked);
+            Outcome::Switched(head, wire, ahead)
+        }
+        Ok(Switch::Switched(..)) => {
+            Outcome::Refused(Rejection::UpstreamUnavailable.because("101 that does not answer the handshake"), Left::Nothing)
+        }
+        Err(refusal) => Outcome::Refused(refusal, Left::Nothing),
+    }
+}
+
+/// Tells the client; the connection's task opens the tunnel when that is written.
+fn switch(session: &Session, life: &Rc<Life>, mut head: response::Parts, wire: Wire, ahead: Bytes, record: Record) -> Response<Download> {
+    head.version = Version::HTTP_11;
+    strip_hop_by_hop(&mut head.headers);
+    head.headers.insert(X_REQUEST_ID, record.seen.request_id.to_value());
+    Handshake::accept(&mut head.headers);
+    life.switch();
+    *session.tunnel.borrow_mut() = Some(Tunnel::new(wire, ahead, record));
+    Response::from_parts(head, Download::own(Bytes::new(), life, None))
+}
+
+fn relay(session: &Session, life: &Rc<Life>, response: Response<Incoming>, lease: Lease<Upload>, record: Record) -> Response<Download> {
     let (mut head, body) = response.into_parts();
     head.version = Version::HTTP_11;
     strip_hop_by_hop(&mut head.headers);
     one_length(&mut head.headers, &body);
     session.app.answers.expose(&record.seen, &mut head.headers);
-    finish(session, &mut head.headers, &record.seen, false);
-    Response::from_parts(head, Download::relayed(body, lease, &session.life, record))
+    finish(life, &mut head.headers, &record.seen, false);
+    Response::from_parts(head, Download::relayed(body, lease, life, record))
 }
 
-fn refuse(session: &Session, refusal: Refusal, mut record: Record, left: Left) -> Response<Download> {
+fn refuse(session: &Session, life: &Rc<Life>, refusal: Refusal, mut record: Record, left: Left) -> Response<Download> {
     let close = left == Left::Unread || is_malformed(refusal.rejection);
-    let (mut head, content) = session.app.answers.refuse(&refusal, &record.seen).into_parts();
+    let (mut head, mut content) = session.app.answers.refuse(&refusal, &record.seen).into_parts();
     record.refused(head.status, refusal);
-    finish(session, &mut head.headers, &record.seen, close);
-    Response::from_parts(head, Download::own(content, &session.life, Some(record)))
+    finish(life, &mut head.headers, &record.seen, close);
+    if life.is_stream() && record.is_head() {
+        // hyper does so itself over HTTP/1.
+        head.headers.insert(header::CONTENT_LENGTH, HeaderValue::from(content.len()));
+        content.clear();
+    }
+    Response::from_parts(head, Download::own(content, life, Some(record)))
 }
 
 /// Who sends what cannot be read in one way only is not read any further.
@@ -138,13 +206,13 @@ const fn is_malformed(rejection: Rejection) -> bool {
     matches!(rejection, Rejection::RequestInvalid | Rejection::TargetTooLong | Rejection::HeadersTooLarge | Rejection::MethodDenied)
 }
 
-fn preflight(session: &Session, headers: HeaderMap, mut record: Record, left: Left) -> Response<Download> {
+fn preflight(life: &Rc<Life>, headers: HeaderMap, mut record: Record, left: Left) -> Response<Download> {
     let mut response = Response::new(());
     *response.status_mut() = StatusCode::NO_CONTENT;
     *response.headers_mut() = headers;
     record.answered(StatusCode::NO_CONTENT);
-    finish(session, response.headers_mut(), &record.seen, left == Left::Unread);
-    response.map(|()| Download::own(bytes::Bytes::new(), &session.life, Some(record)))
+    finish(life, response.headers_mut(), &record.seen, left == Left::Unread);
+    response.map(|()| Download::own(Bytes::new(), life, Some(record)))
 }
 
 /// Any other coding would reach the client as content, its name removed with the hop's other headers.
@@ -170,16 +238,16 @@ fn one_length(headers: &mut HeaderMap, body: &Incoming) {
     }
 }
 
-/// What every answer has, whoever made it.
-fn finish(session: &Session, headers: &mut HeaderMap, seen: &Seen, close: bool) {
+/// What every answer has, whoever made it. A stream ends alone: its connection is told to leave by GOAWAY.
+fn finish(life: &Life, headers: &mut HeaderMap, seen: &Seen, close: bool) {
     headers.insert(X_REQUEST_ID, seen.request_id.to_value());
-    if close || session.life.leaving() {
+    if !life.is_stream() && (close || life.leaving()) {
         headers.insert(header::CONNECTION, HeaderValue::from_static("close"));
     }
 }
 
 /// Removes what concerns only the upstream's connection (RFC 9110 §7.6.1).
-fn strip_hop_by_hop(headers: &mut HeaderMap) {
+pub(super) fn strip_hop_by_hop(headers: &mut HeaderMap) {
     let named: Vec<HeaderName> = headers
         .get_all(header::CONNECTION)
         .iter()
@@ -202,6 +270,8 @@ struct Unread {
     limit: u64,
     expects_continue: bool,
     expects_other: bool,
+    /// Of a stream nothing need be read: what comes behind it is another's.
+    is_stream: bool,
 }
 
 /// What is left of a discarded body.
@@ -217,7 +287,8 @@ impl Unread {
         let expects_other = expectations.any(|value| !value.as_bytes().eq_ignore_ascii_case(b"100-continue"));
         // An HTTP/1.0 client's expectation is ignored (RFC 9110 §10.1.1).
         let expects_continue = head.headers.contains_key(header::EXPECT) && head.version == Version::HTTP_11 && !body.is_end_stream();
-        Self { length: body.size_hint().exact(), limit, expects_continue, expects_other }
+        let is_stream = head.version == Version::HTTP_2;
+        Self { length: body.size_hint().exact(), limit, expects_continue, expects_other, is_stream }
     }
 
     fn check_expectation(self) -> Result<(), Refusal> {
@@ -236,7 +307,7 @@ impl Unread {
         if body.is_end_stream() {
             return Left::Nothing;
         }
-        if self.expects_continue || self.length.is_some_and(|length| length > DISCARD_BYTES) {
+        if self.is_stream || self.expects_continue || self.length.is_some_and(|length| length > DISCARD_BYTES) {
             return Left::Unread;
         }
         let discard = async {

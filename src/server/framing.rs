@@ -4,6 +4,7 @@
 
 mod authority;
 mod chunks;
+pub mod fields;
 mod head;
 #[cfg(test)]
 mod tests;

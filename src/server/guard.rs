@@ -29,6 +29,8 @@ pub struct Guard<S> {
     sound: usize,
     /// How many of them were judged in vain.
     judged: usize,
+    /// Whether nothing was passed on yet.
+    opening: bool,
     client_gone: bool,
     refusal: Option<Refusal>,
 }
@@ -42,17 +44,31 @@ pub struct Ended<S> {
     pub client_gone: bool,
     /// Why a head was refused; nobody answered it yet.
     pub refusal: Option<Refusal>,
+    /// What the client sent that was not passed on.
+    pub ahead: BytesMut,
+    /// Whether that is all it sent.
+    pub opening: bool,
 }
 
 impl<S> Guard<S> {
     /// A guard before the first byte.
     pub fn new(stream: S, limits: Limits, life: Rc<Life>) -> Self {
-        Self { stream, framing: Framing::new(limits), life, held: BytesMut::new(), sound: 0, judged: 0, client_gone: false, refusal: None }
+        Self {
+            stream,
+            framing: Framing::new(limits),
+            life,
+            held: BytesMut::new(),
+            sound: 0,
+            judged: 0,
+            opening: true,
+            client_gone: false,
+            refusal: None,
+        }
     }
 
     /// Takes it apart.
     pub fn into_ended(self) -> Ended<S> {
-        Ended { stream: self.stream, client_gone: self.client_gone, refusal: self.refusal }
+        Ended { stream: self.stream, client_gone: self.client_gone, refusal: self.refusal, ahead: self.held, opening: self.opening }
     }
 
     /// How many bytes of `window` may be passed on; an error is a fault in a body.
@@ -61,6 +77,7 @@ impl<S> Guard<S> {
         match self.framing.advance(window) {
             Ok(sound) => {
                 if in_head && !self.framing.in_head() {
+                    self.opening = false;
                     self.life.exchange_began();
                 } else if in_head && !window.is_empty() {
                     self.life.head_began();
@@ -115,7 +132,7 @@ impl<S> Guard<S> {
             }
             Phase::Fresh | Phase::Idle if self.life.expired() => true,
             Phase::Idle => self.life.draining() && self.held.is_empty(),
-            Phase::Fresh | Phase::Head | Phase::Busy | Phase::Written => false,
+            Phase::Fresh | Phase::Head | Phase::Busy | Phase::Written | Phase::Tunnel | Phase::Streams | Phase::Leaving => false,
         }
     }
 }
@@ -162,7 +179,8 @@ impl<S: AsyncRead + Unpin> AsyncRead for Guard<S> {
                 return Poll::Ready(Ok(()));
             }
             if this.framing.is_complete() {
-                if this.life.in_flight() {
+                // After a switch of protocols no byte is a request's: all are held for the tunnel.
+                if this.life.in_flight() || this.life.switched() {
                     return this.poll_gone(cx, buf);
                 }
                 this.framing.next_message();

@@ -1,11 +1,16 @@
 //! How far a connection is, in cells that its guard, its service and the worker's sweep share: no timer belongs to a
 //! connection or a request. It knows ticks of the sweep, not the time, and never touches a socket.
+//! A connection of HTTP/1 and its one exchange share a life; of HTTP/2, each stream has one of its own ([`stream`]).
+
+pub mod stream;
 
 use std::cell::{Cell, RefCell};
 use std::io;
 use std::rc::Rc;
 use std::task::{Context, Poll, Waker};
 use std::time::Duration;
+
+use slab::Slab;
 
 use crate::config::sections::ListenerLimits;
 use crate::rejection::Refusal;
@@ -78,6 +83,12 @@ pub enum Phase {
     Written,
     /// The next request.
     Idle,
+    /// Either end of a tunnel.
+    Tunnel,
+    /// Its streams, each in a phase of its own.
+    Streams,
+    /// The client, to take notice that no further stream is welcome.
+    Leaving,
 }
 
 /// Timeouts of a listener, in sweeps.
@@ -88,13 +99,15 @@ pub struct Timeouts {
     head: u32,
     idle: u32,
     request: Option<u32>,
+    silence: Option<u32>,
 }
 
 impl Timeouts {
     /// How often to sweep so that the shortest of these timeouts is kept to a quarter of itself, once a second as a rule.
     #[must_use]
     pub fn period<'a>(limits: impl IntoIterator<Item = &'a ListenerLimits>) -> Duration {
-        let timeouts = |limits: &ListenerLimits| [limits.header_timeout, limits.idle_timeout, limits.request_timeout];
+        let timeouts =
+            |limits: &ListenerLimits| [limits.header_timeout, limits.idle_timeout, limits.request_timeout, limits.stream_idle_timeout];
         let shortest = limits.into_iter().flat_map(timeouts).filter_map(crate::config::units::Span::nonzero).min();
         shortest.map_or(COARSEST, |shortest| (shortest / 4).clamp(FINEST, COARSEST))
     }
@@ -111,24 +124,28 @@ impl Timeouts {
             head: sweeps(limits.header_timeout.0),
             idle: sweeps(limits.idle_timeout.0),
             request: limits.request_timeout.nonzero().map(sweeps),
+            silence: limits.stream_idle_timeout.nonzero().map(sweeps),
         }
     }
 
     fn of(&self, phase: Phase, draining: bool) -> Option<u32> {
         match phase {
             Phase::Fresh if draining => Some(self.first_byte_draining),
+            Phase::Leaving => Some(self.first_byte_draining),
             Phase::Fresh => Some(self.first_byte),
             Phase::Head => Some(self.head),
             Phase::Idle | Phase::Written => Some(self.idle),
             Phase::Busy => self.request,
+            Phase::Tunnel | Phase::Streams => None,
         }
     }
 }
 
-/// The shared cells of one connection.
+/// The shared cells of one connection, or of one stream.
 #[derive(Debug)]
 pub struct Life {
     pulse: Rc<Pulse>,
+    kind: Kind,
     phase: Cell<Phase>,
     since: Cell<u32>,
     expired: Cell<bool>,
@@ -136,18 +153,35 @@ pub struct Life {
     answered: Cell<bool>,
     receiving: Cell<bool>,
     wake_when_finished: Cell<bool>,
+    switched: Cell<bool>,
     uploaded: Cell<u64>,
+    /// When content of either side moved last, while an answer of the upstream is passed on.
+    moved: Cell<Option<u32>>,
+    silent: Cell<bool>,
     fault: RefCell<Option<Refusal>>,
     waker: RefCell<Option<Waker>>,
+    streams: RefCell<Slab<Rc<Life>>>,
+}
+
+/// Whose life it is.
+#[derive(Debug)]
+enum Kind {
+    Connection,
+    Stream(stream::Reader),
 }
 
 impl Life {
     /// A connection that was accepted now.
     #[must_use]
     pub fn new(pulse: Rc<Pulse>) -> Rc<Self> {
+        Self::of(Kind::Connection, pulse)
+    }
+
+    fn of(kind: Kind, pulse: Rc<Pulse>) -> Rc<Self> {
         let since = pulse.tick.get();
         Rc::new(Self {
             pulse,
+            kind,
             phase: Cell::new(Phase::Fresh),
             since: Cell::new(since),
             expired: Cell::new(false),
@@ -155,9 +189,13 @@ impl Life {
             answered: Cell::new(false),
             receiving: Cell::new(false),
             wake_when_finished: Cell::new(false),
+            switched: Cell::new(false),
             uploaded: Cell::new(0),
+            moved: Cell::new(None),
+            silent: Cell::new(false),
             fault: RefCell::new(None),
             waker: RefCell::new(None),
+            streams: RefCell::default(),
         })
     }
 
@@ -220,9 +258,50 @@ impl Life {
     /// The answer was handed on to its end, or given up; its last bytes may still wait to be written.
     pub fn answer_ended(&self) {
         self.answered.set(true);
+        self.moved.set(None);
         if !self.expired() {
             self.enter(Phase::Written);
         }
+    }
+
+    /// Another protocol was agreed upon: what the client sends from here on is no request.
+    pub fn switch(&self) {
+        self.switched.set(true);
+    }
+
+    /// Whether it was; for good.
+    #[must_use]
+    pub fn switched(&self) -> bool {
+        self.switched.get()
+    }
+
+    /// Bytes are copied both ways from now on, and silence counts. The exchange ends when it is expired, whoever sees to that.
+    pub fn tunnel_began(&self) {
+        self.enter(Phase::Tunnel);
+        self.relay_began();
+    }
+
+    /// One side of the tunnel has ended; the other is waited for as long as it moves.
+    pub fn tunnel_half_closed(&self) {
+        self.enter(Phase::Written);
+    }
+
+    /// An answer of the upstream is passed on from now on: silence counts (`stream_idle_timeout`).
+    pub fn relay_began(&self) {
+        self.moved.set(Some(self.pulse.tick.get()));
+    }
+
+    /// Content of either side went on.
+    pub fn content_moved(&self) {
+        if self.moved.get().is_some() {
+            self.relay_began();
+        }
+    }
+
+    /// Whether it expired because of silence.
+    #[must_use]
+    pub fn is_silent(&self) -> bool {
+        self.silent.get()
     }
 
     /// A write that waits for the client fails once the connection's time is over: who never reads holds no place for ever.
@@ -230,9 +309,12 @@ impl Life {
     /// # Errors
     /// `TimedOut`.
     pub fn bound<T>(&self, written: Poll<io::Result<T>>) -> Poll<io::Result<T>> {
-        if written.is_ready() && self.phase.get() == Phase::Written {
+        if written.is_ready() {
             // It reads, however slowly.
-            self.enter(Phase::Written);
+            self.content_moved();
+            if self.phase.get() == Phase::Written {
+                self.enter(Phase::Written);
+            }
         }
         if written.is_pending() && self.expired() { Poll::Ready(Err(io::ErrorKind::TimedOut.into())) } else { written }
     }
@@ -303,11 +385,17 @@ impl Life {
         }
     }
 
-    /// One sweep: expires the connection if it waited too long.
+    /// One sweep: expires the connection, or streams of it, if they waited too long.
     pub fn sweep(&self, timeouts: &Timeouts) {
-        let age = self.pulse.tick.get().wrapping_sub(self.since.get());
-        let limit = timeouts.of(self.phase.get(), self.pulse.draining());
-        if !self.expired.get() && limit.is_some_and(|limit| age >= limit) {
+        for (_, stream) in self.streams.borrow().iter() {
+            stream.sweep(timeouts);
+        }
+        if self.expired.get() {
+            return;
+        }
+        let passed = |since: u32, limit: Option<u32>| limit.is_some_and(|limit| self.pulse.tick.get().wrapping_sub(since) >= limit);
+        self.silent.set(self.moved.get().is_some_and(|moved| passed(moved, timeouts.silence)));
+        if self.silent.get() || passed(self.since.get(), timeouts.of(self.phase.get(), self.pulse.draining())) {
             self.expired.set(true);
             self.wake();
         }
@@ -315,73 +403,4 @@ impl Life {
 }
 
 #[cfg(test)]
-mod tests {
-    use super::*;
-    use crate::config::units::Span;
-
-    fn life_and(limits: &ListenerLimits) -> (Rc<Pulse>, Rc<Life>, Timeouts) {
-        let pulse = Rc::new(Pulse::default());
-        (Rc::clone(&pulse), Life::new(pulse), Timeouts::new(limits, Timeouts::period([limits])))
-    }
-
-    fn sweeps_until_expired(pulse: &Pulse, life: &Life, timeouts: &Timeouts) -> u32 {
-        for sweep in 1..1000 {
-            pulse.beat();
-            life.sweep(timeouts);
-            if life.expired() {
-                return sweep;
-            }
-        }
-        panic!("never expired");
-    }
-
-    #[test]
-    fn each_phase_has_its_own_timeout_and_never_ends_before_it() {
-        let limits = ListenerLimits { header_timeout: Span::secs(4), idle_timeout: Span::secs(20), ..ListenerLimits::default() };
-        let (pulse, life, timeouts) = life_and(&limits);
-        assert_eq!(sweeps_until_expired(&pulse, &life, &timeouts), 11);
-        let (pulse, life, timeouts) = life_and(&limits);
-        life.head_began();
-        pulse.beat();
-        life.head_began();
-        assert_eq!(sweeps_until_expired(&pulse, &life, &timeouts), 4, "more bytes of a head give it no more time");
-        let (pulse, life, timeouts) = life_and(&limits);
-        life.exchange_began();
-        life.answer_ended();
-        life.request_ended();
-        assert!(life.in_flight(), "its last bytes are not written");
-        life.flushed();
-        assert_eq!(life.phase(), Phase::Idle);
-        assert_eq!(sweeps_until_expired(&pulse, &life, &timeouts), 21);
-    }
-
-    #[test]
-    fn an_exchange_lasts_as_long_as_it_likes_unless_a_request_timeout_is_set() {
-        let (pulse, life, timeouts) = life_and(&ListenerLimits::default());
-        life.exchange_began();
-        for _ in 0..100_000 {
-            pulse.beat();
-            life.sweep(&timeouts);
-        }
-        assert!(!life.expired());
-        let limits = ListenerLimits { request_timeout: Span::secs(3), ..ListenerLimits::default() };
-        let (pulse, life, timeouts) = life_and(&limits);
-        life.exchange_began();
-        assert!(sweeps_until_expired(&pulse, &life, &timeouts) >= 4);
-    }
-
-    #[test]
-    fn a_silent_connection_does_not_hold_up_a_drain() {
-        let (pulse, life, timeouts) = life_and(&ListenerLimits::default());
-        pulse.enter(Stage::Drain);
-        assert_eq!(sweeps_until_expired(&pulse, &life, &timeouts), 2);
-    }
-
-    #[test]
-    fn short_timeouts_are_swept_more_often() {
-        let limits = ListenerLimits { header_timeout: Span(Duration::from_millis(400)), ..ListenerLimits::default() };
-        assert_eq!(Timeouts::period([&limits]), Duration::from_millis(100));
-        assert_eq!(Timeouts::period([&ListenerLimits::default()]), COARSEST);
-        assert_eq!(Timeouts::period([]), COARSEST);
-    }
-}
+mod tests;

@@ -6,7 +6,7 @@ use std::sync::Arc;
 use std::time::Instant;
 
 use http::request::Parts;
-use http::{HeaderMap, HeaderValue, Method, StatusCode, Uri, header};
+use http::{HeaderMap, HeaderValue, Method, StatusCode, Uri, Version, header};
 
 use super::life::Life;
 use crate::clock::{Clock, Timestamp, instant};
@@ -33,7 +33,7 @@ pub struct Record {
     started: Instant,
     /// The time that the request is judged at.
     pub began: Timestamp,
-    head: Option<(Method, Uri)>,
+    head: Option<(Method, Uri, Version)>,
     host: Option<HeaderValue>,
     user_agent: Option<HeaderValue>,
     /// What the gate learnt.
@@ -64,7 +64,7 @@ impl Record {
             life: Rc::clone(life),
             started: instant(),
             began,
-            head: head.map(|head| (head.method.clone(), head.uri.clone())),
+            head: head.map(|head| (head.method.clone(), head.uri.clone(), head.version)),
             host: header(header::HOST),
             user_agent: header(header::USER_AGENT),
             seen: Gate::begin(headers, began),
@@ -74,6 +74,11 @@ impl Record {
             upstream_ms: None,
             sent: 0,
         }
+    }
+
+    /// Whether an answer has no content, whatever it says of it.
+    pub(super) fn is_head(&self) -> bool {
+        matches!(&self.head, Some((method, ..)) if method == Method::HEAD)
     }
 
     /// The upstream's answer has begun.
@@ -103,9 +108,9 @@ impl Record {
         self.error = Some("upstream_aborted");
     }
 
-    /// `request_timeout` passed.
-    pub(super) fn expired(&mut self) {
-        self.error = Some("request_timeout");
+    /// `request_timeout` passed, or nobody said anything for `stream_idle_timeout`.
+    pub(super) fn expired(&mut self, silent: bool) {
+        self.error = Some(if silent { "stream_idle_timeout" } else { "request_timeout" });
     }
 
     /// The answer was not written to its end; unless the upstream or we did it, the client did.
@@ -115,6 +120,15 @@ impl Record {
             self.error = Some("shutdown");
         }
         self.error.get_or_insert("client_aborted");
+    }
+}
+
+/// As OpenTelemetry writes them.
+const fn name_of(version: Version) -> &'static str {
+    match version {
+        Version::HTTP_2 => "2",
+        Version::HTTP_10 => "1.0",
+        _ => "1.1",
     }
 }
 
@@ -138,9 +152,10 @@ impl Drop for Record {
         let environment = identity.map(|identity| identity.environment).or(self.seen.environment);
         self.scribe.log.write(Line {
             timestamp: self.scribe.clock.now(),
-            method: self.head.as_ref().map_or("", |(method, _)| method.as_str()).into(),
-            path: self.head.as_ref().map_or("", |(_, uri)| uri.path()).into(),
-            query: self.head.as_ref().and_then(|(_, uri)| uri.query()).map(Into::into),
+            method: self.head.as_ref().map_or("", |(method, ..)| method.as_str()).into(),
+            path: self.head.as_ref().map_or("", |(_, uri, _)| uri.path()).into(),
+            query: self.head.as_ref().and_then(|(_, uri, _)| uri.query()).map(Into::into),
+            version: self.head.as_ref().map(|(.., version)| name_of(*version)),
             host: self.host.as_ref().map(lossy),
             client: self.seen.client.0,
             status: self.status.map(|status| status.as_u16()),

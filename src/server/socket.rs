@@ -6,7 +6,7 @@ use std::task::{Context, Poll};
 
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 use tokio::net::{TcpStream, UnixStream};
-use tokio_rustls::server::TlsStream;
+use tokio_rustls::TlsStream;
 
 /// A connected stream.
 #[derive(Debug)]
@@ -15,8 +15,16 @@ pub enum Socket {
     Tcp(TcpStream),
     /// A Unix socket.
     Unix(UnixStream),
-    /// TLS, we being the server.
+    /// TLS, towards a client or towards an upstream.
     Tls(Box<TlsStream<Socket>>),
+}
+
+impl Socket {
+    /// Whether client and we agreed on HTTP/2 (ALPN).
+    #[must_use]
+    pub fn speaks_http2(&self) -> bool {
+        matches!(self, Self::Tls(stream) if stream.get_ref().1.alpn_protocol() == Some(b"h2"))
+    }
 }
 
 macro_rules! forward {

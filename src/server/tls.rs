@@ -1,4 +1,4 @@
-//! TLS of a listener: a static certificate, optionally a required client certificate. ALPN offers HTTP/1.1.
+//! TLS of a listener: a static certificate, optionally a required client certificate. ALPN offers what the listener speaks.
 
 use std::path::Path;
 use std::sync::Arc;
@@ -11,10 +11,10 @@ use rustls::version::TLS13;
 use rustls::{ALL_VERSIONS, Error, RootCertStore, ServerConfig};
 
 use crate::config::problem::Problems;
-use crate::config::sections::{ListenerTls, TlsVersion};
+use crate::config::sections::{ListenerTls, Protocol, TlsVersion};
 
 /// Compiles `listeners.tls`; `path` is the listener's, `listeners[0]`.
-pub fn compile(tls: &ListenerTls, path: &str, problems: &mut Problems) -> Option<Arc<ServerConfig>> {
+pub fn compile(tls: &ListenerTls, protocols: &[Protocol], path: &str, problems: &mut Problems) -> Option<Arc<ServerConfig>> {
     let chain = read_chain(&tls.cert_file, &format!("{path}.tls.cert_file"), problems);
     let key = match PrivateKeyDer::from_pem_file(&tls.key_file) {
         Ok(key) => Some(key),
@@ -45,7 +45,9 @@ pub fn compile(tls: &ListenerTls, path: &str, problems: &mut Problems) -> Option
         .and_then(|builder| builder.with_client_cert_verifier(clients).with_single_cert(chain, key));
     match config {
         Ok(mut config) => {
-            config.alpn_protocols = vec![b"http/1.1".to_vec()];
+            let offers = [(Protocol::Http2, &b"h2"[..]), (Protocol::Http1, b"http/1.1")];
+            let spoken = offers.iter().filter(|(protocol, _)| protocols.contains(protocol));
+            config.alpn_protocols = spoken.map(|(_, name)| name.to_vec()).collect();
             Some(Arc::new(config))
         }
         Err(Error::InconsistentKeys(_)) => {
@@ -125,7 +127,7 @@ mod tests {
                 client_ca_file: client_ca.map(|name| self.path(name)).unwrap_or_default(),
             };
             let mut problems = Problems::default();
-            let compiled = compile(&tls, "listeners[1]", &mut problems).is_some();
+            let compiled = compile(&tls, &[Protocol::Http1], "listeners[1]", &mut problems).is_some();
             (compiled, problems)
         }
     }

@@ -19,9 +19,8 @@ use tokio_rustls::TlsAcceptor;
 
 use super::bind::{Bound, Listening};
 use super::body::Upload;
-use super::connection;
+use super::connection::{self, Speech};
 use super::exchange::Session;
-use super::framing::Limits;
 use super::life::{Life, Pulse, Stage, Timeouts};
 use super::record::Scribe;
 use super::socket::Socket;
@@ -62,6 +61,8 @@ pub struct Listener {
     pub name: Arc<str>,
     /// TLS, if it speaks that.
     pub tls: Option<TlsAcceptor>,
+    /// What it speaks.
+    pub speech: Speech,
     /// Its bounds.
     pub limits: ListenerLimits,
     /// Open connections of all workers.
@@ -144,8 +145,8 @@ async fn work(shared: Arc<Shared>, doors: Arc<Doors>, mut stage: watch::Receiver
                 let stage = changed.map_or(Stage::Stop, |()| *stage.borrow_and_update());
                 worker.pulse.enter(stage);
                 match stage {
-                    Stage::Serve | Stage::Leave => {}
-                    Stage::Drain => worker.wake(),
+                    Stage::Serve => {}
+                    Stage::Leave | Stage::Drain => worker.wake(),
                     Stage::Stop => return Ok(()),
                 }
             }
@@ -165,7 +166,7 @@ impl Worker {
         self.pools.sweep();
     }
 
-    /// Idle connections end when they see that the worker drains.
+    /// Idle connections end when they see that the worker drains; of HTTP/2, as soon as it is about to.
     fn wake(&self) {
         for (life, _) in self.connections.borrow().values() {
             life.wake();
@@ -173,7 +174,6 @@ impl Worker {
     }
 
     async fn accept(self: Rc<Self>, listener: Arc<Listener>, listening: Listening, mut stage: watch::Receiver<Stage>) {
-        let limits = Limits::from(&listener.limits);
         let timeouts = Rc::new(Timeouts::new(&listener.limits, self.period));
         loop {
             let accepted = tokio::select! {
@@ -182,7 +182,7 @@ impl Worker {
                 accepted = listening.accept() => accepted,
             };
             match accepted {
-                Ok((socket, peer)) => self.admit(socket, peer, &listener, limits, &timeouts),
+                Ok((socket, peer)) => self.admit(socket, peer, &listener, &timeouts),
                 Err(error) => {
                     // Out of descriptors: the connection stays in the queue, so that trying again at once would spin.
                     if !matches!(
@@ -198,21 +198,23 @@ impl Worker {
             yield_now().await;
         }
         for (socket, peer) in listening.drain() {
-            self.admit(socket, peer, &listener, limits, &timeouts);
+            self.admit(socket, peer, &listener, &timeouts);
         }
         self.accepting.set(self.accepting.get() - 1);
         self.ended.notify_one();
     }
 
     /// Serves a connection, or turns it away.
-    fn admit(self: &Rc<Self>, socket: Socket, peer: Peer, listener: &Arc<Listener>, limits: Limits, timeouts: &Rc<Timeouts>) {
+    fn admit(self: &Rc<Self>, socket: Socket, peer: Peer, listener: &Arc<Listener>, timeouts: &Rc<Timeouts>) {
         let place = Place::take(listener);
         let session = Rc::new(Session {
             app: self.shared.app.load_full(),
             pools: Rc::clone(&self.pools),
             scribe: Scribe { log: self.shared.log.clone(), clock: self.shared.clock.clone(), listener: Arc::clone(&listener.name) },
             life: Life::new(Rc::clone(&self.pulse)),
+            tunnel: RefCell::default(),
             connection: Connection { peer, tls: listener.tls.is_some() },
+            limits: listener.speech.limits,
             body_limit: match listener.limits.body_bytes.0 {
                 0 => u64::MAX,
                 limit => limit,
@@ -235,7 +237,7 @@ impl Worker {
                 Some(acceptor) => connection::handshake(socket, acceptor, listener.limits.handshake_timeout.0).await,
             };
             if let Some(socket) = socket {
-                connection::serve(socket, session, limits).await;
+                connection::serve(socket, session, listener.speech).await;
             }
         });
     }

@@ -216,6 +216,64 @@ async fn a_record_too_large_to_read_back_is_not_written(store: Shared) {
     assert_eq!(store.find_key("key_1").await.unwrap(), None);
 }
 
+async fn many_new_keys_have_each_the_outcome_of_one(store: Shared) {
+    store.put_key(&key("key_taken", "acme", "taken")).await.unwrap();
+    let before = store.position().await.unwrap();
+    let mut records: Vec<KeyRecord> = (0..600).map(|n| key(&format!("key_{n:03}"), "acme", &format!("s{n}"))).collect();
+    records.extend([
+        key("key_taken", "acme", "another"),
+        key("key_thief", "acme", "taken"),
+        key("key_001", "globex", "yet another"),
+        key("key_twin", "acme", "s2"),
+        KeyRecord { metadata: [("all".into(), "x".repeat(300_000))].into(), ..key("key_huge", "acme", "huge") },
+        KeyRecord { version: 2, ..key("key_later", "acme", "later") },
+        key("key_last", "globex", "last"),
+    ]);
+    let outcomes = store.put_new_keys(&records.iter().collect::<Vec<_>>()).await.unwrap();
+    assert!(outcomes[..600].iter().all(Result::is_ok));
+    assert!(matches!(outcomes[600], Err(StoreError::Conflict { found: 1 })), "{:?}", outcomes[600]);
+    assert!(matches!(&outcomes[601], Err(StoreError::DigestTaken { id }) if id == "key_taken"), "{:?}", outcomes[601]);
+    assert!(matches!(outcomes[602], Err(StoreError::Conflict { found: 1 })), "{:?}", outcomes[602]);
+    assert!(matches!(&outcomes[603], Err(StoreError::DigestTaken { id }) if id == "key_002"), "{:?}", outcomes[603]);
+    assert!(matches!(outcomes[604], Err(StoreError::Corrupt { .. })), "{:?}", outcomes[604]);
+    assert!(matches!(outcomes[605], Err(StoreError::Conflict { found: 0 })), "{:?}", outcomes[605]);
+    assert!(outcomes[606].is_ok());
+    assert!(store.position().await.unwrap() > before, "it was not announced");
+    assert_eq!(store.find_key_by_digest(&digest_of("s599")).await.unwrap().as_ref(), Some(&records[599]));
+    assert_eq!(store.find_key_by_digest(&digest_of("taken")).await.unwrap().unwrap().id, "key_taken");
+    assert_eq!(store.find_key_by_digest(&digest_of("another")).await.unwrap(), None);
+    assert_eq!(store.list_keys(None, None, 1000).await.unwrap().items.len(), 602);
+    assert_eq!(store.list_keys(Some("globex"), None, 10).await.unwrap().items, [records[606].clone()]);
+    assert!(store.put_new_keys(&[]).await.unwrap().is_empty());
+}
+
+async fn the_rival_of_a_new_key_has_its_id_or_its_secret(store: Shared) {
+    let previous = PreviousSecret { digest: digest_of("old").to_hex(), until: Timestamp(1_900_000_000_000) };
+    store.put_key(&KeyRecord { previous: Some(previous), ..key("key_1", "acme", "s1") }).await.unwrap();
+    store.put_key(&key("key_2", "acme", "s2")).await.unwrap();
+    let asked = [
+        key("key_1", "acme", "s2"),
+        key("key_3", "globex", "s2"),
+        key("key_3", "acme", "old"),
+        key("key_3", "acme", "s3"),
+        key("", "acme", "s1"),
+    ];
+    let rivals = store.find_rivals(&asked.iter().collect::<Vec<_>>()).await.unwrap();
+    let rivals: Vec<_> = rivals.into_iter().map(|rival| rival.unwrap().map(|rival| rival.id)).collect();
+    assert_eq!(rivals, ["key_1", "key_2", "key_1", "", "key_1"].map(|id| (!id.is_empty()).then(|| id.to_owned())));
+}
+
+async fn many_new_tenants_have_each_the_outcome_of_one(store: Shared) {
+    store.put_tenant(&tenant("acme")).await.unwrap();
+    let records: Vec<_> = (0..300).map(|n| tenant(&format!("t{n:03}"))).chain([tenant("acme"), tenant("t001"), tenant("zeta")]).collect();
+    let outcomes = store.put_new_tenants(&records.iter().collect::<Vec<_>>()).await.unwrap();
+    let wrong: Vec<_> = (0..).zip(&outcomes).filter(|(_, outcome)| outcome.is_err()).map(|(at, _)| at).collect();
+    assert_eq!(wrong, [300, 301]);
+    assert!(matches!(outcomes[300], Err(StoreError::Conflict { found: 1 })));
+    assert_eq!(store.list_tenants(None, 1000).await.unwrap().items.len(), 302);
+    assert!(store.find_tenant("zeta").await.unwrap().is_some());
+}
+
 macro_rules! against_every_store {
     (shared $topology:ident, $config:expr, $($case:ident)+) => {
         mod $topology {
@@ -260,4 +318,7 @@ against_every_store! {
     fields_of_a_newer_release_survive
     tenants_are_written_found_and_listed
     a_record_too_large_to_read_back_is_not_written
+    many_new_keys_have_each_the_outcome_of_one
+    the_rival_of_a_new_key_has_its_id_or_its_secret
+    many_new_tenants_have_each_the_outcome_of_one
 }

@@ -14,7 +14,7 @@ use crate::tenant::TenantRecord;
 pub(super) struct EmptyStore;
 
 const fn nothing<T>() -> Page<T> {
-    Page { items: Vec::new(), next: None }
+    Page { items: Vec::new(), next: None, unreadable: Vec::new() }
 }
 
 fn refused() -> StoreError {

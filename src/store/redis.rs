@@ -1,6 +1,7 @@
 //! The key table in Redis: one authoritative record per key id, everything else an index that is written before it.
 //! No operation needs two slots to be atomic: a crash between two writes leaves an index entry that no record confirms.
 
+mod bulk;
 mod changes;
 mod cluster;
 mod connection;
@@ -25,7 +26,7 @@ use super::change::{Changed, Position};
 use super::codec::{RECORD_MAX, Record, corrupt, digests, id_in_place, parse, render, version_before};
 use super::instance::{Instance, Seen};
 use super::target::RedisTarget;
-use super::{Page, Replication, Status, Store, StoreError, Written};
+use super::{Outcome, Page, Replication, Status, Store, StoreError, Written};
 use crate::clock::Clock;
 use crate::key::digest::StoredDigest;
 use crate::key::record::KeyRecord;
@@ -144,15 +145,24 @@ impl RedisStore {
             if entries.is_empty() { Ok(Vec::new()) } else { reads.query_async(&mut link).await }
         };
         let texts = self.link.run(fetch).await.map_err(|error| error.about(index))?;
-        let mut items = Vec::with_capacity(texts.len());
+        let (mut items, mut unreadable) = (Vec::with_capacity(texts.len()), Vec::new());
         for ((place, id), text) in entries.into_iter().zip(texts) {
-            match text.map_err(|error| corrupt(id, error.category())).and_then(|text| parse::<R>(id, &text)) {
+            // Where there is no record the place is a leftover.
+            let read = match text {
+                Ok(text) if text.is_empty() => continue,
+                Ok(text) => parse::<R>(id, &text),
+                Err(error) => Err(corrupt(id, error.category())),
+            };
+            match read {
                 Ok(record) if record.place() == place => items.push(record),
                 Ok(_) => {}
-                Err(error) => tracing::warn!(%error, "left out of the list"),
+                Err(error) => {
+                    tracing::warn!(%error, "left out of the list");
+                    unreadable.push(error);
+                }
             }
         }
-        Ok(Page { items, next })
+        Ok(Page { items, next, unreadable })
     }
 }
 
@@ -186,6 +196,14 @@ impl Store for RedisStore {
         Ok(position)
     }
 
+    async fn put_new_keys(&self, records: &[&KeyRecord]) -> Result<Vec<Outcome>, StoreError> {
+        self.put_many_keys(records).await
+    }
+
+    async fn find_rivals(&self, records: &[&KeyRecord]) -> Result<Vec<Outcome<Option<KeyRecord>>>, StoreError> {
+        self.find_many_rivals(records).await
+    }
+
     async fn list_keys(&self, tenant: Option<&str>, cursor: Option<&str>, limit: usize) -> Result<Page<KeyRecord>, StoreError> {
         let index = tenant.map_or_else(|| self.layout.keys(), |tenant| self.layout.keys_of(tenant));
         let mut page: Page<KeyRecord> = self.list(&index, cursor, limit, |id| self.layout.key(id)).await?;
@@ -200,6 +218,10 @@ impl Store for RedisStore {
     async fn put_tenant(&self, record: &TenantRecord) -> Result<Position, StoreError> {
         self.put(&self.layout.tenant(&record.id), record, &[self.layout.tenants()]).await?;
         self.announce(&[Changed::of_tenant(record)]).await
+    }
+
+    async fn put_new_tenants(&self, records: &[&TenantRecord]) -> Result<Vec<Outcome>, StoreError> {
+        self.put_many_tenants(records).await
     }
 
     async fn list_tenants(&self, cursor: Option<&str>, limit: usize) -> Result<Page<TenantRecord>, StoreError> {
@@ -234,11 +256,11 @@ impl Store for RedisStore {
         self.run_pipe(pipe().cmd("PING").ignore(), "").await
     }
 
-    fn status(&self) -> Status {
-        self.link.status()
-    }
-
     fn is_reachable(&self) -> bool {
         self.link.is_reachable()
+    }
+
+    fn status(&self) -> Status {
+        self.link.status()
     }
 }

@@ -122,6 +122,7 @@ impl Drop for RedisServer {
 }
 
 /// Ends servers that live as long as this process does: a static is never dropped. A child waits until the pipe to it closes.
+#[expect(clippy::zombie_processes, reason = "it ends after this process")]
 pub(crate) fn end_with_this_process(processes: impl Iterator<Item = (u32, PathBuf)>) {
     let (ids, dirs): (Vec<_>, Vec<_>) = processes.map(|(id, dir)| (id.to_string(), dir)).unzip();
     let script = format!("read -r gone; kill -9 {}; rm -rf \"$@\"", ids.join(" "));
@@ -163,9 +164,7 @@ pub(crate) async fn until(what: &str, mut is_so: impl AsyncFnMut() -> bool) {
             tokio::time::sleep(Duration::from_millis(2)).await;
         }
     };
-    if tokio::time::timeout(Duration::from_secs(30), wait).await.is_err() {
-        panic!("not in time: {what}");
-    }
+    assert!(tokio::time::timeout(Duration::from_secs(30), wait).await.is_ok(), "not in time: {what}");
 }
 
 fn run(command: &mut Command, dir: &Path, args: &[String]) -> Child {

@@ -1,6 +1,7 @@
 //! The key table in one file of this machine, by `SQLite`, crash-safe (WAL, synchronous=FULL). Other processes (the command line)
 //! write to it while the server runs. Connections belong to threads of this file; callers only send them work.
 
+mod bulk;
 mod changes;
 mod fleet;
 mod schema;
@@ -17,7 +18,7 @@ use rusqlite::{Connection, OptionalExtension as _, Row, Transaction, Transaction
 use super::change::{Changed, Position};
 use super::codec::{RECORD_MAX, Record, corrupt, digests, parse, render, version_before};
 use super::instance::{Instance, Seen};
-use super::{Page, Store, StoreError};
+use super::{Outcome, Page, Store, StoreError};
 use crate::key::digest::StoredDigest;
 use crate::key::record::KeyRecord;
 use crate::tenant::TenantRecord;
@@ -88,21 +89,30 @@ fn list<R: Record>(connection: &Connection, table: Table, tenant: Option<&str>, 
         None => query.query(params![cursor, count]),
     }
     .map_err(unavailable)?;
-    let (mut items, mut seen, mut last) = (Vec::new(), 0, None);
+    let (mut items, mut unreadable, mut seen, mut last) = (Vec::new(), Vec::new(), 0, None);
     while let Some(row) = rows.next().map_err(unavailable)? {
         seen += 1;
         last = Some(row.get(2).map_err(unavailable)?);
         let id: String = row.get(0).map_err(unavailable)?;
         match record_bytes(row).map_err(unavailable)?.and_then(|bytes| parse::<R>(&id, &bytes)) {
             Ok(record) => items.push(record),
-            Err(error) => tracing::warn!(%error, "left out of the list"),
+            Err(error) => {
+                tracing::warn!(%error, "left out of the list");
+                unreadable.push(error);
+            }
         }
     }
-    Ok(Page { items, next: last.filter(|_| seen == limit) })
+    Ok(Page { items, next: last.filter(|_| seen == limit), unreadable })
 }
 
 /// Writes the record, if its version follows, and says so in the list of changes; all in the caller's transaction.
 fn put<R: Record>(transaction: &Transaction<'_>, table: Table, tenant: &str, record: &R, change: &Changed) -> Result<Position, StoreError> {
+    write(transaction, table, tenant, record)?;
+    changes::append(transaction, change).map_err(unavailable)
+}
+
+/// Writes the record, if its version follows.
+fn write<R: Record>(transaction: &Transaction<'_>, table: Table, tenant: &str, record: &R) -> Result<(), StoreError> {
     let (text, before) = (render(record)?, version_before(record)?);
     let found: Option<i64> = transaction
         .prepare_cached(table.select_version())
@@ -116,16 +126,17 @@ fn put<R: Record>(transaction: &Transaction<'_>, table: Table, tenant: &str, rec
     transaction
         .prepare_cached(table.upsert())
         .and_then(|mut write| write.execute(params![record.id(), tenant, record.place(), version, text]))
-        .map_err(unavailable)?;
-    changes::append(transaction, change).map_err(unavailable)
+        .map_err(unavailable)
+        .map(drop)
 }
 
 /// Points the record's digests at it, unless one is the secret of another key, and frees those it no longer names.
 fn index_digests(transaction: &Transaction<'_>, record: &KeyRecord) -> Result<(), StoreError> {
-    transaction.execute("DELETE FROM digests WHERE key_id = ?1", [&record.id]).map_err(unavailable)?;
+    let statement = |text| transaction.prepare_cached(text).map_err(unavailable);
+    statement("DELETE FROM digests WHERE key_id = ?1")?.execute([&record.id]).map_err(unavailable)?;
     for digest in digests(record) {
-        let written = transaction
-            .execute("INSERT INTO digests (digest, key_id) VALUES (?1, ?2) ON CONFLICT DO NOTHING", params![digest.0, record.id])
+        let written = statement("INSERT INTO digests (digest, key_id) VALUES (?1, ?2) ON CONFLICT DO NOTHING")?
+            .execute(params![digest.0, record.id])
             .map_err(unavailable)?;
         if written == 0 {
             let id = transaction.query_row("SELECT key_id FROM digests WHERE digest = ?1", [digest.0], |row| row.get(0));
@@ -178,6 +189,16 @@ impl Store for SqliteStore {
             .await
     }
 
+    async fn put_new_keys(&self, records: &[&KeyRecord]) -> Result<Vec<Outcome>, StoreError> {
+        let records: Vec<KeyRecord> = records.iter().map(|record| (*record).clone()).collect();
+        self.threads.write(move |connection| bulk::put_new_keys(connection, &records)).await
+    }
+
+    async fn find_rivals(&self, records: &[&KeyRecord]) -> Result<Vec<Outcome<Option<KeyRecord>>>, StoreError> {
+        let records: Vec<KeyRecord> = records.iter().map(|record| (*record).clone()).collect();
+        self.threads.read(move |connection| bulk::find_rivals(connection, &records)).await
+    }
+
     async fn list_keys(&self, tenant: Option<&str>, cursor: Option<&str>, limit: usize) -> Result<Page<KeyRecord>, StoreError> {
         self.list(Table::Keys, tenant, cursor, limit).await
     }
@@ -191,6 +212,11 @@ impl Store for SqliteStore {
         let change = Changed::of_tenant(&record);
         let put = move |transaction: &Transaction<'_>| put(transaction, Table::Tenants, "", &record, &change);
         self.threads.write(move |connection| in_transaction(connection, put)).await
+    }
+
+    async fn put_new_tenants(&self, records: &[&TenantRecord]) -> Result<Vec<Outcome>, StoreError> {
+        let records: Vec<TenantRecord> = records.iter().map(|record| (*record).clone()).collect();
+        self.threads.write(move |connection| bulk::put_new_tenants(connection, &records)).await
     }
 
     async fn list_tenants(&self, cursor: Option<&str>, limit: usize) -> Result<Page<TenantRecord>, StoreError> {

@@ -8,19 +8,20 @@
 //! | `http.request.method` | absent where no head could be parsed |
 //! | `url.path` | as sent, key-like parts masked |
 //! | [`url.query`] | by `log.query`: the names, or all of it, masked |
+//! | [`network.protocol.version`] | `1.0`, `1.1` or `2`: what the client speaks |
 //! | [`server.address`] | Host as sent |
 //! | [`client.address`] | by `log.client_address`: the address, its /24 or /48, or nothing |
 //! | [`http.response.status_code`] | absent if the client left before there was one |
 //! | [`http.route`] | name of the matched route |
 //! | `reason` | the rejection's reason; empty = forwarded |
 //! | [`detail`] | what decided; never sent to the client |
-//! | [`error.type`] | broken off: `client_aborted`, `upstream_aborted`, `request_timeout`, or `shutdown` (we cut it off, stopping) |
+//! | [`error.type`] | broken off: `client_aborted`, `upstream_aborted`, `request_timeout`, `stream_idle_timeout`, or `shutdown` (we cut it off, stopping) |
 //! | `request_id` | as in `X-Request-Id` |
 //! | [`tenant.id`], [`key.id`], [`environment`] | of the caller, once known |
 //! | `credential` | `api_key`, or `none` |
 //! | [`credential.fingerprint`] | prefix and fingerprint of a key that is not known |
 //! | `duration_ms`, [`upstream_ms`] | from the head to the answer's end; until the upstream's head |
-//! | `http.request.body.size`, `http.response.body.size` | bytes of content |
+//! | `http.request.body.size`, `http.response.body.size` | bytes of content; of a WebSocket, all behind its handshake |
 //! | [`user_agent.original`] | |
 //! | `listener` | name of the listener |
 //!
@@ -69,6 +70,8 @@ pub struct Line<'a> {
     pub path: Cow<'a, str>,
     #[serde(rename = "url.query", skip_serializing_if = "Option::is_none")]
     pub query: Option<Cow<'a, str>>,
+    #[serde(rename = "network.protocol.version", skip_serializing_if = "Option::is_none")]
+    pub version: Option<&'static str>,
     #[serde(rename = "server.address", skip_serializing_if = "Option::is_none")]
     pub host: Option<Cow<'a, str>>,
     #[serde(rename = "client.address", skip_serializing_if = "Option::is_none")]
@@ -253,6 +256,7 @@ mod tests {
             method: "GET".into(),
             path: "/v1/sk_live_secret".into(),
             query: Some("a=1&key=sk_live_secret&b".into()),
+            version: Some("2"),
             host: Some("api.example".into()),
             client: Some("2001:db8:1:2::3".parse().unwrap()),
             status: Some(403),
@@ -295,7 +299,7 @@ mod tests {
             text,
             concat!(
                 r#"{"timestamp":"1970-01-01T00:00:00Z","http.request.method":"GET","url.path":"/v1/[masked]","url.query":"a&key&b","#,
-                r#""server.address":"api.example","client.address":"2001:db8:1:2::3","http.response.status_code":403,"http.route":"users","#,
+                r#""network.protocol.version":"2","server.address":"api.example","client.address":"2001:db8:1:2::3","http.response.status_code":403,"http.route":"users","#,
                 r#""reason":"ip_denied","detail":"key","request_id":"req-12345","tenant.id":"acme","key.id":"key_1","environment":"live","#,
                 r#""credential":"api_key","duration_ms":1.5,"http.request.body.size":0,"http.response.body.size":77,"#,
                 r#""user_agent.original":"a\"b\\x0a","listener":"public"}"#,

@@ -1,5 +1,5 @@
-//! The contract as data: every row of `tests/contract/<profile>/*.toml` is a test of its own, on both stores, with the real
-//! binary, real sockets and a recording upstream; what the access log and `explain` say must agree with what was answered.
+//! The contract as data: every row of `tests/contract/<profile>/*.toml` is a test of its own, on both stores and over both
+//! protocols, with the real binary, real sockets and a recording upstream; what the access log and `explain` say must agree with what was answered.
 
 #![expect(
     clippy::unwrap_used,
@@ -21,6 +21,7 @@ mod support;
 use std::process::ExitCode;
 
 use libtest_mimic::{Arguments, Trial};
+use row::Protocol;
 use support::sidecar::Kind;
 
 fn main() -> ExitCode {
@@ -31,7 +32,13 @@ fn main() -> ExitCode {
         for kind in row.stores() {
             let row = row.clone();
             trials.push(Trial::test(format!("{} [{}]", row.title(), Kind::name(kind)), move || {
-                run::run(&row, kind);
+                run::run(&row, kind, Protocol::Http1);
+                Ok(())
+            }));
+        }
+        if row.is_said_in_http2() {
+            trials.push(Trial::test(format!("{} [http2]", row.title()), move || {
+                run::run(&row, Kind::Embedded, Protocol::Http2);
                 Ok(())
             }));
         }

@@ -123,6 +123,13 @@ impl Default for Upstream {
     }
 }
 
+/// What the client speaks.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Protocol {
+    Http1,
+    Http2,
+}
+
 impl Row {
     pub(crate) fn title(&self) -> String {
         format!("{}/{}: {}", self.profile, self.file, self.name)
@@ -131,6 +138,19 @@ impl Row {
     /// Whether an admitted request is forwarded: Sidegate answers preflights itself.
     pub(crate) fn reaches_upstream(&self) -> bool {
         self.upstream.name != "none"
+    }
+
+    /// Whether a client of HTTP/2 can send the request at all.
+    pub(crate) fn is_said_in_http2(&self) -> bool {
+        let of_a_connection = ["connection", "keep-alive", "proxy-connection", "transfer-encoding", "upgrade", "te", "host"];
+        let names = || self.request.headers.iter().map(|line| line.split(':').next().unwrap_or_default().to_ascii_lowercase());
+        self.request.raw.is_none()
+            && self.situation.as_deref() != Some("answer")
+            && self.request.method != "CONNECT"
+            && self.request.target.starts_with(['/', '*'])
+            && self.request.target.parse::<http::uri::PathAndQuery>().is_ok()
+            && self.request.host.parse::<http::uri::Authority>().is_ok()
+            && !names().any(|name| of_a_connection.contains(&name.as_str()))
     }
 
     pub(crate) fn stores(&self) -> Vec<Kind> {

@@ -6,9 +6,10 @@ use secrecy::ExposeSecret as _;
 use sidegate::key::format::generate;
 use toml::{Table, Value};
 
-use crate::row::Row;
+use crate::row::{Protocol, Row};
 use crate::situation;
-use crate::support::client::{Answer, Client};
+use crate::support::client::{self, Answer, Client};
+use crate::support::http2::Http2;
 use crate::support::process::{self, Serve};
 use crate::support::seed;
 use crate::support::sidecar::{Home, Kind};
@@ -19,13 +20,14 @@ pub(crate) struct Stage<'a> {
     pub(crate) row: &'a Row,
     pub(crate) home: Home,
     pub(crate) serve: Serve,
+    pub(crate) protocol: Protocol,
     /// Placeholders and what they stand for.
     pub(crate) words: BTreeMap<String, String>,
     /// Lines of the access log that the situation wrote before the request.
     pub(crate) lines_before: usize,
 }
 
-pub(crate) fn run(row: &Row, kind: Kind) {
+pub(crate) fn run(row: &Row, kind: Kind, protocol: Protocol) {
     let main = situation::upstream(row);
     let sandbox = Upstream::echo();
     if row.situation.as_deref() == Some("answer") {
@@ -39,14 +41,14 @@ pub(crate) fn run(row: &Row, kind: Kind) {
         sandbox.must_never_see(secret);
     }
     let serve = Serve::start(&home.config_file());
-    let mut stage = Stage { row, home, serve, words, lines_before: 0 };
+    let mut stage = Stage { row, home, serve, protocol, words, lines_before: 0 };
     // Asked before the request, while the situation is still the ordinary one: `explain` has no situation.
     let explained = (row.situation.is_none() && row.request.raw.is_none() && row.not_explained.is_none()).then(|| explain(&stage));
     let _held = situation::before(&mut stage, &main);
     let (answer, closed) = exchange(&stage);
 
     check_answer(row, &answer);
-    if row.expect.closed {
+    if row.expect.closed && protocol == Protocol::Http1 {
         assert!(closed, "the connection should be closed");
     }
     let seen = check_upstreams(&stage, &answer, &main, &sandbox);
@@ -177,7 +179,27 @@ pub(crate) fn request_bytes(stage: &Stage<'_>) -> Vec<u8> {
     fill(&format!("{}\r\n\r\n{}", lines.join("\r\n"), request.body), &stage.words).into_bytes()
 }
 
+/// The same request as [`request_bytes`] writes.
+fn request(stage: &Stage<'_>) -> client::Request {
+    let request = &stage.row.request;
+    let filled = |text: &str| fill(text, &stage.words);
+    let mut sent = client::Request::new(&request.method, &filled(&request.target));
+    sent.headers.clear();
+    sent = sent.header("Host", &request.host);
+    for line in &request.headers {
+        let (name, value) = line.split_once(':').unwrap();
+        sent = sent.header(name, filled(value).trim());
+    }
+    if let Some(from) = &request.from {
+        sent = sent.header("X-Forwarded-For", from);
+    }
+    if request.body.is_empty() { sent } else { sent.body(filled(&request.body)) }
+}
+
 fn exchange(stage: &Stage<'_>) -> (Answer, bool) {
+    if stage.protocol == Protocol::Http2 {
+        return (Http2::connect(stage.serve.address).send(&request(stage)), false);
+    }
     let mut client = Client::connect(stage.serve.address);
     client.send(request_bytes(stage));
     let answer = client.answer(&stage.row.request.method);

@@ -23,6 +23,14 @@ fn readiness_follows_the_store_and_says_why() {
     while ask("/readyz").status != 200 {
         assert!(began.elapsed() < crate::support::PATIENCE, "{}", ask("/readyz?verbose").text());
     }
+    let verbose = loop {
+        let verbose = ask("/readyz?verbose").text();
+        if verbose.contains("[+]change log ok") && verbose.contains("[+]sidecars on this store: 1\n") {
+            break verbose;
+        }
+        assert!(began.elapsed() < crate::support::PATIENCE, "{verbose}");
+    };
+    assert!(verbose.contains("[+]store ok"), "{verbose}");
     assert_eq!(ask("/nothing").status, 404);
     assert_eq!(once(ops, &Request::new("POST", "/livez")).status, 405);
     assert_eq!(upstream.recorded().len(), 0);

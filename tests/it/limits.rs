@@ -5,6 +5,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 
 use crate::support::client::{Client, Request, once};
+use crate::support::http2::{Http2, head};
 use crate::support::process::Serve;
 use crate::support::sidecar::{Home, Kind, Sidecar};
 use crate::support::upstream::Upstream;
@@ -61,6 +62,28 @@ fn an_exchange_that_outlasts_request_timeout_is_answered_and_logged_as_one() {
     assert_eq!((line["http.response.status_code"].as_u64(), line["reason"].as_str()), (Some(408), Some("request_timeout")), "{line}");
     assert_eq!(line["http.route"], "everything");
     assert_eq!(line["http.response.body.size"].as_u64(), Some(answer.body.len() as u64), "{line}");
+}
+
+#[test]
+fn an_answer_that_falls_silent_is_ended() {
+    let upstream = Upstream::start(|exchange| {
+        exchange.read_body();
+        exchange.send(b"HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n5\r\nevent\r\n");
+        exchange.wait_for_the_end();
+    });
+    let home =
+        Home::new(Kind::Embedded, &config(&upstream, "stream_idle_timeout = \"200ms\"").replace("[\"http1\"]", "[\"http1\", \"http2\"]"));
+    let serve = Serve::start(&home.config_file());
+    let mut client = Client::connect(serve.address);
+    client.send(Request::get("/events").bytes());
+    assert!(client.try_answer("GET").is_none(), "it must not look complete");
+    let mut client = Http2::connect(serve.address);
+    let opened = client.open(head(&Request::get("/events")), true);
+    let mut begun = client.begin(opened.response).unwrap();
+    assert_eq!(client.data(&mut begun.body).unwrap().unwrap(), "event");
+    assert!(client.finish(begun).unwrap_err().is_reset());
+    let lines = serve.access(2);
+    assert!(lines.iter().all(|line| line["error.type"] == "stream_idle_timeout"), "{lines:#?}");
 }
 
 #[test]

@@ -8,24 +8,40 @@
     clippy::wildcard_enum_match_arm,
     reason = "a test fails by panicking"
 )]
+#![expect(clippy::print_stdout, reason = "a drill prints its figures")]
 
+mod change_log;
 mod cli;
 mod client_address;
+mod crash_points;
 mod drain;
 mod exposure;
+mod failover;
 mod framing;
+mod freshness;
+mod grpc_refusals;
+mod guess_flood;
 mod health;
+mod http2;
+mod http2_abuse;
+mod import;
 mod limits;
 mod lookups;
 mod outage;
 mod paths;
 mod readme;
+mod retries;
 mod secrets;
 mod slow_readers;
 mod spoofing;
+mod store_faults;
 #[allow(dead_code, reason = "each test binary uses its part of it")]
 #[path = "../support/support.rs"]
 mod support;
 mod tls;
+mod trailers;
 mod transparency;
 mod upstream_answers;
+mod upstream_h2;
+mod upstream_tls;
+mod websocket;

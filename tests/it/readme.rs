@@ -174,7 +174,7 @@ fn what_the_readme_calls_not_there_is_not_there() {
     let dir = tempfile::tempdir().unwrap();
     let code = |arguments: &[&str]| crate::support::process::run_plain(arguments, dir.path()).code;
     for (group, words) in
-        [("keys ", "update|export|usage"), ("tenants ", "update|delete"), ("keys revoke ", "--tenant|--created-before|--dry-run")]
+        [("keys ", "update|usage"), ("tenants ", "update|delete"), ("keys revoke ", "--tenant|--created-before|--dry-run")]
     {
         assert!(README.contains(&format!("`{group}{words}`")), "the README says nothing of {group}{words}");
         for word in words.split('|') {

@@ -18,7 +18,7 @@ fn curl_speaks_tls_and_checks_the_certificate() {
     let home = Home::new(
         Kind::Embedded,
         &format!(
-            "upstream = \"{}\"\n[[listeners]]\nname = \"public\"\naddress = \"127.0.0.1:0\"\nprotocols = [\"http1\"]\n\
+            "upstream = \"{}\"\n[[listeners]]\nname = \"public\"\naddress = \"127.0.0.1:0\"\n\
              [listeners.tls]\ncert_file = \"{}\"\nkey_file = \"{}\"",
             upstream.url(),
             cert.display(),
@@ -40,6 +40,11 @@ fn curl_speaks_tls_and_checks_the_certificate() {
     for version in [&["--tlsv1.2", "--tls-max", "1.2"][..], &["--tlsv1.3"][..]] {
         let output = curl(&[version, &["--cacert", trusted]].concat());
         assert_eq!(String::from_utf8_lossy(&output.stdout), "ok", "{}", String::from_utf8_lossy(&output.stderr));
+        assert_eq!(upstream.recorded().last().unwrap().header("x-forwarded-proto"), Some("https"));
+    }
+    for (offer, version) in [("--http2", "2"), ("--http1.1", "1.1")] {
+        let output = curl(&["--cacert", trusted, offer, "-w", " %{http_version}"]);
+        assert_eq!(String::from_utf8_lossy(&output.stdout), format!("ok {version}"), "{}", String::from_utf8_lossy(&output.stderr));
         assert_eq!(upstream.recorded().last().unwrap().header("x-forwarded-proto"), Some("https"));
     }
     assert!(!curl(&[]).status.success(), "a certificate that curl does not know");

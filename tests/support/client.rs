@@ -54,6 +54,18 @@ impl Client {
         self.stream.shutdown(Shutdown::Write);
     }
 
+    /// The next head, whatever its status.
+    pub(crate) fn head(&mut self) -> Head {
+        self.reader.head().unwrap().expect("a head")
+    }
+
+    /// The next `length` bytes as they are.
+    pub(crate) fn bytes(&mut self, length: usize) -> Vec<u8> {
+        let mut bytes = Vec::new();
+        self.reader.body(Framing::Length(length as u64), &mut |piece| bytes.extend_from_slice(piece)).unwrap();
+        bytes
+    }
+
     /// The next final answer, to a request of this method; `None` where the connection ended instead.
     pub(crate) fn try_answer(&mut self, method: &str) -> Option<Answer> {
         self.judged_answer(method).unwrap_or_else(|what| panic!("the answer is malformed: {what}"))

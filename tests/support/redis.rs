@@ -7,6 +7,24 @@ use std::thread;
 
 use tempfile::TempDir;
 
+/// Arguments of a redis-server that keeps nothing.
+pub(crate) const KEEPS_NOTHING: [&str; 6] = ["--save", "", "--appendonly", "no", "--daemonize", "no"];
+
+/// Starts a redis-server in a directory and returns when it answers; `None` where it ended instead, such as by a port that is taken.
+pub(crate) fn spawn(dir: &Path, arguments: &[String]) -> Option<Child> {
+    let mut command = Command::new("redis-server");
+    command.args(arguments).current_dir(dir).stdin(Stdio::null()).stdout(Stdio::piped()).stderr(Stdio::null());
+    let mut child = command.spawn().expect("redis-server is installed; tests/run does that");
+    let mut lines = BufReader::new(child.stdout.take().unwrap()).lines().map_while(Result::ok);
+    if !lines.any(|line| line.contains("eady to accept connections") || line.contains("Sentinel ID is")) {
+        child.wait().unwrap();
+        return None;
+    }
+    // Its pipe must not fill up.
+    thread::spawn(move || lines.for_each(drop));
+    Some(child)
+}
+
 pub(crate) struct Redis {
     dir: TempDir,
     arguments: Vec<String>,
@@ -44,22 +62,10 @@ impl Redis {
 
     /// Starts the server (again, after [`Self::stop`]); returns when it answers.
     pub(crate) fn run(&mut self) {
-        let mut child = Command::new("redis-server")
-            .args(["--port", "0", "--save", "", "--appendonly", "no", "--daemonize", "no", "--unixsocket"])
-            .arg(self.socket())
-            .arg("--dir")
-            .arg(self.dir.path())
-            .args(&self.arguments)
-            .stdin(Stdio::null())
-            .stdout(Stdio::piped())
-            .stderr(Stdio::null())
-            .spawn()
-            .expect("redis-server is installed; tests/run does that");
-        let mut lines = BufReader::new(child.stdout.take().unwrap()).lines().map_while(Result::ok);
-        assert!(lines.any(|line| line.contains("eady to accept connections")), "redis-server did not start");
-        // Its pipe must not fill up.
-        thread::spawn(move || lines.for_each(drop));
-        self.child = Some(child);
+        let socket = self.socket().display().to_string();
+        let own = KEEPS_NOTHING.into_iter().chain(["--port", "0", "--unixsocket", &socket]).map(str::to_owned);
+        let arguments: Vec<String> = own.chain(self.arguments.iter().cloned()).collect();
+        self.child = Some(spawn(self.dir.path(), &arguments).expect("redis-server starts"));
     }
 
     /// Kills the server: what it held is gone, its socket refuses.

@@ -10,6 +10,7 @@ use sidegate::config::{Sources, load};
 use tempfile::TempDir;
 use toml::{Table, Value};
 
+use super::desk::Desk;
 use super::redis::Redis;
 use super::seed;
 
@@ -122,6 +123,12 @@ impl Sidecar {
         config.log.access = sidegate::config::sections::AccessLog::Off;
         let running = sidegate::app::start(&config, clock.clone()).unwrap();
         Self { home, clock, running: Some(running) }
+    }
+
+    /// Waits until it reads the change log: what was cached before that is read once more.
+    pub(crate) fn in_touch(self) -> Self {
+        Desk::open(&self.home.config).wait_for_everybody(1);
+        self
     }
 
     pub(crate) fn address(&self) -> SocketAddr {

@@ -1,12 +1,20 @@
 //! What both test binaries stand on: real redis-servers, a recording upstream that parses strictly, a raw client,
 //! the real binary and the sidecar in this process. Nothing here knows what is tested with it.
 
+pub(crate) mod chaos;
 pub(crate) mod client;
+pub(crate) mod desk;
+pub(crate) mod fleet;
+pub(crate) mod http2;
+pub(crate) mod node;
 pub(crate) mod process;
 pub(crate) mod redis;
+pub(crate) mod redis_cluster;
+pub(crate) mod redis_sentinel;
 pub(crate) mod seed;
 pub(crate) mod sidecar;
 pub(crate) mod stream;
+pub(crate) mod terminator;
 pub(crate) mod upstream;
 pub(crate) mod wire;
 

@@ -122,6 +122,14 @@ impl Exchange<'_> {
         self.send(&bytes);
     }
 
+    /// Switches protocols: from here on every piece that comes is given to `each`, which may answer, until the other side ends.
+    pub(crate) fn tunnel(&mut self, mut each: impl FnMut(&mut Stream, &[u8])) {
+        self.body_read = true;
+        self.close = true;
+        let stream = &mut *self.stream;
+        let _ = self.reader.body(Framing::UntilClose, &mut |bytes| each(stream, bytes));
+    }
+
     /// Waits until the other side ends the connection.
     pub(crate) fn wait_for_the_end(&mut self) {
         assert!(self.reader.at_end() || self.shared.stopping.load(Ordering::SeqCst), "bytes after a request that was not answered");

@@ -1,38 +1,56 @@
-//! A new connection to an upstream: every address tried, refusals retried while the app may still be starting.
+//! A new connection to an upstream: every address tried, refusals retried while the app may still be starting, then TLS.
 
 use std::io;
 use std::time::Duration;
 
 use tokio::net::{TcpStream, UnixStream, lookup_host};
 use tokio::time::{sleep, timeout};
+use tokio_rustls::TlsConnector;
 
-use super::Address;
+use super::tls::Tls;
+use super::{Address, Protocol, Target};
 use crate::server::socket::Socket;
 
 const FIRST_PAUSE: Duration = Duration::from_millis(10);
 const LONGEST_PAUSE: Duration = Duration::from_millis(250);
 
-/// Connects within `limit`.
+/// Connects to an upstream within its `connect_timeout`, TLS included.
 ///
 /// # Errors
 /// What the last attempt failed with.
-pub async fn connect(address: &Address, limit: Duration) -> io::Result<Socket> {
+pub(super) async fn connect(target: &Target) -> io::Result<Socket> {
+    let limit = target.connect_timeout;
     let mut last = io::Error::from(io::ErrorKind::TimedOut);
-    let attempts = async {
+    let connecting = async {
         let mut pause = FIRST_PAUSE;
-        loop {
-            match dial(address, limit).await {
-                Ok(socket) => return socket,
+        let socket = loop {
+            match dial(&target.address, limit).await {
+                Ok(socket) => break socket,
                 Err(error) => last = error,
             }
             sleep(pause).await;
             pause = (pause * 2).min(LONGEST_PAUSE);
+        };
+        last = io::Error::new(io::ErrorKind::TimedOut, "the TLS handshake did not end in time");
+        match &target.tls {
+            None => Ok(socket),
+            Some(tls) => shake_hands(socket, tls, target.protocol).await,
         }
     };
-    match timeout(limit, attempts).await {
-        Ok(socket) => Ok(socket),
+    match timeout(limit, connecting).await {
+        Ok(connected) => connected,
         Err(_) => Err(last),
     }
+}
+
+/// A certificate that is not believed now will not be believed in a moment: nothing is tried again.
+async fn shake_hands(socket: Socket, tls: &Tls, protocol: Protocol) -> io::Result<Socket> {
+    let connector = TlsConnector::from(std::sync::Arc::clone(&tls.config));
+    let stream = connector.connect(tls.server_name.clone(), socket).await?;
+    if protocol == Protocol::Http2 && stream.get_ref().1.alpn_protocol() != Some(protocol.alpn()) {
+        return Err(io::Error::new(io::ErrorKind::Unsupported, "it does not speak HTTP/2 over TLS"));
+    }
+    Ok(Socket::Tls(Box::new(stream.into())))
 }
 
 async fn dial(address: &Address, limit: Duration) -> io::Result<Socket> {

@@ -6,6 +6,7 @@ use std::collections::BTreeMap;
 use secrecy::{ExposeSecret as _, SecretString};
 use serde::{Deserialize, Deserializer};
 
+use super::digest;
 use crate::clock::Timestamp;
 use crate::config::sections::{Checksum, EnvironmentName};
 use crate::key::digest::{Digest, Peppers, StoredDigest};
@@ -15,35 +16,59 @@ use crate::key::lifecycle::new_id;
 use crate::key::record::{FORMAT, KeyRecord, KeyStatus};
 use crate::key::rules::Rules;
 
+const NO_PREFIX: &str = "the key begins with no prefix of [[key_kinds]]";
+
 /// The fields of a line.
-#[derive(Debug, Deserialize)]
+#[derive(Debug, Default, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub(super) struct Entry {
     pub(super) id: Option<String>,
-    pub(super) tenant: String,
-    name: Option<String>,
-    environment: Option<EnvironmentName>,
-    kind: Option<String>,
+    pub(super) tenant: Option<String>,
+    pub(super) name: Option<String>,
+    pub(super) environment: Option<EnvironmentName>,
+    pub(super) kind: Option<String>,
     #[serde(default)]
-    scopes: Vec<String>,
-    ip_allowlist: Option<Vec<String>>,
-    referrers: Option<Vec<String>>,
-    endpoints: Option<Vec<String>>,
-    status: Option<KeyStatus>,
-    expires_at: Option<Timestamp>,
-    created_at: Option<Timestamp>,
-    created_by: Option<String>,
+    pub(super) scopes: Vec<String>,
+    pub(super) ip_allowlist: Option<Vec<String>>,
+    pub(super) referrers: Option<Vec<String>>,
+    pub(super) endpoints: Option<Vec<String>>,
+    pub(super) rate_limit: Option<serde_json::Value>,
+    pub(super) status: Option<KeyStatus>,
+    pub(super) expires_at: Option<Timestamp>,
+    pub(super) created_at: Option<Timestamp>,
+    pub(super) created_by: Option<String>,
+    pub(super) rotated_at: Option<Timestamp>,
+    pub(super) last_used: Option<Timestamp>,
+    pub(super) last_used_from: Option<String>,
     #[serde(default)]
-    metadata: BTreeMap<String, String>,
-    prefix: Option<String>,
-    last4: Option<String>,
+    pub(super) exposed: bool,
+    #[serde(default)]
+    pub(super) metadata: BTreeMap<String, String>,
+    pub(super) prefix: Option<String>,
+    pub(super) last4: Option<String>,
     #[serde(default, deserialize_with = "secret")]
-    key: Option<SecretString>,
-    digest: Option<String>,
+    pub(super) key: Option<SecretString>,
+    pub(super) digest: Option<String>,
+    /// Whether the key behind the digest has the checksum of the native format, as who wrote the file knows.
+    #[serde(default)]
+    pub(super) native: bool,
+    /// What the key behind the digest begins with: its prefix and perhaps more.
+    #[serde(skip)]
+    pub(super) start: Option<String>,
+}
+
+/// What entries become records by.
+pub(super) struct Terms<'a> {
+    pub(super) rules: &'a Rules,
+    pub(super) peppers: &'a Peppers,
+    pub(super) actor: &'a str,
+    pub(super) now: Timestamp,
+    /// Tenant of the entries that name none.
+    pub(super) tenant: Option<&'a str>,
 }
 
 /// serde's own words would repeat the value.
-fn secret<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Option<SecretString>, D::Error> {
+pub(super) fn secret<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Option<SecretString>, D::Error> {
     let key = Option::<String>::deserialize(deserializer).map_err(|_| serde::de::Error::custom("`key` must be a string"))?;
     Ok(key.map(SecretString::from))
 }
@@ -52,19 +77,19 @@ fn secret<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Option<SecretStr
 struct Named {
     prefix: Prefix,
     last4: String,
-    digest: Digest,
+    digest: StoredDigest,
 }
 
 impl Entry {
     /// The record, its restrictions not checked yet.
-    pub(super) fn into_record(self, rules: &Rules, peppers: &Peppers, actor: &str, now: Timestamp) -> Result<KeyRecord, String> {
+    pub(super) fn into_record(self, terms: &Terms<'_>) -> Result<KeyRecord, String> {
         let named = match (&self.key, &self.digest) {
-            (Some(key), None) => self.by_key(key, rules)?,
-            (None, Some(digest)) => self.by_digest(digest, rules)?,
+            (Some(key), None) => self.by_key(key, terms)?,
+            (None, Some(digest)) => self.by_digest(digest, terms)?,
             (Some(_), Some(_)) => return Err("give `key` or `digest`, not both".into()),
             (None, None) => return Err("`key` or `digest` is missing".into()),
         };
-        if self.created_at.is_some_and(|created_at| created_at > now) {
+        if self.created_at.is_some_and(|created_at| created_at > terms.now) {
             return Err("`created_at` is in the future".into());
         }
         let id = match self.id {
@@ -74,7 +99,10 @@ impl Entry {
         Ok(KeyRecord {
             format: FORMAT,
             id,
-            tenant: self.tenant,
+            tenant: self
+                .tenant
+                .or_else(|| terms.tenant.map(ToOwned::to_owned))
+                .ok_or("`tenant` is missing (--tenant names one for all such lines)")?,
             name: self.name.unwrap_or_else(|| "imported".into()),
             prefix: named.prefix.text.to_string(),
             last4: named.last4,
@@ -84,47 +112,51 @@ impl Entry {
             ip_allowlist: self.ip_allowlist,
             referrers: self.referrers,
             endpoints: self.endpoints,
-            rate_limit: None,
+            rate_limit: self.rate_limit,
             status: self.status.unwrap_or(KeyStatus::Active),
             expires_at: self.expires_at,
-            created_at: self.created_at.unwrap_or(now),
-            created_by: self.created_by.unwrap_or_else(|| actor.to_owned()),
-            rotated_at: None,
-            digest: peppers.store(&named.digest).to_hex(),
+            created_at: self.created_at.unwrap_or(terms.now),
+            created_by: self.created_by.unwrap_or_else(|| terms.actor.to_owned()),
+            rotated_at: self.rotated_at,
+            digest: named.digest.to_hex(),
             previous: None,
-            last_used: None,
-            last_used_from: None,
-            exposed: false,
+            last_used: self.last_used,
+            last_used_from: self.last_used_from,
+            exposed: self.exposed,
             metadata: self.metadata,
             version: 1,
             unknown: BTreeMap::new(),
         })
     }
 
-    fn by_key(&self, key: &SecretString, rules: &Rules) -> Result<Named, String> {
+    fn by_key(&self, key: &SecretString, terms: &Terms<'_>) -> Result<Named, String> {
         let bytes = key.expose_secret().as_bytes();
         if bytes.is_empty() || bytes.len() > 512 || !bytes.iter().all(u8::is_ascii_graphic) {
             return Err("`key` must be 1 to 512 bytes of visible ASCII, as it is sent in a header".into());
         }
-        let prefix = rules.kinds.classify(bytes).ok_or("the key begins with no prefix of [[key_kinds]]")?;
+        let prefix = terms.rules.kinds.classify(bytes).ok_or(NO_PREFIX)?;
         self.agrees(prefix)?;
         if !prefix.admits(bytes) {
             return Err(lacks_checksum("the key lacks the checksum of the native format", prefix));
         }
-        Ok(Named { prefix: prefix.clone(), last4: last4(key), digest: Digest::of(bytes) })
+        Ok(Named { prefix: prefix.clone(), last4: last4(key), digest: terms.peppers.store(&Digest::of(bytes)) })
     }
 
-    fn by_digest(&self, digest: &str, rules: &Rules) -> Result<Named, String> {
-        let digest = digest.strip_prefix("sha256:").and_then(StoredDigest::from_hex).ok_or("`digest` must be sha256: and 64 hex digits")?;
-        let prefix = match &self.prefix {
-            Some(text) => rules.kinds.prefixes().iter().find(|prefix| *prefix.text == **text).ok_or("`prefix` is none of [[key_kinds]]")?,
-            None => rules.issue(self.kind.as_deref().unwrap_or("secret"), self.environment.unwrap_or(EnvironmentName::Live))?,
+    fn by_digest(&self, digest: &str, terms: &Terms<'_>) -> Result<Named, String> {
+        let digest = digest::stored(digest, terms.peppers)?;
+        let kinds = &terms.rules.kinds;
+        let prefix = match (&self.prefix, &self.start) {
+            (Some(text), _) => kinds.prefixes().iter().find(|prefix| *prefix.text == **text).ok_or("`prefix` is none of [[key_kinds]]")?,
+            (None, Some(start)) => kinds.classify(start.as_bytes()).ok_or(NO_PREFIX)?,
+            (None, None) => {
+                terms.rules.issue(self.kind.as_deref().unwrap_or("secret"), self.environment.unwrap_or(EnvironmentName::Live))?
+            }
         };
         self.agrees(prefix)?;
-        if prefix.checksum == Checksum::Required {
+        if prefix.checksum == Checksum::Required && !self.native {
             return Err(lacks_checksum("a digest does not tell whether the key has the checksum of the native format", prefix));
         }
-        Ok(Named { prefix: prefix.clone(), last4: self.last4.clone().unwrap_or_default(), digest: Digest(digest.0) })
+        Ok(Named { prefix: prefix.clone(), last4: self.last4.clone().unwrap_or_default(), digest })
     }
 
     /// What the line says of itself must be what its prefix says.

@@ -25,14 +25,27 @@ async fn bench(toml: &str) -> (Lifecycle, tempfile::TempDir) {
     (Lifecycle::new(store, rules, Peppers::default(), clock, "test"), dir)
 }
 
-const WRITE: Options = Options { create_tenants: true, on_conflict: OnConflict::Fail, dry_run: false };
+const WRITE: Options<'static> = Options {
+    create_tenants: true,
+    on_conflict: OnConflict::Fail,
+    resume: false,
+    dry_run: false,
+    origin: Origin::Sidegate,
+    tenant: None,
+    rejects: None,
+    kinds: &[],
+};
+
+async fn import(lifecycle: &Lifecycle, name: &str, text: impl AsRef<[u8]>, options: Options<'_>) -> Report {
+    lifecycle.import(Input::of(name, std::io::Cursor::new(text.as_ref().to_vec())), &options, &mut |_| {}).await.unwrap()
+}
 
 fn digest(secret: &str) -> String {
     format!("sha256:{}", StoredDigest(Digest::of(secret.as_bytes()).0).to_hex())
 }
 
-fn counts(report: &Report) -> (usize, usize, usize, usize) {
-    (report.imported, report.updated, report.skipped, report.errors.len())
+fn counts(report: &Report) -> (u64, u64, u64, u64) {
+    (report.imported, report.updated, report.skipped, report.refused)
 }
 
 async fn opens(lifecycle: &Lifecycle, secret: &str) -> Option<KeyRecord> {
@@ -52,13 +65,13 @@ async fn a_thousand_digests_are_imported_and_importing_them_again_changes_nothin
         writeln!(text, "{line}").unwrap();
     }
     let options = Options { on_conflict: OnConflict::Skip, ..WRITE };
-    let rehearsed = lifecycle.import(Form::Ndjson, text.as_bytes(), Options { dry_run: true, ..options }).await.unwrap();
+    let rehearsed = import(&lifecycle, "keys.ndjson", &text, Options { dry_run: true, ..options.clone() }).await;
     assert_eq!((counts(&rehearsed), rehearsed.tenants_created), ((1000, 0, 0, 0), 50));
     assert!(lifecycle.list_tenants().await.unwrap().is_empty());
-    let first = lifecycle.import(Form::Ndjson, text.as_bytes(), options).await.unwrap();
+    let first = import(&lifecycle, "keys.ndjson", &text, options.clone()).await;
     assert_eq!((counts(&first), first.tenants_created), ((1000, 0, 0, 0), 50));
     assert_eq!(opens(&lifecycle, "sk_live_7").await.unwrap().tenant, "tenant-0007");
-    let again = lifecycle.import(Form::Ndjson, text.as_bytes(), options).await.unwrap();
+    let again = import(&lifecycle, "keys.ndjson", &text, options.clone()).await;
     assert_eq!((counts(&again), again.tenants_created), ((0, 0, 1000, 0), 0));
 }
 
@@ -84,9 +97,9 @@ async fn every_bad_line_is_told_by_its_number_and_the_good_ones_are_imported() {
         ),
         d
     );
-    let report = lifecycle.import(Form::Ndjson, text.as_bytes(), WRITE).await.unwrap();
+    let report = import(&lifecycle, "keys.ndjson", &text, WRITE).await;
     let lines: Vec<u64> = report.errors.iter().map(|error| error.line).collect();
-    assert_eq!(lines, [3, 4, 5, 6, 7, 8, 9, 10, 11, 12, 12]);
+    assert_eq!(lines, [3, 4, 5, 6, 7, 8, 9, 10, 11, 12]);
     assert_eq!(report.imported, 2);
     assert!(opens(&lifecycle, "sk_live_good").await.is_some() && opens(&lifecycle, "sk_live_x").await.is_some());
     assert!(!format!("{report:?}").contains("sk_live_good"));
@@ -101,7 +114,7 @@ async fn keys_that_would_be_refused_later_are_refused_now_with_the_line_to_write
         "{{\"tenant\":\"acme\",\"key\":\"sk_live_foreign\"}}\n{{\"tenant\":\"acme\",\"digest\":\"{}\",\"prefix\":\"sk_live_\"}}\n{{\"tenant\":\"acme\",\"key\":\"{native}\"}}\n",
         digest("sk_live_foreign")
     );
-    let report = lifecycle.import(Form::Ndjson, text.as_bytes(), WRITE).await.unwrap();
+    let report = import(&lifecycle, "keys.ndjson", &text, WRITE).await;
     assert_eq!(counts(&report), (1, 0, 0, 2));
     for error in &report.errors {
         assert!(error.message.contains("checksum = \"optional\"") && error.message.contains("\"secret\""), "{}", error.message);
@@ -114,21 +127,21 @@ async fn a_key_that_is_there_is_kept_updated_or_an_error() {
     let (lifecycle, _dir) = bench(OPTIONAL).await;
     let line = |name: &str| format!("{{\"id\":\"key_1\",\"tenant\":\"acme\",\"name\":\"{name}\",\"key\":\"sk_live_a\"}}");
     let with = |on_conflict| Options { on_conflict, ..WRITE };
-    lifecycle.import(Form::Ndjson, line("one").as_bytes(), WRITE).await.unwrap();
-    assert_eq!(counts(&lifecycle.import(Form::Ndjson, line("two").as_bytes(), WRITE).await.unwrap()), (0, 0, 0, 1));
-    assert_eq!(counts(&lifecycle.import(Form::Ndjson, line("two").as_bytes(), with(OnConflict::Skip)).await.unwrap()), (0, 0, 1, 0));
+    import(&lifecycle, "keys.ndjson", line("one"), WRITE).await;
+    assert_eq!(counts(&import(&lifecycle, "keys.ndjson", line("two"), WRITE).await), (0, 0, 0, 1));
+    assert_eq!(counts(&import(&lifecycle, "keys.ndjson", line("two"), with(OnConflict::Skip)).await), (0, 0, 1, 0));
     assert_eq!(opens(&lifecycle, "sk_live_a").await.unwrap().name, "one");
-    assert_eq!(counts(&lifecycle.import(Form::Ndjson, line("two").as_bytes(), with(OnConflict::Update)).await.unwrap()), (0, 1, 0, 0));
+    assert_eq!(counts(&import(&lifecycle, "keys.ndjson", line("two"), with(OnConflict::Update)).await), (0, 1, 0, 0));
     let found = opens(&lifecycle, "sk_live_a").await.unwrap();
     assert_eq!((found.name.as_str(), found.version), ("two", 2));
     // A file is no way to bring a revoked key back, nor to take it to another tenant.
     lifecycle.set_status("key_1", KeyStatus::Revoked).await.unwrap();
-    assert_eq!(counts(&lifecycle.import(Form::Ndjson, line("three").as_bytes(), with(OnConflict::Update)).await.unwrap()), (0, 0, 0, 1));
+    assert_eq!(counts(&import(&lifecycle, "keys.ndjson", line("three"), with(OnConflict::Update)).await), (0, 0, 0, 1));
     // A line without an id is the key that has the secret.
     let anonymous = "{\"tenant\":\"acme\",\"key\":\"sk_live_a\"}";
-    assert_eq!(counts(&lifecycle.import(Form::Ndjson, anonymous.as_bytes(), with(OnConflict::Skip)).await.unwrap()), (0, 0, 1, 0));
+    assert_eq!(counts(&import(&lifecycle, "keys.ndjson", anonymous, with(OnConflict::Skip)).await), (0, 0, 1, 0));
     let stolen = "{\"id\":\"key_2\",\"tenant\":\"acme\",\"key\":\"sk_live_a\"}";
-    assert_eq!(counts(&lifecycle.import(Form::Ndjson, stolen.as_bytes(), with(OnConflict::Update)).await.unwrap()), (0, 0, 0, 1));
+    assert_eq!(counts(&import(&lifecycle, "keys.ndjson", stolen, with(OnConflict::Update)).await), (0, 0, 0, 1));
 }
 
 #[tokio::test]
@@ -139,7 +152,7 @@ async fn csv_says_the_same_in_columns() {
         key_2,acme,x,sk_test_b,,,,,\n\
         key_3,acme,x,sk_live_c,a;b,,,,\n\
         key_4,acme\n";
-    let report = lifecycle.import(Form::of("keys.csv", text.as_bytes()), text.as_bytes(), WRITE).await.unwrap();
+    let report = import(&lifecycle, "keys.csv", text, WRITE).await;
     assert_eq!(report.errors.iter().map(|error| error.line).collect::<Vec<_>>(), [4, 5]);
     let first = opens(&lifecycle, "sk_live_a").await.unwrap();
     assert_eq!(first.name, "Build, test");
@@ -156,8 +169,8 @@ async fn tenants_are_made_only_on_request_and_have_so_many_keys() {
     let (lifecycle, _dir) = bench(&format!("{OPTIONAL}[keys]\nmax_per_tenant = 2\n")).await;
     let text = "{\"tenant\":\"acme\",\"key\":\"sk_live_a\"}\n{\"tenant\":\"acme\",\"key\":\"sk_live_b\"}\n{\"tenant\":\"acme\",\"key\":\"sk_live_c\"}\n";
     let without = Options { create_tenants: false, ..WRITE };
-    assert_eq!(counts(&lifecycle.import(Form::Ndjson, text.as_bytes(), without).await.unwrap()), (0, 0, 0, 3));
-    let report = lifecycle.import(Form::Ndjson, text.as_bytes(), WRITE).await.unwrap();
+    assert_eq!(counts(&import(&lifecycle, "keys.ndjson", text, without).await), (0, 0, 0, 3));
+    let report = import(&lifecycle, "keys.ndjson", &text, WRITE).await;
     assert_eq!(counts(&report), (2, 0, 0, 1));
     assert_eq!(report.errors[0].line, 3);
 }
@@ -165,14 +178,14 @@ async fn tenants_are_made_only_on_request_and_have_so_many_keys() {
 #[tokio::test]
 async fn no_tenant_is_made_for_keys_that_are_not_written() {
     let (lifecycle, _dir) = bench(OPTIONAL).await;
-    lifecycle.import(Form::Ndjson, b"{\"tenant\":\"acme\",\"key\":\"sk_live_a\"}", WRITE).await.unwrap();
+    import(&lifecycle, "keys.ndjson", "{\"tenant\":\"acme\",\"key\":\"sk_live_a\"}", WRITE).await;
     let elsewhere = b"{\"tenant\":\"gamma\",\"key\":\"sk_live_a\"}";
     for on_conflict in [OnConflict::Skip, OnConflict::Update, OnConflict::Fail] {
-        let report = lifecycle.import(Form::Ndjson, elsewhere, Options { on_conflict, ..WRITE }).await.unwrap();
+        let report = import(&lifecycle, "keys.ndjson", elsewhere, Options { on_conflict, ..WRITE }).await;
         assert_eq!((report.tenants_created, report.imported, report.updated), (0, 0, 0), "{on_conflict:?}");
     }
     let unfit = b"{\"tenant\":\"gamma\",\"key\":\"sk_live_b\",\"scopes\":[\"a b\"]}";
-    assert_eq!(lifecycle.import(Form::Ndjson, unfit, WRITE).await.unwrap().tenants_created, 0);
+    assert_eq!(import(&lifecycle, "keys.ndjson", unfit, WRITE).await.tenants_created, 0);
     assert_eq!(lifecycle.list_tenants().await.unwrap().len(), 1);
 }
 
@@ -184,11 +197,197 @@ async fn what_is_wrong_with_a_line_is_said_in_words_of_the_file() {
         ("keys.ndjson", "{\"tenant\":nope}\n", "not JSON (column"),
         ("keys.json", "[{\"tenant\":\"acme\",\"key\":\"sk_live_a\"}]", "a JSON array"),
         ("stdin", "[\n{\"tenant\":\"acme\",\"key\":\"sk_live_a\"}\n]\n", "a JSON array"),
+        ("keys.ndjson", "\u{feff}{\"tenant\":\"acme\",\"key\":\"sk_live_\u{fc}\"}\r\n", "visible ASCII"),
         ("keys.csv", "tenant,key,name\nacme,sk_live_a\n", "2 fields, the header has 3"),
+        ("keys.csv", "tenant,name\nacme,a\nacme,b\n", "the first row must name the columns"),
+        ("keys.csv", "tenant,key\nacme,\"sk_live_a\nacme,sk_live_b\n", "visible ASCII"),
+        ("keys.csv", "key\nsk_live_a\n", "--tenant"),
+        ("keys.csv", "tenant,key,ip_allow_list\nacme,sk_live_a,\nacme,sk_live_b,\n", "no field is called `ip_allow_list`"),
         ("keys.csv", "tenant,key,scopes\nacme,sk_live_a,\"read:a,write:a\"\n", "by spaces"),
     ] {
-        let report = lifecycle.import(Form::of(name, text.as_bytes()), text.as_bytes(), WRITE).await.unwrap();
+        let report = import(&lifecycle, name, text, WRITE).await;
         let [error] = &report.errors[..] else { panic!("{text}: {report:?}") };
         assert!(error.message.contains(said), "{text}: {}", error.message);
     }
+}
+
+#[tokio::test]
+async fn what_is_no_utf8_or_has_no_end_is_refused_and_the_rest_imported() {
+    let (lifecycle, _dir) = bench(OPTIONAL).await;
+    let good = "{\"tenant\":\"acme\",\"key\":\"sk_live_a\"}\r\n";
+    let text = [good.as_bytes(), b"{\"tenant\":\"acme\",\"key\":\"sk_live_\xff\"}\n", &vec![b'x'; 10 << 20], b"\n"].concat();
+    let report = import(&lifecycle, "keys.ndjson", &text, WRITE).await;
+    assert_eq!((counts(&report), report.errors[1].line), ((1, 0, 0, 2), 3));
+    assert!(report.errors[1].message.contains("longer than"), "{report:?}");
+    let text = [
+        b"tenant,key,name\nacme,sk_live_b,\"a\nb\"\nacme,sk_live_\xff,x\nacme,sk_live_c,say \"c\"\n",
+        "\"".as_bytes(),
+        &vec![b'\n'; 2 << 20],
+    ];
+    let report = import(&lifecycle, "keys.csv", text.concat(), WRITE).await;
+    assert_eq!((counts(&report), report.errors[0].line, report.errors[1].line), ((1, 0, 0, 3), 2, 4), "{report:?}");
+    assert!(report.errors[1].message.contains("not UTF-8") && report.errors[2].message.contains("longer than"), "{report:?}");
+    assert!(opens(&lifecycle, "sk_live_c").await.is_some_and(|record| record.name == "say \"c\""));
+    for (name, text) in [("keys.ndjson", b"".as_slice()), ("keys.csv", b"tenant,key\n"), ("stdin", b"\xef\xbb\xbf\n\n")] {
+        assert_eq!(counts(&import(&lifecycle, name, text, WRITE).await), (0, 0, 0, 0), "{name}");
+    }
+    let report = import(&lifecycle, "keys.csv", b"\xff\xfet\0e\0", WRITE).await;
+    assert!(report.errors[0].message.contains("UTF-16"), "{report:?}");
+}
+
+#[tokio::test]
+async fn an_import_is_resumed_without_conflict_but_what_differs_is_told() {
+    let (lifecycle, _dir) = bench(OPTIONAL).await;
+    let named = "{\"tenant\":\"acme\",\"id\":\"key_1\",\"key\":\"sk_live_a\",\"scopes\":[\"read:a\"]}\n";
+    let text = format!("{named}{{\"tenant\":\"acme\",\"key\":\"sk_live_b\"}}\n");
+    import(&lifecycle, "keys.ndjson", named, WRITE).await;
+    lifecycle.clock.advance(60_000);
+    let resume = Options { resume: true, ..WRITE };
+    assert_eq!(counts(&import(&lifecycle, "keys.ndjson", &text, resume.clone()).await), (1, 0, 1, 0));
+    assert_eq!(counts(&import(&lifecycle, "keys.ndjson", &text, resume.clone()).await), (0, 0, 2, 0));
+    assert_eq!(lifecycle.list_keys(None).await.unwrap().len(), 2);
+    lifecycle.set_status("key_1", KeyStatus::Inactive).await.unwrap();
+    let report = import(&lifecycle, "keys.ndjson", &text, resume).await;
+    assert_eq!(counts(&report), (0, 0, 1, 1));
+    assert!(report.errors[0].message.contains("not as this line says"), "{report:?}");
+    // An update writes only what differs.
+    let update = Options { on_conflict: OnConflict::Update, ..WRITE };
+    assert_eq!(counts(&import(&lifecycle, "keys.ndjson", &text, update.clone()).await), (0, 1, 1, 0));
+    assert_eq!(counts(&import(&lifecycle, "keys.ndjson", &text, update).await), (0, 0, 2, 0));
+}
+
+#[tokio::test]
+async fn refused_lines_are_kept_with_reasons_and_without_secrets() {
+    let (lifecycle, dir) = bench(OPTIONAL).await;
+    let path = dir.path().join("refused");
+    let kinds = sections::Config::default().key_kinds;
+    let options = || Options { rejects: Some(path.clone()), kinds: &kinds, create_tenants: false, ..WRITE };
+    let text = format!(
+        "{}\n{}\n{}\n{}\n{}\n",
+        r#"{"tenant":"acme","key":"sk_live_secret1","name":"n","metadata":{"was":"sk_test_secret2"},"scopes":["a"]}"#,
+        r#"{"tenant":"acme","api_key":"legacy-secret3","key":"secret4"}"#,
+        r#"{"tenant":"acme","digest":"secret5","scopes":"sk_live_secret6"}"#,
+        r#"{"tenant":"acme","key":"sk_live_secret7","sk_live_secret8":1}"#,
+        "sk_live_secret9",
+    );
+    let report = import(&lifecycle, "keys.ndjson", &text, options()).await;
+    assert_eq!((report.refused, report.rejects.as_deref()), (5, Some(path.as_path())));
+    let kept = std::fs::read_to_string(&path).unwrap();
+    for hidden in [&kept, &format!("{report:?}")] {
+        assert!((1..=9).all(|number| !hidden.contains(&format!("secret{number}"))), "{hidden}");
+    }
+    let lines: Vec<serde_json::Value> = kept.lines().map(|line| serde_json::from_str(line).unwrap()).collect();
+    assert_eq!(lines.len(), 5);
+    assert_eq!((&lines[0]["line"], &lines[0]["entry"]["name"], &lines[0]["entry"]["scopes"][0]), (&1.into(), &"n".into(), &"a".into()));
+    assert!(lines[0]["reason"].as_str().unwrap().contains("--create-tenants"));
+    assert!(lines[0]["entry"]["digest"].as_str().unwrap().starts_with("sha256:"), "it became a record");
+    let fingerprint = Digest::of(b"secret4").fingerprint();
+    assert!(lines[1]["entry"]["key"].as_str().unwrap().contains(&fingerprint));
+    let mode = std::os::unix::fs::PermissionsExt::mode(&std::fs::metadata(&path).unwrap().permissions());
+    assert_eq!(mode & 0o777, 0o600);
+    // Columns that are shifted, and keys that look like nothing.
+    let any: sections::Config = toml::from_str("[[key_kinds]]\nname = \"any\"\nprefixes = { live = \"\" }").unwrap();
+    let blind = Options { kinds: &any.key_kinds, ..options() };
+    let text = "tenant,environment,expires_at,key\nacme,hidden-a,,x\nacme,,hidden-b,x\nacme,live,,x,hidden-c\n";
+    let report = import(&lifecycle, "keys.csv", text, blind.clone()).await;
+    let text =
+        "{\"tenant\":\"acme\",\"scopes\":\"hidden-d\"}\n{\"tenant\":\"acme\",\"created_at\":\"hidden-e\"}\n{\"tenant\":[\"hidden-f\"]}\n";
+    let kept = std::fs::read_to_string(&path).unwrap();
+    let report = format!("{report:?}{kept}{:?}", import(&lifecycle, "keys.ndjson", text, blind).await);
+    let kept = std::fs::read_to_string(&path).unwrap();
+    assert!(!report.contains("hidden") && !kept.contains("hidden"), "{report}{kept}");
+    assert!(report.contains("expected `live` or `test`") && report.contains("not a time in RFC 3339"), "{report}");
+    // Nothing refused, no file.
+    std::fs::remove_file(&path).unwrap();
+    let fine = Options { create_tenants: true, ..options() };
+    assert_eq!(counts(&import(&lifecycle, "keys.ndjson", "{\"tenant\":\"acme\",\"key\":\"sk_live_a\"}", fine).await), (1, 0, 0, 0));
+    assert!(!path.exists());
+}
+
+#[tokio::test]
+async fn keys_of_unkey_are_imported_as_its_api_lists_and_migrates_them() {
+    let (lifecycle, _dir) = bench(OPTIONAL).await;
+    let base64 = |secret: &str| base64::Engine::encode(&base64::engine::general_purpose::STANDARD, Digest::of(secret.as_bytes()).0);
+    let lines = [
+        serde_json::json!({
+            "keyId": "key_2cGKbMxRyIzhCxo1Idjz8q", "start": "sk_live_32kq", "hash": base64("sk_live_32kq_listed"), "enabled": true,
+            "name": "Payment Service", "meta": { "plan": "pro", "seats": 5, "beta": null }, "createdAt": 1_690_000_000_000_i64,
+            "updatedAt": 1_690_000_000_001_i64, "lastUsedAt": 1_695_000_000_000_i64, "expires": 1_893_456_000_000_i64,
+            "permissions": ["documents.read"], "roles": ["editor"], "identity": { "id": "id_1", "externalId": "user_1234abcd" },
+            "credits": { "remaining": null }, "ratelimits": [],
+        }),
+        serde_json::json!({
+            "apiId": "api_1", "prefix": "sk_test", "hash": { "value": base64("sk_test_migrated"), "variant": "sha256_base64" },
+            "ownerId": "user_1234abcd", "enabled": false, "environment": "test",
+        }),
+        serde_json::json!({ "plaintext": "sk_live_plain", "externalId": "user_2" }),
+        serde_json::json!({ "hash": base64("sk_live_limited"), "externalId": "user_2", "ratelimits": [{ "name": "r", "limit": 5, "duration": 1000 }] }),
+        serde_json::json!({ "hash": base64("sk_live_md5"), "externalId": "user_2", "hashed": true }),
+    ];
+    let text = lines.map(|line| line.to_string()).join("\n");
+    let report = import(&lifecycle, "keys.ndjson", &text, Options { origin: Origin::Unkey, ..WRITE }).await;
+    assert_eq!((counts(&report), report.tenants_created), ((3, 0, 0, 2), 2), "{report:?}");
+    assert!(report.errors[0].message.contains("`ratelimits` limits the key"), "{report:?}");
+    let listed = opens(&lifecycle, "sk_live_32kq_listed").await.unwrap();
+    assert_eq!(
+        (listed.id.as_str(), listed.tenant.as_str(), listed.name.as_str()),
+        ("key_2cGKbMxRyIzhCxo1Idjz8q", "user_1234abcd", "Payment Service")
+    );
+    assert_eq!((listed.scopes.join(" ").as_str(), listed.expires_at), ("documents.read editor", Some(Timestamp(1_893_456_000_000))));
+    assert_eq!((listed.metadata["plan"].as_str(), listed.metadata["seats"].as_str(), listed.metadata.len()), ("pro", "5", 2));
+    let migrated = opens(&lifecycle, "sk_test_migrated").await.unwrap();
+    assert_eq!((migrated.status, migrated.environment), (KeyStatus::Inactive, sections::EnvironmentName::Test));
+    assert_eq!(opens(&lifecycle, "sk_live_plain").await.unwrap().tenant, "user_2");
+}
+
+#[tokio::test]
+async fn credentials_of_kong_are_imported_as_its_api_lists_and_deck_dumps_them() {
+    let any = "[[key_kinds]]\nname = \"secret\"\nprefixes = { live = \"\" }\nchecksum = \"optional\"\n";
+    let (lifecycle, _dir) = bench(any).await;
+    let lines = [
+        r#"{"id":"6b9443ae-73f0-4db6-af00-4f1e3a415dbb","created_at":1690000000,"key":"4174348a-9222-4e81-b33e-5d72d2fd7f1e","tags":["gold","eu"],"consumer":{"id":"59d1ef15-24a5-4373-b957-e8192c15ff6e"},"ttl":null}"#,
+        r#"{"key":"mobile-api-key-123","consumer":{"username":"mobile-app","custom_id":"mobile-client-001"}}"#,
+        r#"{"key":"short-lived","created_at":1690000000.5,"ttl":3600,"consumer":{"id":"c1","username":null}}"#,
+        r#"{"key":"nobodys"}"#,
+        r#"{"key":"{vault://env/key}","consumer":{"username":"mobile-app"}}"#,
+    ];
+    let options = Options { origin: Origin::Kong, tenant: Some("rest"), ..WRITE };
+    let report = import(&lifecycle, "keys.ndjson", lines.join("\n"), options).await;
+    assert_eq!(counts(&report), (4, 0, 0, 1), "{report:?}");
+    assert!(report.errors[0].line == 5 && report.errors[0].message.contains("vault"), "{report:?}");
+    let listed = opens(&lifecycle, "4174348a-9222-4e81-b33e-5d72d2fd7f1e").await.unwrap();
+    assert_eq!((listed.tenant.as_str(), listed.metadata["tags"].as_str()), ("59d1ef15-24a5-4373-b957-e8192c15ff6e", "gold eu"));
+    assert_eq!(opens(&lifecycle, "mobile-api-key-123").await.unwrap().tenant, "mobile-app");
+    assert_eq!(opens(&lifecycle, "short-lived").await.unwrap().expires_at, Some(Timestamp(1_690_003_600_500)));
+    assert_eq!(opens(&lifecycle, "nobodys").await.unwrap().tenant, "rest");
+}
+
+#[tokio::test]
+async fn a_file_that_is_given_up_early_is_not_taken_for_a_changed_one() {
+    let (lifecycle, dir) = bench(OPTIONAL).await;
+    for text in ["[\n{}\n]\n", "tenant\nacme\n"] {
+        let path = dir.path().join("import");
+        std::fs::write(&path, text).unwrap();
+        let report = lifecycle.import(Input::open(&path).unwrap(), &WRITE, &mut |_| {}).await.unwrap();
+        assert_eq!((counts(&report), report.errors[0].line), ((0, 0, 0, 1), 1), "{report:?}");
+    }
+}
+
+#[tokio::test]
+async fn a_file_that_ends_in_an_error_writes_nothing() {
+    struct Broken(std::io::Cursor<Vec<u8>>);
+    impl std::io::Read for Broken {
+        fn read(&mut self, buffer: &mut [u8]) -> std::io::Result<usize> {
+            match self.0.read(buffer)? {
+                0 => Err(std::io::Error::other("the disk is gone")),
+                n => Ok(n),
+            }
+        }
+    }
+    let (lifecycle, _dir) = bench(OPTIONAL).await;
+    let text = b"{\"tenant\":\"acme\",\"key\":\"sk_live_a\"}\n".to_vec();
+    let input = Input::of("keys.ndjson", Broken(std::io::Cursor::new(text)));
+    let error = lifecycle.import(input, &WRITE, &mut |_| {}).await.unwrap_err();
+    assert!(matches!(&error, ImportError::File(why) if why.contains("the disk is gone")), "{error}");
+    assert!(lifecycle.list_keys(None).await.unwrap().is_empty() && lifecycle.list_tenants().await.unwrap().is_empty());
 }

@@ -1,6 +1,6 @@
 //! A chunked body (RFC 9112 §7.1), without the leniencies that smuggling lives on: no white space around sizes, no bare
 //! line feed or carriage return, no byte between a chunk's data and its CRLF. Trailers are checked for grammar only:
-//! none is passed on (`body`).
+//! which of them are passed on is `forward`'s.
 
 use super::{Limits, head};
 

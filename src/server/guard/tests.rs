@@ -119,6 +119,19 @@ fn what_a_client_sends_ahead_is_kept_in_bounds() {
 }
 
 #[test]
+fn after_a_switch_of_protocols_no_byte_is_passed_on_and_none_is_lost() {
+    let mut bench = Bench::new(&[&format!("{GET}{GET}ahead"), "GET / HTTP/1.1\r\n\r\n", "\n"], false);
+    assert_eq!(bench.read(), Read::Bytes(GET.into()));
+    assert_eq!(bench.read(), Read::Waits);
+    bench.life.switch();
+    bench.answer();
+    assert_eq!(bench.read(), Read::Waits);
+    let ended = bench.guard.into_ended();
+    assert_eq!(&ended.ahead[..], format!("{GET}aheadGET / HTTP/1.1\r\n\r\n\n").as_bytes());
+    assert!(ended.refusal.is_none() && !ended.client_gone);
+}
+
+#[test]
 fn a_fault_in_a_body_is_a_fault_of_the_exchange_after_all_that_was_sound() {
     for pieces in [vec![CHUNKED, "3\r\nabc", "X"], vec![CHUNKED, "3\r\nabcX"]] {
         let mut bench = Bench::new(&pieces, false);

@@ -148,7 +148,8 @@ impl ClusterConnection {
     }
 
     fn unreachable(&self) -> RedisError {
-        io::Error::new(io::ErrorKind::NotConnected, self.shared.trouble()).into()
+        let why = Some(self.shared.trouble()).filter(|why| !why.is_empty());
+        io::Error::new(io::ErrorKind::NotConnected, why.unwrap_or_else(|| "no node of the cluster has this slot".into())).into()
     }
 }
 

@@ -13,7 +13,7 @@ use super::cluster::{Cluster, ClusterConnection};
 use super::dial::Dialler;
 use super::node::{Finder, Node};
 use super::sentinel::Sentinels;
-use super::server::{ServerConnection, is_wrong_type};
+use super::server::{ServerConnection, is_wrong_type, words};
 use crate::clock::Clock;
 use crate::store::target::{RedisTarget, Topology};
 use crate::store::{Status, StoreError};
@@ -149,7 +149,7 @@ impl LinkError {
                 StoreError::Corrupt { id: id.to_owned(), why: "another type of value than Sidegate keeps there".into() }
             }
             // Whatever else the server says, it says nothing about the record.
-            Self::Redis(error) => StoreError::Unavailable(error.to_string()),
+            Self::Redis(error) => StoreError::Unavailable(words(&error)),
         }
     }
 }

@@ -14,6 +14,7 @@ use tokio::task::JoinHandle;
 use tokio::time::timeout;
 use tokio_rustls::TlsConnector;
 
+use super::server::words;
 use super::tls;
 use crate::config::sections::StoreTls;
 use crate::store::target::{Address, Login};
@@ -87,7 +88,7 @@ impl Dialler {
                 };
                 match subscribed {
                     Ok(pubsub) => return Ok(pubsub),
-                    Err(error) => why = error.to_string(),
+                    Err(error) => why = words(&error),
                 }
             }
             Err(why)
@@ -108,22 +109,16 @@ impl Dialler {
         let info = RedisConnectionInfo::default().set_skip_set_lib_name();
         // Deadlines are those of whoever asks: the crate's own would cut a ping short or let it hang.
         let config = AsyncConnectionConfig::new().set_response_timeout(None).set_connection_timeout(None);
-        let (connection, driver) =
-            MultiplexedConnection::new_with_config(&info, stream, config).await.map_err(|error| error.to_string())?;
+        let (connection, driver) = MultiplexedConnection::new_with_config(&info, stream, config).await.map_err(|error| words(&error))?;
         let mut dialled = Dialled { connection, driver: tokio::spawn(driver) };
         match log_in(&mut dialled.connection, login).await {
             Err(_) if demand == Demand::IsSentinel => {}
             logged_in => logged_in?,
         }
-        let answer = match demand {
-            Demand::Answers | Demand::IsSentinel => cmd("PING").query_async::<Value>(&mut dialled.connection).await.map(drop),
-            Demand::IsMaster => match cmd("ROLE").query_async::<Vec<Value>>(&mut dialled.connection).await {
-                Ok(role) if matches!(role.first(), Some(Value::BulkString(role)) if role == b"master") => Ok(()),
-                Ok(_) => return Err("it is no master".into()),
-                Err(error) => Err(error),
-            },
-        };
-        answer.map_err(|error| error.to_string())?;
+        match demand {
+            Demand::Answers | Demand::IsSentinel => ping(&mut dialled.connection).await?,
+            Demand::IsMaster => is_master(&mut dialled.connection).await?,
+        }
         Ok(dialled)
     }
 
@@ -166,14 +161,31 @@ async fn log_in(connection: &mut MultiplexedConnection, login: &Login) -> Result
                 break;
             }
             Err(error) if error.code() == Some("WRONGPASS") => refused = Some(error),
-            Err(error) => return Err(error.to_string()),
+            Err(error) => return Err(words(&error)),
         }
     }
     if let Some(error) = refused {
-        return Err(error.to_string());
+        return Err(words(&error));
     }
     if login.db() != 0 {
-        cmd("SELECT").arg(login.db()).query_async::<()>(connection).await.map_err(|error| error.to_string())?;
+        cmd("SELECT").arg(login.db()).query_async::<()>(connection).await.map_err(|error| words(&error))?;
     }
     Ok(())
+}
+
+/// Whether the server answers as one does.
+pub(super) async fn ping(connection: &mut MultiplexedConnection) -> Result<(), String> {
+    match cmd("PING").query_async::<Value>(connection).await {
+        Ok(Value::SimpleString(pong)) if pong == "PONG" => Ok(()),
+        Ok(_) => Err("it answers PING with something else".into()),
+        Err(error) => Err(words(&error)),
+    }
+}
+
+async fn is_master(connection: &mut MultiplexedConnection) -> Result<(), String> {
+    match cmd("ROLE").query_async::<Vec<Value>>(connection).await {
+        Ok(role) if matches!(role.first(), Some(Value::BulkString(role)) if role == b"master") => Ok(()),
+        Ok(_) => Err("it is no master".into()),
+        Err(error) => Err(words(&error)),
+    }
 }

@@ -12,7 +12,7 @@ use tokio::sync::{Notify, watch};
 use tokio::task::JoinHandle;
 use tokio::time::{sleep, timeout};
 
-use super::dial::{Demand, Dialled, Dialler};
+use super::dial::{Demand, Dialled, Dialler, ping};
 use super::sentinel::Sentinels;
 use super::server::{Driver, ServerConnection, Signals};
 use crate::clock::{Clock, Timestamp};
@@ -54,6 +54,8 @@ struct Shared {
     /// When the connection came or went last; 0 = it was there from the start.
     changed_at: AtomicI64,
     signals: Arc<Signals>,
+    /// A sentinel has named a master.
+    switched: Notify,
     /// Told when the connection comes or goes.
     observer: Arc<Notify>,
     /// Counts losses: connections of their own end with the published one, as the server may be another after that.
@@ -81,12 +83,13 @@ impl Node {
             trouble: ArcSwap::from_pointee("not connected yet".to_owned()),
             changed_at: AtomicI64::new(0),
             signals: Arc::default(),
+            switched: Notify::new(),
             observer,
             losses: watch::Sender::new(0),
         });
         let first = shared.dial().await;
         match &first {
-            Ok(dialled) => shared.publish(dialled),
+            Ok(up) => shared.publish(up),
             Err(why) => shared.not_reached(why),
         }
         let watch = matches!(shared.finder, Finder::Sentinel(_)).then(|| Driver(tokio::spawn(watch_sentinels(Arc::clone(&shared)))));
@@ -183,7 +186,7 @@ async fn watch_sentinels(shared: Arc<Shared>) {
     let Finder::Sentinel(sentinels) = &shared.finder else { return };
     let mut back_off = BACK_OFF_FIRST;
     loop {
-        if sentinels.watch(&shared.dialler, || shared.signals.deposed.notify_one()).await {
+        if sentinels.watch(&shared.dialler, || shared.switched.notify_one()).await {
             back_off = BACK_OFF_FIRST;
         }
         sleep(jittered(back_off)).await;
@@ -246,15 +249,17 @@ impl Shared {
                         redial_from.set(sleep(BACK_OFF_MAX));
                     }
                 },
+                () = self.switched.notified() => if let Finder::Sentinel(sentinels) = finder && sentinels.have_moved() {
+                    return (End::Deposed(format!("{finder}: another server is the master now")), lasted);
+                },
                 () = &mut redial_from, if !may_redial => may_redial = true,
                 () = self.signals.suspect.notified() => {}
                 () = sleep(PING_EVERY) => lasted = true,
             }
             let mut connection = up.connection.clone();
-            let ping = redis::cmd("PING");
-            let why = match timeout(self.dialler.command_timeout, ping.query_async::<redis::Value>(&mut connection)).await {
-                Ok(Ok(_)) => continue,
-                Ok(Err(error)) => error.to_string(),
+            let why = match timeout(self.dialler.command_timeout, ping(&mut connection)).await {
+                Ok(Ok(())) => continue,
+                Ok(Err(why)) => why,
                 Err(_) => format!("no answer to PING within {} ms", self.dialler.command_timeout.as_millis()),
             };
             return (End::Lost(format!("{finder}: {why}")), lasted);

@@ -125,6 +125,15 @@ fn server_error(answer: &Value) -> Option<&ServerError> {
     if let Value::ServerError(error) = answer { Some(error) } else { None }
 }
 
+/// What went wrong, in the server's own words where they are its.
+pub(super) fn words(error: &RedisError) -> String {
+    match (error.code(), error.detail()) {
+        (Some(code), Some(detail)) => format!("{code} {detail}"),
+        (Some(code), None) => code.to_owned(),
+        (None, _) => error.to_string(),
+    }
+}
+
 /// Whether the value is not what Sidegate keeps there. Scripts of older servers wrap the code into their own words.
 pub(super) fn is_wrong_type(code: Option<&str>, detail: Option<&str>) -> bool {
     code == Some("WRONGTYPE") || detail.is_some_and(|detail| detail.contains("WRONGTYPE"))

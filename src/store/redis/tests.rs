@@ -1,5 +1,11 @@
 //! What only Redis can do to us: values that are no records, indexes that lie, servers that go, freeze, come back or say no.
 
+mod cluster;
+mod replicas;
+mod sentinel;
+mod tls;
+mod trouble;
+
 use std::time::Duration;
 
 use redis::Commands as _;
@@ -9,10 +15,15 @@ use crate::config::sections;
 use crate::config::units::Span;
 use crate::store::contract::{digest_of, key, tenant};
 use crate::store::open;
-use crate::store::redis_server::RedisServer;
+use crate::store::redis_server::{RedisServer, until};
 
 async fn store_of(config: &sections::Store) -> std::sync::Arc<dyn Store> {
     open(config, &Clock::System).await.unwrap().store
+}
+
+/// A busy machine is no reason to fail.
+fn patient(config: sections::Store) -> sections::Store {
+    sections::Store { connect_timeout: Span::secs(10), command_timeout: Span::secs(10), ..config }
 }
 
 fn is_corrupt<T>(answer: &Result<T, StoreError>) -> bool {
@@ -172,6 +183,36 @@ async fn passwords_and_acl_users_open_the_door_and_their_absence_does_not() {
         assert!(!status.reachable);
         assert!(!status.detail.contains("sesame"), "{}", status.detail);
     }
+}
+
+#[tokio::test]
+async fn the_rights_that_the_manual_names_are_enough() {
+    let rights = "+@read +@write +@scripting +@connection +time";
+    assert!(include_str!("../../../proxy.toml").contains(&format!("~sidegate:* {rights};")));
+    let user = ["--user", "svc", "on", ">pw", "~sidegate:*"];
+    let server = RedisServer::start_with(&user.into_iter().chain(rights.split(' ')).collect::<Vec<_>>());
+    let url = format!("{}?user=svc&pass=pw", server.config().url);
+    let opened = open(&sections::Store { url, write_replicas: 1, ..server.config() }, &Clock::System).await.unwrap();
+    let (store, mut changes) = (opened.store, opened.changes.unwrap());
+    store.put_key(&key("key_1", "acme", "s1")).await.unwrap();
+    store.put_key(&KeyRecord { version: 2, ..key("key_1", "acme", "s2") }).await.unwrap();
+    assert_eq!(store.list_keys(Some("acme"), None, 5).await.unwrap().items.len(), 1);
+    assert_eq!(store.await_replicas(Written::Key(&key("key_1", "acme", "s1"))).await.unwrap().acknowledged, 0);
+    changes.next().await.unwrap();
+    store.announce(&[Changed::Everything]).await.unwrap();
+    changes.next().await.unwrap();
+    let position = store.position().await.unwrap();
+    let instance = Instance {
+        id: "i1".into(),
+        name: "host".into(),
+        version: "0".into(),
+        started_at: crate::clock::Timestamp(1),
+        position,
+        gone_after_ms: 1,
+    };
+    store.beat(&instance, true).await.unwrap();
+    assert_eq!(store.instances().await.unwrap().len(), 1);
+    store.leave("i1").await.unwrap();
 }
 
 #[tokio::test]

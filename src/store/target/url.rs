@@ -43,13 +43,14 @@ pub(super) fn parse(url: &str, scheme: &str) -> Result<Url, String> {
 /// The crate's own words are left out: they may repeat the URL.
 fn one_server(url: &str) -> Result<Url, String> {
     let info: ConnectionInfo = url.into_connection_info().map_err(|_| "the store's url is not a valid redis URL".to_owned())?;
-    let address = match info.addr() {
-        ConnectionAddr::Tcp(host, _) if host.contains(',') => {
-            return Err("the store's url names several hosts, and `redis:` is of one".into());
-        }
-        ConnectionAddr::Tcp(host, port) => Address::Tcp(host.clone(), *port),
-        ConnectionAddr::Unix(path) => Address::Unix(path.clone()),
-        _ => return Err("the store's url is not a valid redis URL".into()),
+    let address = if let ConnectionAddr::Unix(path) = info.addr() {
+        Address::Unix(path.clone())
+    } else if let ConnectionAddr::Tcp(host, port) = info.addr()
+        && !host.contains(',')
+    {
+        Address::Tcp(host.clone(), *port)
+    } else {
+        return Err("the store's url names several hosts, and `redis:` is of one".into());
     };
     let settings = info.redis_settings();
     Ok(Url {

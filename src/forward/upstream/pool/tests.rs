@@ -1,7 +1,11 @@
 //! Against upstreams that misbehave: each listens on a port of its own and plays a script, a line of it per connection.
 
-use std::sync::Mutex;
+use std::collections::VecDeque;
+use std::pin::Pin;
+use std::sync::{Arc, Mutex};
+use std::task::{Context, Poll};
 
+use http::Request;
 use http_body_util::BodyExt as _;
 use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
 use tokio::net::TcpListener;
@@ -117,7 +121,7 @@ impl Scene {
 
     async fn send(&self, method: &str, body: Content) -> Result<(u16, String), Rejection> {
         let head = Request::builder().method(method).uri("/x?y").header("host", "api.example").body(()).unwrap().into_parts().0;
-        let forward = Forward { head, upstream: 0, response_timeout: None };
+        let forward = Forward { head, upstream: 0, response_timeout: None, handshake: None };
         let (response, lease) = self.pools.send(forward, body, &Cell::new(0)).await.map_err(|refusal| refusal.rejection)?;
         let (head, body) = response.into_parts();
         let body = body.collect().await.unwrap().to_bytes();
@@ -127,6 +131,13 @@ impl Scene {
 
     async fn get(&self) -> Result<(u16, String), Rejection> {
         self.send("GET", Content::default()).await
+    }
+
+    fn pool(&self) -> &http1::Pool<Content> {
+        match &self.pools.pools[0] {
+            Pool::Http1(pool) => pool,
+            Pool::Http2(_) => panic!("an HTTP/2 upstream"),
+        }
     }
 
     fn heard(&self) -> usize {
@@ -204,7 +215,7 @@ fn a_connection_that_the_upstream_closed_while_it_was_idle_is_not_used() {
     run(async {
         let scene = Scene::new(&[&[Hear, Say(OK)], &[Hear, Say(OK), Hang]], "").await;
         assert_eq!(scene.get().await, Ok(fine()));
-        let open = || scene.pools.pools[0].idle.borrow().iter().any(|idle| !idle.connection.sender.is_closed());
+        let open = || scene.pool().idle.borrow().iter().any(|idle| !idle.connection.sender.is_closed());
         while open() {
             tokio::task::yield_now().await;
         }
@@ -248,7 +259,7 @@ fn over_the_limit_of_connections_is_overload_and_a_place_comes_back() {
             assert_eq!(scene.get().await, Err(Rejection::Overloaded));
         }
         // The client left: its upstream connection goes, which takes its task a turn.
-        while scene.pools.pools[0].target.open.load(std::sync::atomic::Ordering::Acquire) > 0 {
+        while scene.pool().target.open.load(std::sync::atomic::Ordering::Acquire) > 0 {
             tokio::task::yield_now().await;
         }
         assert_eq!(scene.get().await, Ok(fine()));
@@ -296,7 +307,7 @@ fn idle_connections_are_few_and_leave_before_their_time() {
     run(async {
         let scene = Scene::new(&[&[Hear, Say(OK), Hang], &[Hear, Say(OK), Hang]], "idle_timeout = \"2s\"").await;
         assert_eq!(scene.get().await, Ok(fine()));
-        let idle = || scene.pools.pools[0].idle.borrow().len();
+        let idle = || scene.pool().idle.borrow().len();
         assert_eq!(idle(), 1);
         scene.pools.sweep();
         assert_eq!(idle(), 1);
@@ -306,6 +317,57 @@ fn idle_connections_are_few_and_leave_before_their_time() {
     run(async {
         let scene = Scene::new(&[&[Hear, Say(OK), Hang]], "idle_connections = 0").await;
         assert_eq!(scene.get().await, Ok(fine()));
-        assert_eq!(scene.pools.pools[0].idle.borrow().len(), 0);
+        assert_eq!(scene.pool().idle.borrow().len(), 0);
+    });
+}
+
+#[test]
+fn an_http_2_connection_is_shared_and_leaves_when_it_was_idle_for_long() {
+    run(async {
+        let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+        let url = format!("h2c://{}", listener.local_addr().unwrap());
+        tokio::task::spawn_local(async move {
+            let (stream, _) = listener.accept().await.unwrap();
+            let mut connection = h2::server::handshake(stream).await.unwrap();
+            while let Some(Ok((_, mut respond))) = connection.accept().await {
+                respond.send_response(http::Response::new(()), true).unwrap();
+            }
+        });
+        let scene = Scene { pools: pools(&url, "idle_timeout = \"2s\"\nconnections = 1"), heard: Heard::default() };
+        let nothing = Ok((200, String::new()));
+        let (one, two) = tokio::join!(scene.get(), scene.get());
+        assert_eq!((one, two), (nothing.clone(), nothing));
+        let Pool::Http2(pool) = &scene.pools.pools[0] else { panic!("an HTTP/1.1 upstream") };
+        let open = || pool.target.open.load(std::sync::atomic::Ordering::Acquire);
+        scene.pools.sweep();
+        assert_eq!(open(), 1);
+        scene.pools.sweep();
+        // Its task takes a turn or two to close it.
+        while open() > 0 {
+            tokio::task::yield_now().await;
+        }
+    });
+}
+
+#[test]
+fn one_http_2_connection_that_cannot_be_made_fails_all_who_wait_for_it() {
+    run(async {
+        let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+        let url = format!("h2c://{}", listener.local_addr().unwrap());
+        let scene = Scene { pools: pools(&url, ""), heard: Heard::default() };
+        let accepted = Cell::new(0);
+        let upstream = async {
+            loop {
+                drop(listener.accept().await.unwrap());
+                accepted.set(accepted.get() + 1);
+            }
+        };
+        tokio::select! {
+            (one, two) = async { tokio::join!(scene.get(), scene.get()) } => {
+                assert_eq!((one, two), (Err(Rejection::UpstreamUnavailable), Err(Rejection::UpstreamUnavailable)));
+            }
+            () = upstream => {}
+        }
+        assert_eq!(accepted.get(), 1);
     });
 }

@@ -20,8 +20,9 @@ use crate::store::redis::node::{Finder, Node, PING_EVERY, jittered};
 use crate::store::redis::server::Driver;
 use crate::store::target::Address;
 
-/// While a master is missed, another may take its place at any moment.
+/// While a master is missed, another may take its place at any moment; after a while that is less likely.
 const GAP_EVERY: Duration = Duration::from_millis(100);
+const GAP_EVERY_MAX: Duration = Duration::from_secs(1);
 /// However often the map is called old.
 const PAUSE: Duration = Duration::from_millis(20);
 /// "At most one connect a second" to the seeds.
@@ -70,7 +71,7 @@ impl Cluster {
             trouble: ArcSwap::from_pointee("not connected yet".to_owned()),
             changed_at: AtomicI64::new(0),
         });
-        if let Err(why) = shared.survey().await {
+        if let Err(why) = shared.survey(false).await {
             tracing::warn!(store = "cluster", why, "the store cannot be reached; trying again until it is there");
             shared.trouble.store(Arc::new(why));
         } else {
@@ -109,20 +110,24 @@ impl Cluster {
 }
 
 async fn keep(shared: Arc<Shared>) {
+    let mut gap_every = GAP_EVERY;
     loop {
         let map = shared.map.load_full();
-        let every = if !map.members().any(|member| member.node.is_reachable()) {
-            SEEDS_EVERY
-        } else if map.has_gap() || !shared.reachable.load(Ordering::Acquire) {
-            GAP_EVERY
-        } else {
+        let is_calm = !map.has_gap() && shared.reachable.load(Ordering::Acquire);
+        let every = if is_calm {
+            gap_every = GAP_EVERY;
             PING_EVERY
+        } else if map.members().any(|member| member.node.is_reachable()) {
+            gap_every = (gap_every * 2).min(GAP_EVERY_MAX);
+            gap_every / 2
+        } else {
+            SEEDS_EVERY
         };
-        tokio::select! {
-            () = shared.stale.notified() => {}
-            () = sleep(jittered(every)) => {}
-        }
-        let survey = shared.survey().await;
+        let is_calm = tokio::select! {
+            () = shared.stale.notified() => false,
+            () = sleep(jittered(every)) => is_calm,
+        };
+        let survey = shared.survey(is_calm).await;
         shared.told(survey);
         sleep(PAUSE).await;
     }
@@ -133,6 +138,7 @@ impl Shared {
         self.trouble.load().to_string()
     }
 
+    /// Takes note of it, and says so where it is news.
     fn told(&self, survey: Result<(), String>) {
         let why = survey.err();
         let was = self.reachable.swap(why.is_none(), Ordering::AcqRel);
@@ -147,11 +153,20 @@ impl Shared {
         self.trouble.store(Arc::new(why.unwrap_or_default()));
     }
 
-    /// Asks whoever can be reached, believes the newest, and says why the cluster does not serve.
-    async fn survey(&self) -> Result<(), String> {
+    /// Asks whoever can be reached, believes the newest, and says why the cluster does not serve. While all is calm one node
+    /// speaks for all, as long as it says that nothing has changed.
+    async fn survey(&self, is_calm: bool) -> Result<(), String> {
         let map = self.map.load_full();
+        if is_calm && let Some(member) = map.any() {
+            let view = self.ask(&member).await;
+            if view.is_some_and(|view| view.serves && view.ranges == map.ranges) {
+                return Ok(());
+            }
+        }
         let asked = map.members().filter(|member| member.node.is_reachable()).map(|member| self.ask(member));
         let mut views: Vec<View> = join_all(asked).await.into_iter().flatten().collect();
+        // Whoever is asked may not have heard yet what another one knows.
+        let known = if views.is_empty() { 0 } else { map.epoch };
         if views.is_empty() {
             let (seen, why) = self.ask_seeds().await;
             if seen.is_empty() {
@@ -161,7 +176,9 @@ impl Shared {
         }
         let Some(view) = views.into_iter().max_by_key(|view| (view.serves, view.epoch)) else { return Err("no node answers".into()) };
         let serves = view.serves;
-        self.learn(view.ranges).await;
+        if view.epoch >= known {
+            self.learn(view).await;
+        }
         if serves { Ok(()) } else { Err("CLUSTERDOWN: its nodes say that the cluster is down".into()) }
     }
 
@@ -189,12 +206,13 @@ impl Shared {
     }
 
     /// Takes a new map. Nodes that stay keep their connections.
-    async fn learn(&self, ranges: Vec<Range>) {
-        if self.map.load().ranges == ranges {
-            return;
-        }
+    async fn learn(&self, view: View) {
+        let View { epoch, ranges, .. } = view;
         let _changing = self.changing.lock().await;
         let old = self.map.load_full();
+        if old.ranges == ranges && old.epoch == epoch {
+            return;
+        }
         let mut addresses: Vec<&Address> = ranges.iter().map(|range| &range.master).collect();
         addresses.sort_by_key(ToString::to_string);
         addresses.dedup();
@@ -203,10 +221,10 @@ impl Shared {
             None => self.member(address.clone()).await,
         }));
         let members = members.await.into_iter().map(|member| (member.address.clone(), member)).collect();
-        if !old.ranges.is_empty() {
+        if !old.ranges.is_empty() && old.ranges != ranges {
             tracing::info!(store = "cluster", "slots have other masters now");
         }
-        self.map.store(Arc::new(Map { ranges, members }));
+        self.map.store(Arc::new(Map { epoch, ranges, members }));
     }
 
     /// The node that another one has named.
@@ -230,7 +248,7 @@ impl Shared {
         let member = self.member(address.clone()).await;
         let mut members = map.members.clone();
         members.insert(address, Arc::clone(&member));
-        self.map.store(Arc::new(Map { ranges: map.ranges.clone(), members }));
+        self.map.store(Arc::new(Map { epoch: map.epoch, ranges: map.ranges.clone(), members }));
         member
     }
 

@@ -27,6 +27,8 @@ pub(super) struct Range {
 /// All of it at one moment.
 #[derive(Default)]
 pub(super) struct Map {
+    /// Grows when a master takes over from another.
+    pub(super) epoch: u64,
     /// In order.
     pub(super) ranges: Vec<Range>,
     pub(super) members: HashMap<Address, Arc<Member>>,
@@ -60,11 +62,7 @@ pub(super) fn ranges_of(answer: &Value, host: &str) -> Option<Vec<Range>> {
     for entry in array(answer)? {
         let [Value::Int(first), Value::Int(last), master, ..] = array(entry)? else { return None };
         let [at, Value::Int(port), ..] = array(master)? else { return None };
-        let at = match at {
-            Value::BulkString(at) => str::from_utf8(at).ok()?,
-            Value::SimpleString(at) => at,
-            _ => "",
-        };
+        let at = if let Value::BulkString(at) = at { str::from_utf8(at).ok()? } else { "" };
         // A node that does not know its own name is where it was asked.
         let host = if at.is_empty() || at == "?" { host } else { at };
         let (first, last) = (u16::try_from(*first).ok()?, u16::try_from(*last).ok()?);
