@@ -1,30 +1,44 @@
 //! Builds everything from a configuration: compile (all problems at once), then start in order; stop in reverse.
 //! No global state: several sidecars may run in one process, as tests do.
 
-pub mod ops;
+mod control;
+mod health;
+mod http;
+mod metrics;
+mod office;
+mod ops;
+mod probes;
+pub mod reload;
 mod running;
+mod table;
 
 use std::io::{self, Write};
 use std::sync::Arc;
+
+use tokio_rustls::TlsAcceptor;
 
 use crate::answer::Answers;
 use crate::authn::KeyTable;
 use crate::clock::Clock;
 use crate::config::problem::Problems;
-use crate::config::sections::{Config, ListenerLimits};
+use crate::config::sections::{Config, Listener, ListenerLimits};
 use crate::explain::Explainer;
+use crate::fleet::Standing;
 use crate::forward::upstream::Upstreams;
 use crate::gate::{Gate, Rules};
 use crate::identity::template::IdentityHeaders;
 use crate::key;
 use crate::server::bind;
 use crate::server::connection::Speech;
+use crate::server::door::Terms;
 use crate::server::framing::Limits;
 use crate::server::tls;
 use crate::store;
-use crate::telemetry::access;
+use crate::telemetry::access::{self, AccessLog, Writer};
 use crate::telemetry::mask::Mask;
+pub use probes::Probes;
 pub use running::{Running, Stopper};
+use table::{Hold, Table};
 
 /// What is compiled from a configuration: all that can be known without opening a socket or the store.
 #[derive(Debug)]
@@ -32,19 +46,10 @@ pub struct App {
     rules: Rules,
     answers: Answers,
     upstreams: Upstreams,
-    listeners: Vec<ListenerSettings>,
+    listeners: Vec<Arc<Terms>>,
     identity_headers: Arc<IdentityHeaders>,
     log: Arc<access::Settings>,
-}
-
-/// A listener, compiled but not bound.
-#[derive(Debug)]
-struct ListenerSettings {
-    name: Arc<str>,
-    address: String,
-    tls: Option<Arc<rustls::ServerConfig>>,
-    speech: Speech,
-    limits: ListenerLimits,
+    probes: Probes,
 }
 
 /// What judges and answers requests: one immutable snapshot, swapped as a whole.
@@ -56,6 +61,13 @@ pub struct Snapshot {
     pub answers: Answers,
     /// Where admitted requests go.
     pub upstreams: Upstreams,
+    /// Where all of them are written down.
+    pub log: AccessLog,
+    /// Where its key table stands among the sidecars of the store.
+    pub fleet: Arc<Standing>,
+    /// What the platform may ask the upstreams.
+    pub probes: Probes,
+    _table: Hold,
 }
 
 /// Compiles everything that a start needs; `None` after an error.
@@ -64,13 +76,13 @@ pub fn compile(config: &Config, problems: &mut Problems) -> Option<App> {
     let rules = Rules::compile(config, identity_headers.as_ref(), problems);
     let answers = Answers::compile(config, problems);
     let upstreams = Upstreams::compile(config, problems);
-    let listeners: Vec<_> =
-        config.listeners.iter().enumerate().map(|(index, listener)| ListenerSettings::compile(index, listener, problems)).collect();
+    let listeners: Vec<_> = config.listeners.iter().enumerate().map(|(index, each)| listener(index, each, problems)).collect();
     for (path, address) in [("ops.listen", &config.ops.listen), ("admin.listen", &config.admin.listen)] {
         if !address.is_empty() {
             problems.parse::<bind::Address>(path, address);
         }
     }
+    let probes = Probes::compile(config, problems);
     store::target::check(&config.store, problems);
     // What the management commands would find, serve and check find too.
     let key_rules = key::rules::Rules::compile(config, problems);
@@ -82,10 +94,24 @@ pub fn compile(config: &Config, problems: &mut Problems) -> Option<App> {
         listeners: listeners.into_iter().collect::<Option<_>>()?,
         identity_headers: Arc::new(identity_headers?),
         log: Arc::new(access::Settings::compile(config)),
+        probes: probes?,
     })
 }
 
 impl App {
+    /// What judges by this configuration, over an open key table.
+    fn furnish(self, table: &Table, writer: &Arc<Writer>) -> Snapshot {
+        Snapshot {
+            gate: Gate::new(self.rules, Arc::clone(table.authenticator())),
+            answers: self.answers,
+            upstreams: self.upstreams,
+            log: AccessLog::new(self.log, Arc::clone(writer)),
+            fleet: Arc::clone(table.fleet()),
+            probes: self.probes,
+            _table: table.hold(),
+        }
+    }
+
     /// For `explain`: the gate over the same store, without a socket.
     ///
     /// # Errors
@@ -100,22 +126,23 @@ impl App {
     }
 }
 
-impl ListenerSettings {
-    fn compile(index: usize, listener: &crate::config::sections::Listener, problems: &mut Problems) -> Option<Self> {
-        let address = problems.parse::<bind::Address>(&format!("listeners[{index}].address"), &listener.address);
-        let tls = match &listener.tls {
-            None => None,
-            Some(tls) => Some(tls::compile(tls, &listener.protocols, &format!("listeners[{index}]"), problems)?),
-        };
-        address?;
-        Some(Self {
-            name: listener.name.as_str().into(),
-            address: listener.address.clone(),
-            tls,
-            speech: Speech::from(listener),
-            limits: listener.limits.clone(),
-        })
-    }
+/// A listener, not bound yet.
+fn listener(index: usize, listener: &Listener, problems: &mut Problems) -> Option<Arc<Terms>> {
+    let address = problems.parse::<bind::Address>(&format!("listeners[{index}].address"), &listener.address);
+    let tls = match &listener.tls {
+        None => None,
+        Some(tls) => Some(TlsAcceptor::from(tls::compile(tls, &listener.protocols, &format!("listeners[{index}]"), problems)?)),
+    };
+    address?;
+    Some(Arc::new(Terms {
+        name: listener.name.as_str().into(),
+        address: listener.address.clone(),
+        tls,
+        expires: listener.tls.as_ref().and_then(|tls| tls::expiry::of(&tls.cert_file)),
+        proxy_protocol: listener.proxy_protocol,
+        speech: Speech::from(listener),
+        limits: listener.limits.clone(),
+    }))
 }
 
 /// Starts a sidecar that logs requests on stdout. Returns when every listener accepts.
@@ -133,7 +160,7 @@ pub fn start(config: &Config, clock: Clock) -> anyhow::Result<Running> {
 pub fn start_with(config: &Config, clock: Clock, access_log: Box<dyn Write + Send>) -> anyhow::Result<Running> {
     let mut problems = Problems::default();
     match compile(config, &mut problems) {
-        Some(app) if !problems.has_errors() => Running::start(app, config, clock, access_log),
+        Some(app) if !problems.has_errors() => Running::start(app, config, None, clock, access_log),
         _ => {
             let list: Vec<String> = problems.list().iter().map(|problem| format!("{}: {}", problem.path, problem.message)).collect();
             anyhow::bail!("the configuration is wrong: {}", list.join("; "))

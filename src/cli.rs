@@ -2,12 +2,15 @@
 
 pub mod check;
 pub mod config_show;
+mod control;
 pub mod demo;
+pub mod drain;
 pub mod explain;
 pub mod healthcheck;
 pub mod init;
 pub mod keys;
 pub mod output;
+pub mod reload;
 pub mod routes;
 pub mod serve;
 pub mod status;
@@ -63,7 +66,7 @@ enum Command {
     /// Make, list and suspend tenants
     #[command(subcommand)]
     Tenants(tenants::Command),
-    /// Show the store and the sidecars that serve from it
+    /// Show the running sidecar, the store and the sidecars that serve from it
     Status(status::Args),
     /// Say how a request would be judged, step by step
     Explain(explain::Args),
@@ -71,6 +74,10 @@ enum Command {
     Routes(routes::Args),
     /// Write a proxy.toml to begin with
     Init(init::Args),
+    /// Have the running sidecar read its configuration again
+    Reload(reload::Args),
+    /// Take the running sidecar out of service, before it is stopped
+    Drain(drain::Args),
     /// Ask a running sidecar whether it is ready
     Healthcheck(healthcheck::Args),
     /// A tour without any set-up: echo upstream, embedded store, four keys
@@ -175,6 +182,8 @@ fn run(cli: &Cli) -> Result<(), Failure> {
         Command::Explain(args) => explain::run(args, globals),
         Command::Routes(args) => routes::run(args, globals),
         Command::Init(args) => init::run(args, globals),
+        Command::Reload(args) => reload::run(args, globals),
+        Command::Drain(args) => drain::run(args, globals),
         Command::Healthcheck(args) => healthcheck::run(args, globals),
         Command::Demo(args) => demo::run(args, globals),
         Command::Version => {

@@ -3,6 +3,7 @@
 mod checks;
 mod deserialize;
 mod files;
+mod fingerprint;
 mod layers;
 mod parse;
 pub mod path;
@@ -22,6 +23,7 @@ use std::path::{Path, PathBuf};
 use crate::app::{self, App};
 use crate::cli::{Exit, Failure, Globals, output};
 
+pub use fingerprint::Fingerprint;
 use problem::{Problems, Severity};
 pub use render::{Located, without_passwords};
 use sections::Config;
@@ -138,6 +140,13 @@ impl Loaded {
         app.ok_or_else(|| Exit::Configuration.because(format!("{}: {}", self.name(), self.counts())))
     }
 
+    /// What its files hold: the configuration file as it was read, the files that it names as they are now.
+    #[must_use]
+    pub fn fingerprint(&self) -> Fingerprint {
+        let text = self.tree.sources.iter().find(|source| source.kind == tree::SourceKind::File).map(|source| source.text.as_str());
+        Fingerprint::new(self.file.as_deref().map(|file| (file, text)), files::list(&self.config))
+    }
+
     /// For a command that needs the configuration but serves nothing: errors are its end, warnings are not its business.
     ///
     /// # Errors
@@ -167,6 +176,12 @@ impl Loaded {
     #[must_use]
     pub fn located(&self) -> Vec<Located<'_>> {
         self.in_order().map(|problem| render::locate(problem, &self.tree)).collect()
+    }
+
+    /// The problems, one a line.
+    #[must_use]
+    pub fn lines(&self) -> Vec<String> {
+        self.located().iter().map(ToString::to_string).collect()
     }
 
     /// Errors first, then from the top of the file to its end.

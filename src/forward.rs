@@ -6,8 +6,9 @@ pub mod upstream;
 
 use std::time::Duration;
 
-use http::Uri;
 use http::request::Parts;
+use http::uri::PathAndQuery;
+use http::{Request, Uri};
 
 use crate::gate::{Connection, Gate, Permit, Seen};
 use crate::rejection::{Refusal, Rejection};
@@ -29,6 +30,15 @@ pub struct Forward {
     pub response_timeout: Option<Duration>,
     /// Opens a WebSocket, if the upstream agrees.
     pub handshake: Option<Handshake>,
+}
+
+/// A request of our own, for a path that the configuration names: nobody's credential, nobody's headers.
+#[must_use]
+pub fn probe(upstreams: &Upstreams, upstream: usize, target: PathAndQuery) -> Forward {
+    let mut head = Request::new(()).into_parts().0;
+    head.uri = Uri::from(target);
+    upstreams.set_host(upstream, &mut head.headers);
+    Forward { head, upstream, response_timeout: None, handshake: None }
 }
 
 /// Rewrites a head under a permit.

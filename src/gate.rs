@@ -111,6 +111,19 @@ impl Gate {
         Self { rules, authenticator }
     }
 
+    /// What an earlier gate has seen counts on, where its rule is still the same.
+    pub fn follow(&mut self, earlier: &Self) {
+        if self.rules.guard.has_rule_of(&earlier.rules.guard) {
+            self.rules.guard = Arc::clone(&earlier.rules.guard);
+        }
+    }
+
+    /// Who can tell who is calling.
+    #[must_use]
+    pub const fn authenticator(&self) -> &Arc<Authenticator> {
+        &self.authenticator
+    }
+
     /// Judges a request. Ready on the first poll for a cached credential.
     ///
     /// # Errors
@@ -216,7 +229,7 @@ impl Gate {
         connection: &Connection,
         head: &Parts,
         now: Timestamp,
-        seen: &Seen,
+        seen: &mut Seen,
         trace: &mut T,
     ) -> Result<Arc<Identity>, Refusal> {
         let presented = || format!("{}…/{}", key.prefix.text, key.digest.fingerprint());
@@ -224,7 +237,9 @@ impl Gate {
             let verdict = Err(Rejection::KeyUnknown.because("checksum or length"));
             return trace.judge(Step::Authentication, verdict, || Note::new(presented()).at("key_kinds"));
         }
-        let verdict = if let Some(verdict) = self.authenticator.cached(&key.digest, now) {
+        let cached = self.authenticator.cached(&key.digest, now);
+        seen.cached = Some(cached.is_some());
+        let verdict = if let Some(verdict) = cached {
             verdict
         } else {
             // Who joins a look-up pays nothing: a thousand requests that meet a cold key at once are one look-up, not a thousand guesses.
@@ -369,7 +384,7 @@ impl Gate {
 
     /// The guess guard, for readiness.
     #[must_use]
-    pub const fn guard(&self) -> &GuessGuard {
+    pub fn guard(&self) -> &GuessGuard {
         &self.rules.guard
     }
 

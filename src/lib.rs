@@ -26,8 +26,9 @@
 //! # Threads
 //!
 //! Each worker is a thread with a runtime of its own and never shares a connection: [`server`]. The key table lives on one more
-//! thread ([`authn::KeyTable`]: store, look-ups, the change log and what [`fleet`] is told of it, ops listener), the access log on another. Workers share the cache and the compiled
-//! configuration ([`app::Snapshot`]), both read without a lock.
+//! thread ([`authn::KeyTable`]: store, look-ups, the change log and what [`fleet`] is told of it), the ops listener, the control
+//! socket and the look at the files on another, the access log on a third. Workers share the cache and the compiled
+//! configuration ([`app::Snapshot`]), both read without a lock; [`app::reload`] puts another in its place.
 //!
 //! # Configuration
 //!

@@ -2,29 +2,25 @@
 
 use std::io::Write;
 use std::net::SocketAddr;
-use std::path::{Path, PathBuf};
 use std::sync::Arc;
-use std::sync::atomic::AtomicUsize;
 use std::sync::mpsc::{self, Receiver, RecvTimeoutError};
 use std::thread::{self, JoinHandle};
 use std::time::Duration;
 
 use anyhow::Context as _;
-use arc_swap::ArcSwap;
 use tokio::sync::watch;
-use tokio_rustls::TlsAcceptor;
 
-use super::ops::Ops;
-use super::{App, ListenerSettings, Snapshot};
-use crate::authn::KeyTable;
+use super::health::Health;
+use super::office::Office;
+use super::reload::{Origin, Reloader};
+use super::{App, control};
 use crate::clock::{Clock, instant};
-use crate::config::sections::Config;
-use crate::gate::Gate;
-use crate::server::bind::{Bound, bind};
+use crate::config::sections::{Config, Shutdown};
+use crate::server::bind::bind;
 use crate::server::life::Stage;
 use crate::server::quota;
-use crate::server::worker::{self, Doors, Listener, Shared};
-use crate::telemetry::access::{AccessLog, Writer};
+use crate::server::worker::{self, Orders, Shared};
+use crate::telemetry::access::Writer;
 
 /// A running sidecar, in this process. Dropping it without [`Running::stop`] stops it abruptly.
 #[derive(Debug)]
@@ -35,22 +31,10 @@ pub struct Running {
     listening: Receiver<()>,
     /// Closed when the last worker has ended.
     working: Receiver<()>,
-    ops: Arc<Ops>,
-    addresses: Vec<Address>,
-    drain_timeout: Duration,
+    health: Arc<Health>,
+    office: Option<Office>,
+    ops: Option<(Option<SocketAddr>, String)>,
     log: Arc<Writer>,
-    // Last: workers and ops ask it to their end.
-    key_table: Option<KeyTable>,
-}
-
-/// A bound address.
-#[derive(Debug)]
-struct Address {
-    name: String,
-    /// As people read it.
-    text: String,
-    socket: Option<SocketAddr>,
-    file: Option<PathBuf>,
 }
 
 /// Stops a sidecar at once, from another thread.
@@ -64,76 +48,95 @@ impl Stopper {
     }
 
     /// Never back.
-    fn advance(&self, to: Stage) {
+    pub(super) fn advance(&self, to: Stage) {
         self.0.send_if_modified(|stage| std::mem::replace(stage, to.max(*stage)) < to);
     }
 }
 
 impl Running {
-    /// Starts: store, sockets, workers, ops.
+    /// Starts: store, sockets, workers, ops. With its origin, the configuration can be read again.
     ///
     /// # Errors
     /// The store cannot be opened, an address cannot be bound, a thread cannot be started.
-    pub fn start(app: App, config: &Config, clock: Clock, access_log: Box<dyn Write + Send>) -> anyhow::Result<Self> {
-        let App { rules, answers, upstreams, listeners, identity_headers, log } = app;
-        let key_table = KeyTable::start(config, identity_headers, &clock).map_err(|why| anyhow::anyhow!("store: {why}"))?;
-        let listeners = listeners.into_iter().map(listen).collect::<anyhow::Result<Vec<_>>>()?;
-        let mut addresses: Vec<_> = listeners.iter().map(|(listener, bound)| describe(&listener.name, bound)).collect();
-        let (listeners, bound): (Vec<_>, Vec<_>) = listeners.into_iter().unzip();
-        let (doors, listening) = Doors::new(bound);
-        let writer = Arc::new(Writer::start(access_log)?);
-        let gate = Gate::new(rules, Arc::clone(key_table.authenticator()));
+    pub fn start(
+        app: App,
+        config: &Config,
+        origin: Option<Origin>,
+        clock: Clock,
+        access_log: Box<dyn Write + Send>,
+    ) -> anyhow::Result<Self> {
+        let log = Arc::new(Writer::start(access_log)?);
+        let now = clock.now();
+        let (reloader, listening) = Reloader::start(app, config, origin, clock.clone(), Arc::clone(&log))?;
+        let reloader = Arc::new(reloader);
+        let ops = (!config.ops.listen.is_empty()).then(|| bind(&config.ops.listen)).transpose();
+        let ops = ops.with_context(|| format!("ops.listen: cannot listen on {}", config.ops.listen))?;
+        let stage = Stopper(Arc::new(watch::Sender::new(Stage::Serve)));
+        let health = Arc::new(Health::new(Arc::clone(&reloader), stage.clone(), now));
         let shared = Arc::new(Shared {
-            app: ArcSwap::from_pointee(Snapshot { gate, answers, upstreams }),
-            listeners,
-            log: AccessLog::new(log, Arc::clone(&writer)),
+            app: Arc::clone(reloader.app()),
             clock,
             workers: quota::workers(config.runtime.workers),
+            tallies: Arc::clone(&health.tallies),
         });
-        let ops = Arc::new(Ops::new(Arc::clone(&shared), &key_table));
-        if !config.ops.listen.is_empty() {
-            let bound = bind(&config.ops.listen).with_context(|| format!("ops.listen: cannot listen on {}", config.ops.listen))?;
-            addresses.push(describe("ops", &bound));
-            key_table.runtime().spawn(Arc::clone(&ops).serve(bound));
-        }
-        let stage = Stopper(Arc::new(watch::Sender::new(Stage::Serve)));
         let (at_work, working) = mpsc::channel();
         let mut running = Self {
             stage,
             workers: Vec::new(),
             listening,
             working,
-            ops,
-            addresses,
-            drain_timeout: config.shutdown.drain_timeout.0,
-            log: writer,
-            key_table: Some(key_table),
+            ops: ops.as_ref().map(|bound| (bound.address(), bound.to_string())),
+            office: Some(Office::start(Arc::clone(&health), ops, control::bind(&config.ops.socket))?),
+            health,
+            log,
         };
         for index in 0..shared.workers {
-            let (shared, doors, at_work) = (Arc::clone(&shared), Arc::clone(&doors), at_work.clone());
-            let stage = running.stage.0.subscribe();
+            let (shared, at_work) = (Arc::clone(&shared), at_work.clone());
+            let orders = Orders { stage: running.stage.0.subscribe(), doors: reloader.doors() };
+            let doors = reloader.doors().borrow().clone();
             let work = move || {
                 let _at_work = at_work;
-                worker::run(shared, doors, stage).unwrap_or_else(|error| {
+                worker::run(shared, index, doors, orders).unwrap_or_else(|error| {
                     tracing::error!(%error, "a worker ended");
                     0
                 })
             };
             running.workers.push(thread::Builder::new().name(format!("worker-{index}")).spawn(work)?);
         }
-        running.ops.serving();
+        running.health.serve();
         Ok(running)
     }
 
     /// Address of the listener with this name (`public`, or the ops listener as `ops`); `None` for Unix sockets.
     #[must_use]
     pub fn address(&self, listener: &str) -> Option<SocketAddr> {
-        self.addresses.iter().find(|address| address.name == listener).and_then(|address| address.socket)
+        if listener == "ops" {
+            return self.ops.as_ref()?.0;
+        }
+        let doors = self.health.reloader.doors();
+        let doors = doors.borrow();
+        doors.iter().find(|door| *door.listener.terms.load().name == *listener).and_then(|door| door.bound.address())
     }
 
     /// Names and addresses of all listeners, as people read them.
-    pub fn listeners(&self) -> impl Iterator<Item = (&str, &str)> {
-        self.addresses.iter().map(|address| (address.name.as_str(), address.text.as_str()))
+    #[must_use]
+    pub fn listeners(&self) -> Vec<(String, String)> {
+        let doors = self.health.reloader.doors();
+        let doors = doors.borrow();
+        let listeners = doors.iter().map(|door| (door.listener.terms.load().name.to_string(), door.bound.to_string()));
+        listeners.chain(self.ops.iter().map(|(_, text)| ("ops".to_owned(), text.clone()))).collect()
+    }
+
+    /// What puts another configuration in the place of this one.
+    #[must_use]
+    pub fn reloader(&self) -> &Arc<Reloader> {
+        &self.health.reloader
+    }
+
+    /// How long the sidecar may take to leave, by the configuration in use.
+    #[must_use]
+    pub fn shutdown(&self) -> Shutdown {
+        self.health.reloader.shutdown()
     }
 
     /// The access log's writer: lines dropped so far.
@@ -144,8 +147,13 @@ impl Running {
 
     /// From now on `/readyz` says no and every answer closes its connection; new connections are still served.
     pub fn leave(&self) {
-        self.ops.draining();
-        self.stage.advance(Stage::Leave);
+        self.health.leave();
+    }
+
+    /// How long that has been so; zero before.
+    #[must_use]
+    pub fn leaving_for(&self) -> Duration {
+        self.health.leaving_for().unwrap_or_default()
     }
 
     /// Stops from another thread, or a signal.
@@ -156,14 +164,14 @@ impl Running {
 
     /// Drains (no new connections, in-flight requests finish, at most `shutdown.drain_timeout`) and stops every thread.
     pub fn stop(self) {
-        let timeout = self.drain_timeout;
+        let timeout = self.shutdown().drain_timeout.0;
         self.stop_within(timeout);
     }
 
     /// The same with another limit.
     pub fn stop_within(mut self, timeout: Duration) {
         self.leave();
-        self.remove_files();
+        self.close_doors();
         self.stage.advance(Stage::Drain);
         let started = instant();
         if closes_within(&self.listening, timeout) {
@@ -176,19 +184,21 @@ impl Running {
         }
     }
 
-    /// Before the sockets are closed: from then on a successor may bind the same paths.
-    fn remove_files(&mut self) {
-        for file in self.addresses.iter_mut().filter_map(|address| address.file.take()) {
-            let _ = std::fs::remove_file(file);
+    fn close_doors(&mut self) {
+        self.health.reloader.close_doors();
+        if let Some(office) = &mut self.office {
+            office.remove_files();
         }
     }
 
     /// How many requests were cut off by that.
     fn end(&mut self) -> usize {
-        self.remove_files();
+        self.close_doors();
         self.stage.stop_now();
         let cut_off = self.workers.drain(..).map(|worker| worker.join().unwrap_or_default()).sum();
-        self.key_table = None;
+        self.office = None;
+        // Last: workers and ops ask it to their end.
+        self.health.reloader.close_tables();
         self.log.close();
         cut_off
     }
@@ -203,14 +213,4 @@ impl Drop for Running {
     fn drop(&mut self) {
         let _ = self.end();
     }
-}
-
-fn listen(settings: ListenerSettings) -> anyhow::Result<(Arc<Listener>, Bound)> {
-    let ListenerSettings { name, address, tls, speech, limits } = settings;
-    let bound = bind(&address).with_context(|| format!("listener {name}: cannot listen on {address}"))?;
-    Ok((Arc::new(Listener { name, tls: tls.map(TlsAcceptor::from), speech, limits, open: AtomicUsize::new(0) }), bound))
-}
-
-fn describe(name: &str, bound: &Bound) -> Address {
-    Address { name: name.to_owned(), text: bound.to_string(), socket: bound.address(), file: bound.file().map(Path::to_owned) }
 }

@@ -93,6 +93,10 @@ impl Moment {
     }
 }
 
+fn is_heard(heard_at: i64, now: Timestamp) -> bool {
+    (-CLOCK_SLACK_MS..SILENCE_MS).contains(&now.0.saturating_sub(heard_at))
+}
+
 /// When the store was heard of.
 pub(super) struct Freshness {
     ttl_ms: i64,
@@ -122,12 +126,12 @@ impl Freshness {
 
     pub(super) fn moment(&self, now: Timestamp, floor: u64) -> Moment {
         let heard_at = self.heard_at.load(Ordering::Acquire);
-        let limit_ms = if is_recent(heard_at, now) { self.ttl_ms } else { self.ttl_ms.min(SILENCE_MS) };
-        Moment { now, heard_at, floor, limit_ms }
+        let heard = is_heard(heard_at, now);
+        Moment { now, heard_at, floor, limit_ms: if heard { self.ttl_ms } else { self.ttl_ms.min(SILENCE_MS) } }
     }
 
     pub(super) fn is_heard(&self, now: Timestamp) -> bool {
-        is_recent(self.heard_at.load(Ordering::Acquire), now)
+        is_heard(self.heard_at.load(Ordering::Acquire), now)
     }
 
     /// Whether something of this age is to be read again ahead of its end: in the last fifth of its time.
@@ -183,10 +187,6 @@ impl Freshness {
     pub(super) fn is_warm(&self, now: Timestamp) -> bool {
         now.0 < self.warm_until.load(Ordering::Acquire)
     }
-}
-
-fn is_recent(heard_at: i64, now: Timestamp) -> bool {
-    (-CLOCK_SLACK_MS..SILENCE_MS).contains(&now.0.saturating_sub(heard_at))
 }
 
 fn time(at: &AtomicI64) -> Option<Timestamp> {

@@ -66,9 +66,9 @@ impl KeyTable {
         let (config, clock) = (config.clone(), clock.clone());
         // Who only looks is no sidecar.
         let instance = makes.then(|| fleet::this_process(&config.cache, &clock)).transpose().map_err(|error| error.to_string())?;
-        let snapshot = instance.as_ref().map(|instance| Snapshot::configured(&config, &peppers, &instance.id)).transpose()?.flatten();
         let standing = Arc::new(Standing::default());
         let at = Arc::clone(&standing);
+        let snapshot = instance.as_ref().map(|instance| Snapshot::configured(&config, &peppers, &instance.id)).transpose()?.flatten();
         let (opened, ready) = mpsc::channel();
         let (stop, stopped) = oneshot::channel::<()>();
         let serve = async move {

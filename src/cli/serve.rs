@@ -1,14 +1,19 @@
 //! `sidegate serve`: runs until a signal, then drains. A second signal ends it at once.
 
+use std::sync::Arc;
 use std::thread;
 use std::time::Duration;
 
 use anyhow::Context as _;
 use tokio::signal::unix::{Signal, SignalKind, signal};
+use tokio::task::spawn_blocking;
 
 use super::{Failure, Globals, output};
 use crate::app::Running;
+use crate::app::reload::{Origin, Trigger};
 use crate::clock::Clock;
+use crate::config::sections::Shutdown;
+use crate::config::units::Span;
 use crate::config::{self, Sources};
 use crate::server::descriptors;
 use crate::telemetry::process;
@@ -52,24 +57,41 @@ pub fn run(args: &Args, globals: &Globals) -> Result<(), Failure> {
     let mut sources = Sources::from_globals(globals);
     sources.flags.extend(args.flags());
     let mut loaded = config::load(&sources);
+    // Before the files are read: what changes from now on is a change.
+    let fingerprint = loaded.fingerprint();
     let app = loaded.compile_or_report()?;
     process::install(&loaded.config.log);
     descriptors::raise(&loaded.config);
     let signals = tokio::runtime::Builder::new_current_thread().enable_all().build().context("cannot wait for signals")?;
     // Before the first request may come: a signal during the start must not kill.
     let mut stop = signals.block_on(async { StopSignals::new() }).context("cannot wait for signals")?;
-    let running = Running::start(app, &loaded.config, Clock::System, Box::new(std::io::stdout()))?;
+    let mut hang_up = signals.block_on(async { signal(SignalKind::hangup()) }).context("cannot wait for signals")?;
+    let origin = Some(Origin { sources, fingerprint });
+    let running = Running::start(app, &loaded.config, origin, Clock::System, Box::new(std::io::stdout()))?;
     for (_, address) in running.listeners() {
         output::note(format_args!("listening on {address}"));
     }
-    signals.block_on(stop.next());
-    drain(running, &signals, &mut stop, loaded.config.shutdown.drain_delay.0, loaded.config.shutdown.drain_timeout.0);
+    signals.block_on(async {
+        loop {
+            tokio::select! {
+                () = stop.next() => break,
+                Some(()) = hang_up.recv() => {
+                    let reloader = Arc::clone(running.reloader());
+                    // A signal to stop does not wait for it.
+                    drop(spawn_blocking(move || reloader.reload(Trigger::Signal)));
+                }
+            }
+        }
+    });
+    drain(running, &signals, &mut stop);
     Ok(())
 }
 
-fn drain(running: Running, signals: &tokio::runtime::Runtime, stop: &mut StopSignals, delay: Duration, timeout: Duration) {
+fn drain(running: Running, signals: &tokio::runtime::Runtime, stop: &mut StopSignals) {
+    let Shutdown { drain_delay: Span(delay), drain_timeout: Span(timeout) } = running.shutdown();
+    // `sidegate drain` may have begun it.
     running.leave();
-    let delay = delay.min(timeout);
+    let delay = delay.saturating_sub(running.leaving_for()).min(timeout);
     tracing::info!(
         drain_delay = ?delay,
         drain_timeout = ?timeout,

@@ -1,9 +1,9 @@
-//! `sidegate status`: the store, the change log, and the sidecars that serve from it.
+//! `sidegate status`: the sidecar of this machine, the store, the change log, and the sidecars that serve from it.
 
 use serde_json::{Value, json};
 
 use super::keys::context::{Access, Context};
-use super::{Failure, Globals, output};
+use super::{Failure, Globals, control, output};
 use crate::clock::instant;
 use crate::config;
 use crate::store::change::Position;
@@ -19,6 +19,11 @@ pub struct Args {}
 /// `Exit::Unreachable` where the store does not answer.
 pub fn run(_args: &Args, globals: &Globals) -> Result<(), Failure> {
     let context = Context::open(Access::Read, globals)?;
+    // One that is not there, or of another user, is no failure: the store is what was asked for.
+    let local = control::ask(&context.config, "GET", "/status", control::AT_ONCE).ok().map(|(_, status)| status);
+    if let Some(local) = local.as_ref().filter(|_| !globals.json && !globals.quiet) {
+        describe(local);
+    }
     let store = &context.lifecycle.store;
     let asked = instant();
     let position = context.run(async { Ok(store.position().await?) })?;
@@ -30,7 +35,7 @@ pub fn run(_args: &Args, globals: &Globals) -> Result<(), Failure> {
     if globals.json {
         let sidecars: Vec<_> = sidecars.iter().map(|seen| fields(seen, position)).collect();
         output::json(
-            &json!({ "store": { "url": url, "answered_in_ms": took.parse::<f64>().ok(), "position": position }, "sidecars": sidecars }),
+            &json!({ "store": { "url": url, "answered_in_ms": took.parse::<f64>().ok(), "position": position }, "sidecar": local, "sidecars": sidecars }),
         );
         return Ok(());
     }
@@ -40,6 +45,41 @@ pub fn run(_args: &Args, globals: &Globals) -> Result<(), Failure> {
     let rows = sidecars.iter().map(|seen| row(&fields(seen, position)));
     output::table(&COLUMNS, rows);
     Ok(())
+}
+
+/// Says how the sidecar of this machine is.
+fn describe(local: &Value) {
+    let at = |pointer: &str| match local.pointer(pointer) {
+        Some(Value::String(text)) => text.clone(),
+        Some(value) => value.to_string(),
+        None => String::new(),
+    };
+    output::note(format_args!(
+        "this sidecar (process {}, release {}): {}, up {} s; connections: {}, requests in flight: {}",
+        at("/pid"),
+        at("/version"),
+        at("/state"),
+        at("/uptime_s"),
+        at("/connections"),
+        at("/requests_in_flight")
+    ));
+    let refused = at("/configuration/last_reload/outcome") == "refused";
+    let latest =
+        if refused { format!("; refused at {}: see `sidegate reload`", at("/configuration/last_reload/at")) } else { String::new() };
+    output::note(format_args!(
+        "configuration {} (generation {}) in use since {}{latest}",
+        at("/configuration/hash"),
+        at("/configuration/generation"),
+        at("/configuration/since")
+    ));
+    for key in local.pointer("/configuration/needs_restart").and_then(Value::as_array).into_iter().flatten().filter_map(Value::as_str) {
+        output::note(format_args!("{key} has changed and needs a restart"));
+    }
+    for listener in local.get("listeners").and_then(Value::as_array).into_iter().flatten() {
+        let of = |key: &str| listener.get(key).and_then(Value::as_str).unwrap_or_default();
+        let connections = listener.get("connections").map(ToString::to_string).unwrap_or_default();
+        output::note(format_args!("listener {} at {}: connections: {connections}", of("name"), of("address")));
+    }
 }
 
 const COLUMNS: [&str; 7] = ["name", "state", "release", "started_at", "position", "behind", "silent_ms"];

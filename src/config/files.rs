@@ -27,6 +27,9 @@ pub(super) fn resolve(config: &mut Config, tree: &Tree, directory: &Path, proble
             problems.error(path, format!("cannot read {}: {error}", file.display()));
         }
     }
+    if !config.ops.socket.is_empty() {
+        config.ops.socket = base("ops.socket").join(&config.ops.socket).display().to_string();
+    }
     absolute_text(&mut config.store.url, "embedded:", base("store.url"));
     for (index, listener) in config.listeners.iter_mut().enumerate() {
         absolute_text(&mut listener.address, "unix:", base(&format!("listeners[{index}].address")));
@@ -34,6 +37,13 @@ pub(super) fn resolve(config: &mut Config, tree: &Tree, directory: &Path, proble
     for (name, upstream) in &mut config.upstreams {
         absolute_text(&mut upstream.url, "unix:", base(&join(&join("upstreams", name), "url")));
     }
+}
+
+/// Every file that is read: paths as [`resolve`] left them. What the process itself writes is not among them.
+pub(super) fn list(config: &Config) -> Vec<PathBuf> {
+    let mut config = config.clone();
+    let named = named(&mut config).into_iter().filter(|(path, file)| path != "cache.snapshot_file" && !file.as_os_str().is_empty());
+    named.map(|(_, file)| file.clone()).collect()
 }
 
 fn readable(file: &Path) -> Result<(), String> {

@@ -1,7 +1,7 @@
 //! Problems as people read them: file, line, the line itself with a caret, what to do. A secret that was written where it
 //! should not be is starred in what is shown.
 
-use std::fmt::Write as _;
+use std::fmt::{self, Write as _};
 use std::ops::Range;
 
 use serde::Serialize;
@@ -25,6 +25,24 @@ pub struct Located<'a> {
     message: String,
     #[serde(skip_serializing_if = "Option::is_none")]
     help: Option<&'a str>,
+}
+
+/// In one line: `proxy.toml:12:3: what is wrong (what to do about it)`.
+impl fmt::Display for Located<'_> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        if let Some(file) = &self.file {
+            f.write_str(file)?;
+            if let (Some(line), Some(column)) = (self.line, self.column) {
+                write!(f, ":{line}:{column}")?;
+            }
+            f.write_str(": ")?;
+        }
+        if !self.path.is_empty() {
+            write!(f, "{}: ", self.path)?;
+        }
+        f.write_str(&self.message)?;
+        self.help.map_or(Ok(()), |help| write!(f, " ({help})"))
+    }
 }
 
 /// A place in lines and columns.

@@ -24,9 +24,6 @@ const fn warning(name: &'static str, meanwhile: &'static str, configured: fn(&Co
 }
 
 const FEATURES: &[Feature] = &[
-    error("the PROXY protocol", "the balancer's address would count as the client's", |config, _| {
-        listeners(config, "proxy_protocol", |listener| listener.proxy_protocol)
-    }),
     error("role = \"authz-http\"", "the gateway that asks would get no decision", |config, _| {
         listeners(config, "role", |listener| listener.role == Role::AuthzHttp)
     }),
@@ -70,18 +67,11 @@ const FEATURES: &[Feature] = &[
     warning("restrictions.observe", "the checks it names refuse", |config, _| {
         one("restrictions.observe", !config.restrictions.observe.is_empty())
     }),
-    warning("the control socket", "it is not made", |config, tree| {
-        one("ops.socket", tree.is_written("ops.socket") && !config.ops.socket.is_empty())
-    }),
-    warning("[ops.probes]", "they answer 404", |config, _| one("ops.probes", !config.ops.probes.is_empty())),
     warning("[tracing]", "no traces are sent", |config, _| one("tracing.otlp_endpoint", !config.tracing.otlp_endpoint.is_empty())),
     warning("body_min_rate", "slow bodies are not ended", |config, tree| {
         let mut paths = listeners(config, "limits.body_min_rate", |listener| listener.limits.body_min_rate.0 > 0);
         paths.retain(|path| tree.is_written(path));
         paths
-    }),
-    warning("connections_per_ip", "connections are limited in sum only", |config, _| {
-        listeners(config, "limits.connections_per_ip", |listener| listener.limits.connections_per_ip > 0)
     }),
 ];
 

@@ -13,7 +13,7 @@ mod wire;
 
 use std::path::PathBuf;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
 use std::time::Duration;
 
 use http::uri::{Authority, Scheme};
@@ -76,6 +76,24 @@ pub struct Target {
     idle_timeout: Duration,
     /// Open connections of all workers.
     open: AtomicUsize,
+    counts: Counts,
+}
+
+/// What was counted of an upstream, by all workers: none of it happens with every request.
+#[derive(Debug, Default)]
+pub struct Counts {
+    /// Connections that were tried.
+    pub connects: AtomicU64,
+    /// Those that could not be made.
+    pub failures: AtomicU64,
+    /// Requests sent again on another connection.
+    pub retries: AtomicU64,
+}
+
+impl Counts {
+    fn count(counter: &AtomicU64) {
+        counter.fetch_add(1, Ordering::Relaxed);
+    }
 }
 
 /// All upstreams, in the configuration's order.
@@ -102,6 +120,20 @@ impl Upstreams {
             HostHeader::Preserve if headers.contains_key(header::HOST) => {}
             HostHeader::Preserve => drop(headers.insert(header::HOST, target.authority.clone())),
         }
+    }
+
+    /// Keeps those of the earlier ones that are still what they were, with what is counted of them.
+    pub fn keep(&mut self, earlier: &Self, is_same: impl Fn(&str) -> bool) {
+        for target in &mut self.targets {
+            if let Some(known) = earlier.targets.iter().find(|known| known.name == target.name && is_same(&known.name)) {
+                *target = Arc::clone(known);
+            }
+        }
+    }
+
+    /// Name, open connections and counts of each.
+    pub fn counts(&self) -> impl Iterator<Item = (&str, usize, &Counts)> {
+        self.targets.iter().map(|target| (target.name.as_str(), target.open.load(Ordering::Relaxed), &target.counts))
     }
 
     /// Whether the upstream with this index can be asked to switch protocols: HTTP/2 cannot (RFC 9113 §8.6).
@@ -165,6 +197,7 @@ impl Target {
             idle_connections: upstream.idle_connections,
             idle_timeout: upstream.idle_timeout.0,
             open: AtomicUsize::new(0),
+            counts: Counts::default(),
         })
     }
 

@@ -1,5 +1,7 @@
 //! What the configuration says of the gate, compiled from every section that concerns it; all mistakes at once.
 
+use std::sync::Arc;
+
 use crate::config::problem::Problems;
 use crate::config::sections::{BrowserRule, Config};
 use crate::cors::Cors;
@@ -19,7 +21,7 @@ pub struct Rules {
     pub(super) routes: Routes,
     pub(super) credentials: Credentials,
     pub(super) environments: Environments,
-    pub(super) guard: GuessGuard,
+    pub(super) guard: Arc<GuessGuard>,
     pub(super) cors: Option<Cors>,
     pub(super) deployment_allowlist: Option<IpSet>,
     pub(super) browser: BrowserRule,
@@ -44,7 +46,7 @@ impl Rules {
             routes: routes?,
             credentials,
             environments,
-            guard: guard?,
+            guard: Arc::new(guard?),
             cors: cors?,
             deployment_allowlist: deployment_allowlist?,
             browser: config.restrictions.secret_key_in_browser,

@@ -28,6 +28,8 @@ pub struct Seen {
     pub key: Option<(Arc<str>, Digest)>,
     /// Who is calling, once authenticated.
     pub identity: Option<Arc<Identity>>,
+    /// Whether the credential's answer was in the cache; `None` where nobody asked.
+    pub cached: Option<bool>,
     /// Whether any credential was presented (RFC 6750 §3.1: no `error` in the challenge when none was).
     pub credential_sent: bool,
     /// Scopes the route demands, for the challenge of `scope_missing`.
@@ -52,6 +54,7 @@ impl Seen {
             environment: None,
             key: None,
             identity: None,
+            cached: None,
             credential_sent: false,
             scopes_demanded: String::new(),
             exposed: false,

@@ -56,6 +56,12 @@ impl GuessGuard {
         })
     }
 
+    /// Whether both go by the same rule.
+    #[must_use]
+    pub const fn has_rule_of(&self, other: &Self) -> bool {
+        self.interval_us == other.interval_us && self.burst_us == other.burst_us
+    }
+
     /// Takes a token for a look-up.
     ///
     /// # Errors

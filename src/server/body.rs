@@ -10,7 +10,8 @@ use http::header;
 use http_body::{Body, Frame, SizeHint};
 use hyper::body::Incoming;
 
-use super::exchange::{Session, strip_hop_by_hop};
+use super::exchange::strip_hop_by_hop;
+use super::generation::Generation;
 use super::life::Life;
 use super::record::Record;
 use crate::forward::upstream::pool::Lease;
@@ -37,15 +38,17 @@ pub struct Upload(Option<Receiving>);
 #[derive(Debug)]
 struct Receiving {
     body: Incoming,
-    session: Rc<Session>,
+    /// What the request was judged by.
+    generation: Rc<Generation>,
     life: Rc<Life>,
+    limit: u64,
 }
 
 impl Upload {
-    /// The body of a request that was admitted.
+    /// The body of a request that was admitted: at most `limit` bytes.
     #[must_use]
-    pub fn new(body: Incoming, session: Rc<Session>, life: Rc<Life>) -> Self {
-        Self(Some(Receiving { body, session, life }))
+    pub fn new(body: Incoming, generation: Rc<Generation>, life: Rc<Life>, limit: u64) -> Self {
+        Self(Some(Receiving { body, generation, life, limit }))
     }
 }
 
@@ -54,7 +57,7 @@ impl Body for Upload {
     type Error = BrokenOff;
 
     fn poll_frame(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Option<Result<Frame<Bytes>, BrokenOff>>> {
-        let Some(Receiving { body, session, life }) = &mut self.0 else { return Poll::Ready(None) };
+        let Some(Receiving { body, generation, life, limit }) = &mut self.0 else { return Poll::Ready(None) };
         let mut frame = match ready!(Pin::new(body).poll_frame(cx)) {
             None => return Poll::Ready(None),
             Some(Ok(frame)) => frame,
@@ -65,14 +68,14 @@ impl Body for Upload {
         };
         let bytes = frame.data_ref().map_or(0, Bytes::len) as u64;
         let uploaded = life.uploaded().get().saturating_add(bytes);
-        if uploaded > session.body_limit {
+        if uploaded > *limit {
             life.set_fault(Rejection::BodyTooLarge.because("more than body_bytes"));
             return Poll::Ready(Some(Err(BrokenOff::Upload)));
         }
         life.uploaded().set(uploaded);
         life.content_moved();
         if let Some(trailers) = frame.trailers_mut() {
-            session.app.gate.header_rules().clean_trailers(trailers);
+            generation.app.gate.header_rules().clean_trailers(trailers);
         }
         Poll::Ready(Some(Ok(frame)))
     }

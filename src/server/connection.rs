@@ -145,7 +145,7 @@ fn builder(limits: Limits) -> http1::Builder {
 async fn answer_head(stream: &mut Socket, session: &Rc<Session>, refusal: Refusal) {
     let mut record = Record::unparsed(&session.scribe, &session.life);
     record.seen.client = session.peer();
-    let response = session.app.answers.refuse(&refusal, &record.seen);
+    let response = record.generation.app.answers.refuse(&refusal, &record.seen);
     record.refused(response.status(), refusal);
     record.sent(response.body().len());
     let written = timeout(LINGER_TIME, stream.write_all(&encode(&response))).await;

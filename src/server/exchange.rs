@@ -6,7 +6,6 @@ use std::cell::RefCell;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::pin::Pin;
 use std::rc::Rc;
-use std::sync::Arc;
 use std::task::{Context, Poll};
 use std::time::{Duration, Instant};
 
@@ -21,14 +20,14 @@ use tokio::time::timeout;
 
 use super::body::{Download, Upload};
 use super::framing::{Limits, fields};
+use super::generation::Generation;
 use super::life::Life;
 use super::record::{Record, Scribe};
 use super::tunnel::Tunnel;
-use crate::app::Snapshot;
 use crate::clock::{Timestamp, instant};
 use crate::facts::X_REQUEST_ID;
 use crate::forward::upgrade::Handshake;
-use crate::forward::upstream::pool::{Lease, Pools, Switch, Wire};
+use crate::forward::upstream::pool::{Lease, Switch, Wire};
 use crate::forward::{self, Forward};
 use crate::gate::{Admitted, Connection, Seen};
 use crate::net::Peer;
@@ -42,12 +41,8 @@ const DISCARD_TIME: Duration = Duration::from_secs(1);
 /// What every exchange of a connection shares.
 #[derive(Debug)]
 pub struct Session {
-    /// The snapshot that judges it.
-    pub app: Arc<Snapshot>,
-    /// The worker's upstream connections.
-    pub pools: Rc<Pools<Upload>>,
-    /// Who logs.
-    pub scribe: Scribe,
+    /// Who logs, and knows what a request is judged by.
+    pub scribe: Rc<Scribe>,
     /// How far the connection is.
     pub life: Rc<Life>,
     /// What its last exchange leaves behind, if that switched protocols.
@@ -84,10 +79,10 @@ pub async fn answer(session: Rc<Session>, life: Rc<Life>, request: Request<Incom
         }
     };
     match outcome.unwrap_or_else(|refusal| Outcome::Refused(refusal, Left::Unread)) {
-        Outcome::Relayed(response, lease) => relay(&session, &life, response, lease, record),
+        Outcome::Relayed(response, lease) => relay(&life, response, lease, record),
         Outcome::Switched(head, wire, ahead) => switch(&session, &life, head, wire, ahead, record),
         Outcome::Preflight(headers, left) => preflight(&life, headers, record, left),
-        Outcome::Refused(refusal, left) => refuse(&session, &life, refusal, record, left),
+        Outcome::Refused(refusal, left) => refuse(&life, refusal, record, left),
     }
 }
 
@@ -101,9 +96,9 @@ enum Outcome {
 
 async fn exchange(session: &Rc<Session>, life: &Rc<Life>, head: Parts, body: Incoming, record: &mut Record) -> Outcome {
     let unread = Unread::of(&head, &body, session.body_limit);
-    match judge(session, head, unread, record.began, &mut record.seen).await {
+    match judge(session, &record.generation, head, unread, record.began, &mut record.seen).await {
         Ok(Judged::Forward(mut forward)) => match forward.handshake.take() {
-            Some(handshake) => Box::pin(open(session, forward, &handshake, record)).await,
+            Some(handshake) => Box::pin(open(forward, &handshake, record)).await,
             None => send(session, life, forward, body, record).await,
         },
         Ok(Judged::Preflight(headers)) => Outcome::Preflight(headers, Box::pin(unread.discard(body)).await),
@@ -116,24 +111,31 @@ enum Judged {
     Preflight(HeaderMap),
 }
 
-async fn judge(session: &Session, mut head: Parts, unread: Unread, now: Timestamp, seen: &mut Seen) -> Result<Judged, Refusal> {
+async fn judge(
+    session: &Session,
+    Generation { app, .. }: &Generation,
+    mut head: Parts,
+    unread: Unread,
+    now: Timestamp,
+    seen: &mut Seen,
+) -> Result<Judged, Refusal> {
     unread.check_expectation()?;
-    let decided = session.app.gate.decide(&mut head, &session.connection, now, seen).await;
-    session.app.gate.note(seen);
+    let decided = app.gate.decide(&mut head, &session.connection, now, seen).await;
+    app.gate.note(seen);
     let permit = match decided? {
         Admitted::Preflight(headers) => return Ok(Judged::Preflight(headers)),
         Admitted::Forward(permit) => permit,
     };
     // Only now: who may not ask at all is not told what would be too much.
     unread.check_length()?;
-    forward::rewrite(&session.app.gate, &session.app.upstreams, &permit, head, &session.connection, seen).map(Judged::Forward)
+    forward::rewrite(&app.gate, &app.upstreams, &permit, head, &session.connection, seen).map(Judged::Forward)
 }
 
 async fn send(session: &Rc<Session>, life: &Rc<Life>, forward: Forward, body: Incoming, record: &mut Record) -> Outcome {
     let asked = instant();
     let left = if body.is_end_stream() { Left::Nothing } else { Left::Unread };
-    let upload = Upload::new(body, Rc::clone(session), Rc::clone(life));
-    match session.pools.send(forward, upload, life.uploaded()).await {
+    let upload = Upload::new(body, Rc::clone(&record.generation), Rc::clone(life), session.body_limit);
+    match record.generation.pools.send(forward, upload, life.uploaded()).await {
         Ok((response, lease)) => receive(response, lease, left, asked, record),
         // A fault in the client's own body breaks the upstream's connection; it is the client who is told.
         Err(refusal) => Outcome::Refused(life.take_fault().unwrap_or(refusal), left),
@@ -152,9 +154,9 @@ fn receive(response: Response<Incoming>, lease: Lease<Upload>, left: Left, asked
 }
 
 /// Asks the upstream for a WebSocket. Only a 101 that answers this very handshake opens one.
-async fn open(session: &Session, forward: Forward, handshake: &Handshake, record: &mut Record) -> Outcome {
+async fn open(forward: Forward, handshake: &Handshake, record: &mut Record) -> Outcome {
     let asked = instant();
-    match session.pools.switch(forward).await {
+    match record.generation.pools.switch(forward).await {
         Ok(Switch::Answered(response, lease)) => receive(response, lease, Left::Nothing, asked, record),
         Ok(Switch::Switched(head, wire, ahead)) if handshake.is_answered_by(&head.headers) => {
             record.relayed(head.status, asked);
@@ -178,19 +180,19 @@ fn switch(session: &Session, life: &Rc<Life>, mut head: response::Parts, wire: W
     Response::from_parts(head, Download::own(Bytes::new(), life, None))
 }
 
-fn relay(session: &Session, life: &Rc<Life>, response: Response<Incoming>, lease: Lease<Upload>, record: Record) -> Response<Download> {
+fn relay(life: &Rc<Life>, response: Response<Incoming>, lease: Lease<Upload>, record: Record) -> Response<Download> {
     let (mut head, body) = response.into_parts();
     head.version = Version::HTTP_11;
     strip_hop_by_hop(&mut head.headers);
     one_length(&mut head.headers, &body);
-    session.app.answers.expose(&record.seen, &mut head.headers);
+    record.generation.app.answers.expose(&record.seen, &mut head.headers);
     finish(life, &mut head.headers, &record.seen, false);
     Response::from_parts(head, Download::relayed(body, lease, life, record))
 }
 
-fn refuse(session: &Session, life: &Rc<Life>, refusal: Refusal, mut record: Record, left: Left) -> Response<Download> {
+fn refuse(life: &Rc<Life>, refusal: Refusal, mut record: Record, left: Left) -> Response<Download> {
     let close = left == Left::Unread || is_malformed(refusal.rejection);
-    let (mut head, mut content) = session.app.answers.refuse(&refusal, &record.seen).into_parts();
+    let (mut head, mut content) = record.generation.app.answers.refuse(&refusal, &record.seen).into_parts();
     record.refused(head.status, refusal);
     finish(life, &mut head.headers, &record.seen, close);
     if life.is_stream() && record.is_head() {

@@ -3,6 +3,7 @@
 //! A connection of HTTP/1 and its one exchange share a life; of HTTP/2, each stream has one of its own ([`stream`]).
 
 pub mod stream;
+mod tunnel;
 
 use std::cell::{Cell, RefCell};
 use std::io;
@@ -38,35 +39,47 @@ pub enum Stage {
     Stop,
 }
 
-/// What all connections of a worker see: its sweeps counted, and how far it is.
+/// What all connections of a listener see in a worker: its sweeps counted, and how far it is.
 #[derive(Debug, Default)]
 pub struct Pulse {
-    tick: Cell<u32>,
+    worker: Rc<Counts>,
     stage: Cell<Stage>,
+}
+
+/// What a worker counts, for all its listeners.
+#[derive(Debug, Default)]
+struct Counts {
+    tick: Cell<u32>,
     cut_off: Cell<usize>,
 }
 
 impl Pulse {
-    /// Whether the worker accepts no more.
+    /// The pulse of another listener of the same worker.
+    #[must_use]
+    pub fn of_another(&self) -> Rc<Self> {
+        Rc::new(Self { worker: Rc::clone(&self.worker), stage: self.stage.clone() })
+    }
+
+    /// Whether connections are no longer accepted.
     #[must_use]
     pub fn draining(&self) -> bool {
         self.stage.get() >= Stage::Drain
     }
 
-    /// The worker was told.
+    /// It was told. Never back.
     pub fn enter(&self, stage: Stage) {
-        self.stage.set(stage);
+        self.stage.set(stage.max(self.stage.get()));
     }
 
     /// Requests that the worker's end cut off.
     #[must_use]
     pub fn cut_off(&self) -> usize {
-        self.cut_off.get()
+        self.worker.cut_off.get()
     }
 
     /// Another sweep begins.
     pub fn beat(&self) {
-        self.tick.set(self.tick.get().wrapping_add(1));
+        self.worker.tick.set(self.worker.tick.get().wrapping_add(1));
     }
 }
 
@@ -178,7 +191,7 @@ impl Life {
     }
 
     fn of(kind: Kind, pulse: Rc<Pulse>) -> Rc<Self> {
-        let since = pulse.tick.get();
+        let since = pulse.worker.tick.get();
         Rc::new(Self {
             pulse,
             kind,
@@ -201,7 +214,7 @@ impl Life {
 
     fn enter(&self, phase: Phase) {
         self.phase.set(phase);
-        self.since.set(self.pulse.tick.get());
+        self.since.set(self.pulse.worker.tick.get());
     }
 
     /// What it waits for.
@@ -210,7 +223,18 @@ impl Life {
         self.phase.get()
     }
 
-    /// Whether the worker drains.
+    /// The sweeps come at another pace: what it waits for is waited for anew, so that nothing ends too early.
+    pub fn restart(&self) {
+        let now = self.pulse.worker.tick.get();
+        self.since.set(now);
+        self.moved.set(self.moved.get().map(|_| now));
+        if let Kind::Stream(reader) = &self.kind {
+            reader.restart(now);
+        }
+        self.streams.borrow().iter().for_each(|(_, stream)| stream.restart());
+    }
+
+    /// Whether the worker, or the listener, drains.
     #[must_use]
     pub fn draining(&self) -> bool {
         self.pulse.draining()
@@ -230,7 +254,8 @@ impl Life {
 
     /// That was a request.
     pub fn count_cut_off(&self) {
-        self.pulse.cut_off.set(self.pulse.cut_off.get() + 1);
+        let cut_off = &self.pulse.worker.cut_off;
+        cut_off.set(cut_off.get() + 1);
     }
 
     /// Bytes of a head arrived that is not complete.
@@ -264,31 +289,9 @@ impl Life {
         }
     }
 
-    /// Another protocol was agreed upon: what the client sends from here on is no request.
-    pub fn switch(&self) {
-        self.switched.set(true);
-    }
-
-    /// Whether it was; for good.
-    #[must_use]
-    pub fn switched(&self) -> bool {
-        self.switched.get()
-    }
-
-    /// Bytes are copied both ways from now on, and silence counts. The exchange ends when it is expired, whoever sees to that.
-    pub fn tunnel_began(&self) {
-        self.enter(Phase::Tunnel);
-        self.relay_began();
-    }
-
-    /// One side of the tunnel has ended; the other is waited for as long as it moves.
-    pub fn tunnel_half_closed(&self) {
-        self.enter(Phase::Written);
-    }
-
     /// An answer of the upstream is passed on from now on: silence counts (`stream_idle_timeout`).
     pub fn relay_began(&self) {
-        self.moved.set(Some(self.pulse.tick.get()));
+        self.moved.set(Some(self.pulse.worker.tick.get()));
     }
 
     /// Content of either side went on.
@@ -393,7 +396,8 @@ impl Life {
         if self.expired.get() {
             return;
         }
-        let passed = |since: u32, limit: Option<u32>| limit.is_some_and(|limit| self.pulse.tick.get().wrapping_sub(since) >= limit);
+        let now = self.pulse.worker.tick.get();
+        let passed = |since: u32, limit: Option<u32>| limit.is_some_and(|limit| now.wrapping_sub(since) >= limit);
         self.silent.set(self.moved.get().is_some_and(|moved| passed(moved, timeouts.silence)));
         if self.silent.get() || passed(self.since.get(), timeouts.of(self.phase.get(), self.pulse.draining())) {
             self.expired.set(true);

@@ -3,32 +3,38 @@
 
 use std::rc::Rc;
 use std::sync::Arc;
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 use http::request::Parts;
 use http::{HeaderMap, HeaderValue, Method, StatusCode, Uri, Version, header};
 
+use super::generation::{Generation, Generations};
 use super::life::Life;
 use crate::clock::{Clock, Timestamp, instant};
 use crate::gate::{Gate, Seen};
 use crate::rejection::{Refusal, Rejection};
-use crate::telemetry::access::{AccessLog, Line};
+use crate::telemetry::access::Line;
+use crate::telemetry::tally::Tally;
 
-/// Who writes records' lines, and for which listener.
-#[derive(Debug, Clone)]
+/// Who writes the records of a connection.
+#[derive(Debug)]
 pub struct Scribe {
-    /// The log.
-    pub log: AccessLog,
+    /// What requests are judged by, which names the log too.
+    pub generations: Rc<Generations>,
     /// The time of the lines.
     pub clock: Clock,
     /// Name of the listener.
     pub listener: Arc<str>,
+    /// What is counted of its requests.
+    pub tally: Arc<Tally>,
 }
 
 /// One request.
 #[derive(Debug)]
 pub struct Record {
-    scribe: Scribe,
+    scribe: Rc<Scribe>,
+    /// What the request is judged by, from its head to its end.
+    pub generation: Rc<Generation>,
     life: Rc<Life>,
     started: Instant,
     /// The time that the request is judged at.
@@ -47,20 +53,22 @@ pub struct Record {
 
 impl Record {
     /// A request whose head was parsed.
-    pub(super) fn of(head: &Parts, scribe: &Scribe, life: &Rc<Life>) -> Self {
+    pub(super) fn of(head: &Parts, scribe: &Rc<Scribe>, life: &Rc<Life>) -> Self {
         Self::new(Some(head), &head.headers, scribe, life)
     }
 
     /// A head that was refused before it became a request.
-    pub(super) fn unparsed(scribe: &Scribe, life: &Rc<Life>) -> Self {
+    pub(super) fn unparsed(scribe: &Rc<Scribe>, life: &Rc<Life>) -> Self {
         Self::new(None, &HeaderMap::new(), scribe, life)
     }
 
-    fn new(head: Option<&Parts>, headers: &HeaderMap, scribe: &Scribe, life: &Rc<Life>) -> Self {
+    fn new(head: Option<&Parts>, headers: &HeaderMap, scribe: &Rc<Scribe>, life: &Rc<Life>) -> Self {
+        scribe.tally.began.add(1);
         let began = scribe.clock.now();
         let header = |name| headers.get(name).cloned();
         Self {
-            scribe: scribe.clone(),
+            scribe: Rc::clone(scribe),
+            generation: scribe.generations.current(),
             life: Rc::clone(life),
             started: instant(),
             began,
@@ -84,7 +92,10 @@ impl Record {
     /// The upstream's answer has begun.
     pub(super) fn relayed(&mut self, status: StatusCode, asked: Instant) {
         self.status = Some(status);
-        self.upstream_ms = Some(millis_since(asked));
+        let took = asked.elapsed();
+        self.scribe.tally.overhead.observe(asked.saturating_duration_since(self.started));
+        self.scribe.tally.upstream.observe(took);
+        self.upstream_ms = Some(millis(took));
     }
 
     /// We answer, without refusing.
@@ -132,8 +143,8 @@ const fn name_of(version: Version) -> &'static str {
     }
 }
 
-fn millis_since(start: Instant) -> f64 {
-    (start.elapsed().as_secs_f64() * 1e6).round() / 1e3
+fn millis(duration: Duration) -> f64 {
+    (duration.as_secs_f64() * 1e6).round() / 1e3
 }
 
 fn lossy(value: &HeaderValue) -> std::borrow::Cow<'_, str> {
@@ -147,10 +158,17 @@ impl Drop for Record {
         } else if self.status.is_none() {
             self.broken_off();
         }
+        let status = self.status.map(|status| status.as_u16());
+        self.scribe.tally.end(status, self.refusal.as_ref().map(|refusal| refusal.rejection));
+        match self.seen.cached {
+            Some(true) => self.scribe.tally.cache_hits.add(1),
+            Some(false) => self.scribe.tally.cache_misses.add(1),
+            None => {}
+        }
         let identity = self.seen.identity.as_deref();
         let fingerprint = if identity.is_none() { self.seen.fingerprint() } else { None };
         let environment = identity.map(|identity| identity.environment).or(self.seen.environment);
-        self.scribe.log.write(Line {
+        self.generation.app.log.write(Line {
             timestamp: self.scribe.clock.now(),
             method: self.head.as_ref().map_or("", |(method, ..)| method.as_str()).into(),
             path: self.head.as_ref().map_or("", |(_, uri, _)| uri.path()).into(),
@@ -158,7 +176,7 @@ impl Drop for Record {
             version: self.head.as_ref().map(|(.., version)| name_of(*version)),
             host: self.host.as_ref().map(lossy),
             client: self.seen.client.0,
-            status: self.status.map(|status| status.as_u16()),
+            status,
             route: self.seen.route.as_deref(),
             reason: self.refusal.as_ref().map_or("", |refusal| refusal.rejection.row().reason),
             detail: self.refusal.as_ref().map_or("", |refusal| &*refusal.detail).into(),
@@ -169,7 +187,7 @@ impl Drop for Record {
             environment: environment.map(crate::config::sections::EnvironmentName::name),
             credential: if self.seen.credential_sent { "api_key" } else { "none" },
             fingerprint: fingerprint.as_deref(),
-            duration_ms: millis_since(self.started),
+            duration_ms: millis(self.started.elapsed()),
             upstream_ms: self.upstream_ms,
             request_bytes: self.life.uploaded().get(),
             response_bytes: self.sent,

@@ -1,5 +1,7 @@
 //! TLS of a listener: a static certificate, optionally a required client certificate. ALPN offers what the listener speaks.
 
+pub mod expiry;
+
 use std::path::Path;
 use std::sync::Arc;
 

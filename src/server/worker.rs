@@ -6,91 +6,76 @@ use std::collections::HashMap;
 use std::io;
 use std::rc::Rc;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicUsize, Ordering};
-use std::sync::mpsc::{self, Receiver, Sender};
 use std::time::Duration;
 
 use arc_swap::ArcSwap;
 use tokio::runtime::{Builder, LocalOptions};
 use tokio::sync::{Notify, watch};
 use tokio::task::{spawn_local, yield_now};
-use tokio::time::{MissedTickBehavior, interval, sleep};
-use tokio_rustls::TlsAcceptor;
+use tokio::time::{Interval, MissedTickBehavior, interval, sleep};
 
-use super::bind::{Bound, Listening};
-use super::body::Upload;
-use super::connection::{self, Speech};
+use super::bind::Listening;
+use super::connection;
+use super::door::{Door, Listener, Place, Seat, Terms};
 use super::exchange::Session;
+use super::generation::Generations;
 use super::life::{Life, Pulse, Stage, Timeouts};
+use super::proxy_protocol;
 use super::record::Scribe;
 use super::socket::Socket;
 use crate::app::Snapshot;
 use crate::clock::Clock;
-use crate::config::sections::ListenerLimits;
-use crate::forward::upstream::pool::Pools;
 use crate::gate::Connection;
 use crate::net::Peer;
 use crate::rejection::Rejection;
-use crate::telemetry::access::AccessLog;
+use crate::telemetry::tally::{Tallies, Tally};
 
 /// Connections that a worker turns away at the same time with an answer; more are just closed.
 const TURNED_AWAY_MAX: usize = 256;
 /// Pause of accepting when the process has no descriptor left.
 const ACCEPT_PAUSE: Duration = Duration::from_millis(50);
 
-/// The bound addresses, in the listeners' order. Workers hold them only as long as they accept: dropped, nothing listens any more.
-#[derive(Debug)]
-pub struct Doors {
-    bound: Vec<Bound>,
-    // Last: closed after the sockets.
-    _open: Sender<()>,
-}
-
-impl Doors {
-    /// These; the receiver is closed when they are.
-    #[must_use]
-    pub fn new(bound: Vec<Bound>) -> (Arc<Self>, Receiver<()>) {
-        let (open, closed) = mpsc::channel();
-        (Arc::new(Self { bound, _open: open }), closed)
-    }
-}
-
-/// One listener.
-pub struct Listener {
-    /// Its name.
-    pub name: Arc<str>,
-    /// TLS, if it speaks that.
-    pub tls: Option<TlsAcceptor>,
-    /// What it speaks.
-    pub speech: Speech,
-    /// Its bounds.
-    pub limits: ListenerLimits,
-    /// Open connections of all workers.
-    pub open: AtomicUsize,
-}
-
 /// What all workers share.
 pub struct Shared {
-    /// The snapshot that new connections take.
-    pub app: ArcSwap<Snapshot>,
-    /// The listeners.
-    pub listeners: Vec<Arc<Listener>>,
-    /// The access log.
-    pub log: AccessLog,
+    /// The snapshot that new requests take.
+    pub app: Arc<ArcSwap<Snapshot>>,
     /// The time.
     pub clock: Clock,
     /// How many workers there are.
     pub workers: usize,
+    /// What they count.
+    pub tallies: Arc<Tallies>,
 }
 
-/// A connection, and the timeouts of its listener.
-type Watched = (Rc<Life>, Rc<Timeouts>);
+/// What workers are told while they run.
+#[derive(Debug, Clone)]
+pub struct Orders {
+    /// How far the process is.
+    pub stage: watch::Receiver<Stage>,
+    /// The listeners; a new value also says that the terms of some have changed.
+    pub doors: watch::Receiver<Vec<Arc<Door>>>,
+}
+
+/// A listener as one worker serves it.
+struct Entrance {
+    listener: Arc<Listener>,
+    /// Its own: a listener may end before the worker does.
+    pulse: Rc<Pulse>,
+    timeouts: Cell<Timeouts>,
+    tally: RefCell<Arc<Tally>>,
+    closing: Notify,
+}
+
+/// A connection, and where it came in.
+type Watched = (Rc<Life>, Rc<Entrance>);
 
 struct Worker {
     shared: Arc<Shared>,
-    pools: Rc<Pools<Upload>>,
-    pulse: Rc<Pulse>,
-    period: Duration,
+    index: usize,
+    generations: Rc<Generations>,
+    pulse: Pulse,
+    period: Cell<Duration>,
+    entrances: RefCell<Vec<Rc<Entrance>>>,
     connections: RefCell<HashMap<u64, Watched>>,
     next_id: Cell<u64>,
     turned_away: Cell<usize>,
@@ -103,21 +88,15 @@ struct Worker {
 ///
 /// # Errors
 /// Its runtime cannot be built, or a listener cannot be cloned.
-pub fn run(shared: Arc<Shared>, doors: Arc<Doors>, stage: watch::Receiver<Stage>) -> io::Result<usize> {
+pub fn run(shared: Arc<Shared>, index: usize, doors: Vec<Arc<Door>>, orders: Orders) -> io::Result<usize> {
     let runtime = Builder::new_current_thread().enable_all().build_local(LocalOptions::default())?;
-    let pulse = Rc::<Pulse>::default();
-    runtime.block_on(work(shared, doors, stage, Rc::clone(&pulse)))?;
-    // What is still in flight ends here.
-    drop(runtime);
-    Ok(pulse.cut_off())
-}
-
-async fn work(shared: Arc<Shared>, doors: Arc<Doors>, mut stage: watch::Receiver<Stage>, pulse: Rc<Pulse>) -> io::Result<()> {
-    let period = Timeouts::period(shared.listeners.iter().map(|listener| &listener.limits));
+    let generations = Rc::new(Generations::new(Arc::clone(&shared.app), shared.workers, period_of(&doors)));
     let worker = Rc::new(Worker {
-        pools: Rc::new(Pools::new(&shared.app.load().upstreams, shared.workers, period)),
-        pulse,
-        period,
+        index,
+        generations,
+        pulse: Pulse::default(),
+        period: Cell::new(period_of(&doors)),
+        entrances: RefCell::default(),
         connections: RefCell::default(),
         next_id: Cell::new(0),
         turned_away: Cell::new(0),
@@ -125,71 +104,150 @@ async fn work(shared: Arc<Shared>, doors: Arc<Doors>, mut stage: watch::Receiver
         ended: Notify::new(),
         shared,
     });
-    for (listener, bound) in worker.shared.listeners.iter().zip(&doors.bound) {
-        let accept = Rc::clone(&worker).accept(Arc::clone(listener), bound.listen()?, stage.clone());
-        let doors = Arc::clone(&doors);
-        worker.accepting.set(worker.accepting.get() + 1);
-        spawn_local(async move {
-            accept.await;
-            drop(doors);
-        });
-    }
-    drop(doors);
-    let mut sweeps = interval(period);
-    sweeps.set_missed_tick_behavior(MissedTickBehavior::Delay);
-    loop {
-        tokio::select! {
-            _ = sweeps.tick() => worker.sweep(),
-            () = worker.ended.notified() => {}
-            changed = stage.changed() => {
-                let stage = changed.map_or(Stage::Stop, |()| *stage.borrow_and_update());
-                worker.pulse.enter(stage);
-                match stage {
-                    Stage::Serve => {}
-                    Stage::Leave | Stage::Drain => worker.wake(),
-                    Stage::Stop => return Ok(()),
-                }
-            }
-        }
-        if worker.pulse.draining() && worker.accepting.get() == 0 && worker.connections.borrow().is_empty() {
-            return Ok(());
-        }
-    }
+    runtime.block_on(Rc::clone(&worker).work(doors, orders))?;
+    // What is still in flight ends here.
+    drop(runtime);
+    Ok(worker.pulse.cut_off())
+}
+
+fn period_of(doors: &[Arc<Door>]) -> Duration {
+    let terms: Vec<_> = doors.iter().map(|door| door.listener.terms.load()).collect();
+    Timeouts::period(terms.iter().map(|terms| &terms.limits))
 }
 
 impl Worker {
-    fn sweep(&self) {
-        self.pulse.beat();
-        for (life, timeouts) in self.connections.borrow().values() {
-            life.sweep(timeouts);
+    async fn work(self: Rc<Self>, doors: Vec<Arc<Door>>, orders: Orders) -> io::Result<()> {
+        let Orders { mut stage, doors: mut told } = orders;
+        self.follow(&doors)?;
+        drop(doors);
+        let mut sweeps = self.sweeps();
+        loop {
+            tokio::select! {
+                _ = sweeps.tick() => self.sweep(),
+                () = self.ended.notified() => {}
+                changed = stage.changed() => {
+                    let stage = changed.map_or(Stage::Stop, |()| *stage.borrow_and_update());
+                    self.enter(stage);
+                    if stage == Stage::Stop {
+                        return Ok(());
+                    }
+                }
+                Ok(()) = told.changed() => {
+                    let doors = told.borrow_and_update().clone();
+                    let period = self.period.get();
+                    if let Err(error) = self.follow(&doors) {
+                        tracing::error!(%error, "a worker cannot serve every listener");
+                    }
+                    if self.period.get() != period {
+                        sweeps = self.sweeps();
+                    }
+                }
+            }
+            if self.pulse.draining() && self.accepting.get() == 0 && self.connections.borrow().is_empty() {
+                return Ok(());
+            }
         }
-        self.pools.sweep();
     }
 
-    /// Idle connections end when they see that the worker drains; of HTTP/2, as soon as it is about to.
-    fn wake(&self) {
-        for (life, _) in self.connections.borrow().values() {
+    fn sweeps(&self) -> Interval {
+        let mut sweeps = interval(self.period.get());
+        sweeps.set_missed_tick_behavior(MissedTickBehavior::Delay);
+        sweeps
+    }
+
+    fn sweep(&self) {
+        self.pulse.beat();
+        for (life, entrance) in self.connections.borrow().values() {
+            life.sweep(&entrance.timeouts.get());
+        }
+        self.generations.current().pools.sweep();
+    }
+
+    /// How far the process is.
+    fn enter(&self, stage: Stage) {
+        self.pulse.enter(stage);
+        for entrance in self.entrances.borrow().iter() {
+            entrance.enter(stage);
+        }
+        for (life, entrance) in self.connections.borrow().values() {
+            entrance.pulse.enter(stage);
+            // Idle connections end when they see that nobody is waited for; of HTTP/2, as soon as that is about to be so.
             life.wake();
         }
     }
 
-    async fn accept(self: Rc<Self>, listener: Arc<Listener>, listening: Listening, mut stage: watch::Receiver<Stage>) {
-        let timeouts = Rc::new(Timeouts::new(&listener.limits, self.period));
+    /// Serves these listeners and no others, on the terms they have now.
+    fn follow(self: &Rc<Self>, doors: &[Arc<Door>]) -> io::Result<()> {
+        if self.pulse.draining() {
+            return Ok(());
+        }
+        self.keep_time(period_of(doors));
+        let (kept, gone): (Vec<_>, Vec<_>) =
+            self.entrances.take().into_iter().partition(|entrance| doors.iter().any(|door| entrance.is_of(door)));
+        for entrance in gone {
+            entrance.enter(Stage::Drain);
+            let connections = self.connections.borrow();
+            connections.values().filter(|(_, of)| Rc::ptr_eq(of, &entrance)).for_each(|(life, _)| life.wake());
+        }
+        for entrance in &kept {
+            entrance.timeouts.set(Timeouts::new(&entrance.listener.terms.load().limits, self.period.get()));
+            entrance.tally.replace(self.tally(&entrance.listener));
+        }
+        self.entrances.replace(kept);
+        for door in doors {
+            if !self.entrances.borrow().iter().any(|entrance| entrance.is_of(door)) {
+                self.open(door)?;
+            }
+        }
+        Ok(())
+    }
+
+    fn tally(&self, listener: &Listener) -> Arc<Tally> {
+        self.shared.tallies.of(&listener.terms.load().name, self.index)
+    }
+
+    fn keep_time(&self, period: Duration) {
+        if self.period.replace(period) != period {
+            self.generations.set_period(period);
+            self.connections.borrow().values().for_each(|(life, _)| life.restart());
+        }
+    }
+
+    fn open(self: &Rc<Self>, door: &Arc<Door>) -> io::Result<()> {
+        let listening = door.bound.listen()?;
+        let entrance = Rc::new(Entrance {
+            listener: Arc::clone(&door.listener),
+            pulse: self.pulse.of_another(),
+            timeouts: Cell::new(Timeouts::new(&door.listener.terms.load().limits, self.period.get())),
+            tally: RefCell::new(self.tally(&door.listener)),
+            closing: Notify::new(),
+        });
+        self.entrances.borrow_mut().push(Rc::clone(&entrance));
+        self.accepting.set(self.accepting.get() + 1);
+        let (worker, door) = (Rc::clone(self), Arc::clone(door));
+        spawn_local(async move {
+            worker.accept(entrance, listening).await;
+            drop(door);
+        });
+        Ok(())
+    }
+
+    async fn accept(self: Rc<Self>, entrance: Rc<Entrance>, listening: Listening) {
         loop {
             let accepted = tokio::select! {
                 biased;
-                _ = stage.wait_for(|stage| *stage >= Stage::Drain) => break,
+                () = entrance.closing.notified() => break,
                 accepted = listening.accept() => accepted,
             };
             match accepted {
-                Ok((socket, peer)) => self.admit(socket, peer, &listener, &timeouts),
+                Ok((socket, peer)) => self.admit(socket, peer, &entrance),
                 Err(error) => {
                     // Out of descriptors: the connection stays in the queue, so that trying again at once would spin.
                     if !matches!(
                         error.kind(),
                         io::ErrorKind::ConnectionAborted | io::ErrorKind::ConnectionReset | io::ErrorKind::NotConnected
                     ) {
-                        tracing::warn!(listener = %listener.name, %error, "cannot accept connections");
+                        tracing::warn!(listener = %entrance.listener.terms.load().name, %error, "cannot accept connections");
                         sleep(ACCEPT_PAUSE).await;
                     }
                 }
@@ -198,70 +256,110 @@ impl Worker {
             yield_now().await;
         }
         for (socket, peer) in listening.drain() {
-            self.admit(socket, peer, &listener, &timeouts);
+            self.admit(socket, peer, &entrance);
         }
         self.accepting.set(self.accepting.get() - 1);
         self.ended.notify_one();
     }
 
     /// Serves a connection, or turns it away.
-    fn admit(self: &Rc<Self>, socket: Socket, peer: Peer, listener: &Arc<Listener>, timeouts: &Rc<Timeouts>) {
-        let place = Place::take(listener);
-        let session = Rc::new(Session {
-            app: self.shared.app.load_full(),
-            pools: Rc::clone(&self.pools),
-            scribe: Scribe { log: self.shared.log.clone(), clock: self.shared.clock.clone(), listener: Arc::clone(&listener.name) },
-            life: Life::new(Rc::clone(&self.pulse)),
-            tunnel: RefCell::default(),
-            connection: Connection { peer, tls: listener.tls.is_some() },
-            limits: listener.speech.limits,
-            body_limit: match listener.limits.body_bytes.0 {
-                0 => u64::MAX,
-                limit => limit,
-            },
-        });
-        if listener.open.load(Ordering::Relaxed) > listener.limits.connections {
-            if listener.tls.is_none() && self.turned_away.get() < TURNED_AWAY_MAX {
-                spawn_local(Rc::clone(self).turn_away(socket, session));
-            }
+    fn admit(self: &Rc<Self>, socket: Socket, peer: Peer, entrance: &Rc<Entrance>) {
+        let terms = entrance.listener.terms.load_full();
+        let place = Place::take(&entrance.listener);
+        entrance.tally.borrow().accepted.add(1);
+        let life = Life::new(Rc::clone(&entrance.pulse));
+        if entrance.listener.open() > terms.limits.connections {
+            let session = self.session(entrance, &terms, life, peer);
+            spawn_local(Rc::clone(self).turn_away(socket, session, "connections of the listener"));
             return;
         }
         let id = self.next_id.replace(self.next_id.get() + 1);
-        self.connections.borrow_mut().insert(id, (Rc::clone(&session.life), Rc::clone(timeouts)));
+        self.connections.borrow_mut().insert(id, (Rc::clone(&life), Rc::clone(entrance)));
         let registered = Registered { worker: Rc::clone(self), id, _place: place };
-        let listener = Arc::clone(listener);
-        spawn_local(async move {
-            let _registered = registered;
-            let socket = match &listener.tls {
-                None => Some(socket),
-                Some(acceptor) => connection::handshake(socket, acceptor, listener.limits.handshake_timeout.0).await,
-            };
-            if let Some(socket) = socket {
-                connection::serve(socket, session, listener.speech).await;
-            }
-        });
+        spawn_local(Rc::clone(entrance).welcome(registered, socket, peer, terms, life));
     }
 
-    async fn turn_away(self: Rc<Self>, socket: Socket, session: Rc<Session>) {
+    fn session(&self, entrance: &Entrance, terms: &Terms, life: Rc<Life>, peer: Peer) -> Rc<Session> {
+        Rc::new(Session {
+            scribe: Rc::new(Scribe {
+                generations: Rc::clone(&self.generations),
+                clock: self.shared.clock.clone(),
+                listener: Arc::clone(&terms.name),
+                tally: Arc::clone(&entrance.tally.borrow()),
+            }),
+            life,
+            tunnel: RefCell::default(),
+            connection: Connection { peer, tls: terms.tls.is_some() },
+            limits: terms.speech.limits,
+            body_limit: match terms.limits.body_bytes.0 {
+                0 => u64::MAX,
+                limit => limit,
+            },
+        })
+    }
+
+    /// Who is at the other end, by the PROXY protocol. Who may open a Unix socket, its file says.
+    async fn introduced(&self, socket: &mut Socket, peer: Peer) -> io::Result<Peer> {
+        if peer != Peer::Unix && !self.generations.current().app.gate.trusts(peer) {
+            return Err(io::Error::new(io::ErrorKind::PermissionDenied, "not of client_ip.trusted_proxies"));
+        }
+        proxy_protocol::read(socket, peer).await
+    }
+
+    /// Answers that there is no room, unless that would take room too.
+    async fn turn_away(self: Rc<Self>, socket: Socket, session: Rc<Session>, full: &'static str) {
+        session.scribe.tally.turned_away.add(1);
+        if session.connection.tls || self.turned_away.get() >= TURNED_AWAY_MAX {
+            return;
+        }
         self.turned_away.set(self.turned_away.get() + 1);
-        connection::turn_away(socket, session, Rejection::Overloaded.because("connections of the listener")).await;
+        connection::turn_away(socket, session, Rejection::Overloaded.because(full)).await;
         self.turned_away.set(self.turned_away.get() - 1);
     }
 }
 
-/// One of the open connections of a listener.
-struct Place(Arc<Listener>);
-
-impl Place {
-    fn take(listener: &Arc<Listener>) -> Self {
-        listener.open.fetch_add(1, Ordering::Relaxed);
-        Self(Arc::clone(listener))
+impl Entrance {
+    fn is_of(&self, door: &Door) -> bool {
+        Arc::ptr_eq(&self.listener, &door.listener)
     }
-}
 
-impl Drop for Place {
-    fn drop(&mut self) {
-        self.0.open.fetch_sub(1, Ordering::Relaxed);
+    /// Serves a connection that has a place: who it is, whether there is room for another of theirs, TLS, requests.
+    async fn welcome(self: Rc<Self>, registered: Registered, mut socket: Socket, mut peer: Peer, terms: Arc<Terms>, life: Rc<Life>) {
+        let worker = &registered.worker;
+        if terms.proxy_protocol {
+            match worker.introduced(&mut socket, peer).await {
+                Ok(client) => peer = client,
+                Err(error) => {
+                    tracing::debug!(listener = %terms.name, %peer, %error, "PROXY preamble refused");
+                    return self.tally.borrow().unusable.add(1);
+                }
+            }
+        }
+        let session = worker.session(&self, &terms, life, peer);
+        let limit = terms.limits.connections_per_ip;
+        let seat = match peer {
+            Peer::Ip(ip) if limit > 0 => match Seat::take(&self.listener, ip, limit) {
+                None => return Rc::clone(worker).turn_away(socket, session, "connections_per_ip").await,
+                seat => seat,
+            },
+            Peer::Ip(_) | Peer::Unix => None,
+        };
+        let socket = match &terms.tls {
+            None => Some(socket),
+            Some(acceptor) => connection::handshake(socket, acceptor, terms.limits.handshake_timeout.0).await,
+        };
+        match socket {
+            Some(socket) => connection::serve(socket, session, terms.speech).await,
+            None => self.tally.borrow().unusable.add(1),
+        }
+        drop(seat);
+    }
+
+    fn enter(&self, stage: Stage) {
+        self.pulse.enter(stage);
+        if stage >= Stage::Drain {
+            self.closing.notify_one();
+        }
     }
 }
 

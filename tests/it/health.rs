@@ -30,7 +30,7 @@ fn readiness_follows_the_store_and_says_why() {
         }
         assert!(began.elapsed() < crate::support::PATIENCE, "{verbose}");
     };
-    assert!(verbose.contains("[+]store ok"), "{verbose}");
+    assert!(verbose.contains("[+]store ok") && verbose.contains("[+]cache ok: 0 keys, 0 refusals"), "{verbose}");
     assert_eq!(ask("/nothing").status, 404);
     assert_eq!(once(ops, &Request::new("POST", "/livez")).status, 405);
     assert_eq!(upstream.recorded().len(), 0);

@@ -451,3 +451,44 @@ fn a_websocket_is_not_asked_of_it() {
     assert_eq!(once(sidecar.address(), &request).text(), "plain");
     assert!(!upstream.heads()[0].headers.contains_key("upgrade"));
 }
+
+#[test]
+fn a_grpc_call_streams_both_ways_from_end_to_end() {
+    let upstream = Upstream::start(|mut asked| {
+        Box::pin(async move {
+            let head = Response::builder().header("content-type", "application/grpc").body(()).unwrap();
+            let mut stream = asked.respond.send_response(head, false).unwrap();
+            while let Some(Ok(bytes)) = asked.body.data().await {
+                asked.body.flow_control().release_capacity(bytes.len()).unwrap();
+                stream.send_data(bytes, false).unwrap();
+            }
+            let mut trailers = HeaderMap::new();
+            trailers.insert("grpc-status", HeaderValue::from_static("0"));
+            stream.send_trailers(trailers).unwrap();
+        })
+    });
+    let (sidecar, key) = upstream.sidecar();
+    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
+    runtime.block_on(async {
+        let stream = tokio::net::TcpStream::connect(sidecar.address()).await.unwrap();
+        let (client, connection) = h2::client::handshake(stream).await.unwrap();
+        let running = tokio::spawn(connection);
+        let request = http::Request::post("http://api.example/chat.Chat/Talk")
+            .header("authorization", format!("Bearer {key}"))
+            .header("content-type", "application/grpc")
+            .header("te", "trailers")
+            .body(())
+            .unwrap();
+        let (answer, mut upload) = client.ready().await.unwrap().send_request(request, false).unwrap();
+        upload.send_data(Bytes::from_static(b"one"), false).unwrap();
+        let mut body = answer.await.unwrap().into_body();
+        assert_eq!(body.data().await.unwrap().unwrap(), "one", "while the request goes on");
+        upload.send_data(Bytes::from_static(b"two"), true).unwrap();
+        assert_eq!(body.data().await.unwrap().unwrap(), "two");
+        assert!(body.data().await.is_none());
+        assert_eq!(body.trailers().await.unwrap().unwrap()["grpc-status"], "0");
+        running.abort();
+    });
+    let head = upstream.heads().remove(0);
+    assert_eq!((head.headers["te"].as_bytes(), head.headers["content-type"].as_bytes()), (&b"trailers"[..], &b"application/grpc"[..]));
+}

@@ -10,6 +10,7 @@ use tokio::runtime::{Builder, Runtime};
 use crate::cli::{Exit, Failure, Globals, output};
 use crate::clock::Clock;
 use crate::config::sections::{Config, EnvironmentName};
+use crate::config::units::Span;
 use crate::config::{self, Loaded, Sources};
 use crate::key::digest::Peppers;
 use crate::key::lifecycle::{Lifecycle, LifecycleError};
@@ -27,6 +28,9 @@ pub(crate) enum Access {
     Make,
 }
 
+/// For an answer of the store to work in bulk.
+const BULK_TIMEOUT: Span = Span::secs(30);
+
 /// An open key table, for one command.
 pub(crate) struct Context {
     pub(crate) config: Config,
@@ -38,7 +42,18 @@ pub(crate) struct Context {
 impl Context {
     /// Reads the configuration and opens its store.
     pub(crate) fn open(access: Access, globals: &Globals) -> Result<Self, Failure> {
+        Self::of(config::load(&Sources::from_globals(globals)), access, globals)
+    }
+
+    /// The same for work in bulk: nobody waits for a single answer of the store, and a slow one must not end it.
+    pub(crate) fn open_for_bulk(access: Access, globals: &Globals) -> Result<Self, Failure> {
         let mut loaded = config::load(&Sources::from_globals(globals));
+        let timeout = &mut loaded.config.store.command_timeout;
+        *timeout = BULK_TIMEOUT.max(*timeout);
+        Self::of(loaded, access, globals)
+    }
+
+    fn of(mut loaded: Loaded, access: Access, globals: &Globals) -> Result<Self, Failure> {
         loaded.require()?;
         let rules = Rules::compile(&loaded.config, &mut loaded.problems);
         store::target::check(&loaded.config.store, &mut loaded.problems);

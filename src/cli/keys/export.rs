@@ -33,7 +33,7 @@ pub struct Args {
 }
 
 pub(super) fn run(args: &Args, globals: &Globals) -> Result<(), Failure> {
-    let context = Context::open(Access::Read, globals)?;
+    let context = Context::open_for_bulk(Access::Read, globals)?;
     let written = match &args.output {
         None => {
             let mut out = BufWriter::new(std::io::stdout().lock());

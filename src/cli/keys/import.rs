@@ -65,7 +65,7 @@ pub struct Args {
 pub(super) fn run(args: &Args, globals: &Globals) -> Result<(), Failure> {
     let rejects = rejects(args)?;
     let input = Input::open(&args.file).map_err(|error| Exit::Failed.because(format!("{}: {error}", args.file.display())))?;
-    let context = Context::open(if args.dry_run { Access::Read } else { Access::Make }, globals)?;
+    let context = Context::open_for_bulk(if args.dry_run { Access::Read } else { Access::Make }, globals)?;
     let options = Options {
         create_tenants: args.create_tenants,
         on_conflict: args.on_conflict,

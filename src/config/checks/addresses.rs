@@ -1,4 +1,4 @@
-//! Sockets against each other: no two of one address, and no upstream that is this sidecar itself.
+//! Sockets against each other: no two of one address, no upstream that is this sidecar itself, nobody shut out.
 //! What is no address at all is told where it is compiled. No resolver is asked.
 
 use std::net::IpAddr;
@@ -13,6 +13,7 @@ use crate::server::bind::Address;
 pub(super) fn check(config: &Config, problems: &mut Problems) {
     taken(config, problems);
     loops(config, problems);
+    introductions(config, problems);
 }
 
 /// No two sockets of one address; a wildcard address holds the others of its port.
@@ -46,6 +47,18 @@ fn clash(one: &Address, other: &Address) -> bool {
 /// Whether a socket at `bound` is also at `ip`.
 fn covers(bound: IpAddr, ip: IpAddr) -> bool {
     bound == ip || (bound.is_unspecified() && (bound.is_ipv6() || ip.is_ipv4()))
+}
+
+/// The PROXY protocol is believed of trusted proxies only: without any, nobody could connect.
+fn introductions(config: &Config, problems: &mut Problems) {
+    for (index, listener) in config.listeners.iter().enumerate() {
+        let is_tcp = matches!(listener.address.parse(), Ok(Address::Tcp(..)));
+        if listener.proxy_protocol && is_tcp && config.client_ip.trusted_proxies.is_empty() {
+            problems
+                .error(format!("listeners[{index}].proxy_protocol"), "nobody is trusted to say whose connection it is")
+                .help("name the balancer's networks in [client_ip] trusted_proxies");
+        }
+    }
 }
 
 /// A request sent to an own listener would go round until no connection is left.

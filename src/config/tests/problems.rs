@@ -238,9 +238,10 @@ fn each_rule_has_its_words() {
         ("[errors.map]\n\"401\" = { status = 402 }", "for a reason only"),
         ("[errors.map]\n\"429\" = { code = \"X\" }", "429 and 5xx have no group"),
         ("[errors.map]\nkey_expired = { status = 200 }", "is not the status of a refusal"),
-        ("[[listeners]]\nname = \"public\"\naddress = \"[::]:1\"\nproxy_protocol = true", "PROXY protocol is not part of this release"),
+        ("[[listeners]]\nname = \"public\"\naddress = \"[::]:1\"\nproxy_protocol = true", "nobody is trusted to say"),
         ("[tracing]\nsample_ratio = 2.0", "a ratio is 0 to 1"),
         ("[cache]\nsnapshot_file = \"keys\"", "needs [store] pepper_file"),
+        ("[store]\npepper_file = \"p\"\n[cache]\nsnapshot_file = \"s\"\nstale_for = \"0s\"", "nothing of it may be served"),
     ] {
         let loaded = loaded(text);
         assert!(loaded.problems.has_errors() && loaded.report().contains(words), "{text}\n{}", loaded.report());

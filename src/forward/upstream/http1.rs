@@ -16,10 +16,10 @@ use tokio::sync::oneshot;
 use tokio::task::{JoinHandle, spawn_local};
 use tokio::time::timeout;
 
-use super::Target;
 use super::pool::{Lease, Payload, Switch, describe, is_safe};
 use super::timeout::while_progressing;
 use super::wire::{Traffic, Wire};
+use super::{Counts, Target};
 use crate::rejection::{Refusal, Rejection};
 
 /// One worker's connections to one upstream.
@@ -104,6 +104,7 @@ impl<B: Payload> Pool<B> {
             };
             request = again.filter(|_| !repeated).ok_or_else(|| self.target.unavailable(&why))?;
             repeated = true;
+            Counts::count(&self.target.counts.retries);
         }
     }
 

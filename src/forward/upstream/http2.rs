@@ -24,11 +24,11 @@ use tokio::sync::watch;
 use tokio::task::spawn_local;
 use tokio::time::timeout;
 
-use super::Target;
 use super::parcel::Parcel;
 use super::pool::{Lease, Payload, describe, is_safe};
 use super::timeout::while_progressing;
 use super::wire::Wire;
+use super::{Counts, Target};
 use crate::rejection::{Refusal, Rejection};
 
 /// Streams on a connection, where the upstream allows as many.
@@ -134,6 +134,7 @@ impl<B: Payload> Pool<B> {
                 return Err(self.target.unavailable(&describe(error.error())));
             }
             repeated = true;
+            Counts::count(&self.target.counts.retries);
             stream = self.stream(Some(&stream.connection)).await?;
         }
     }

@@ -4,6 +4,7 @@
 use std::cell::Cell;
 use std::error::Error as StdError;
 use std::rc::Rc;
+use std::sync::Arc;
 use std::time::Duration;
 
 use bytes::Bytes;
@@ -13,7 +14,7 @@ use hyper::body::Incoming;
 use hyper::client::conn::http1::SendRequest;
 
 pub use super::wire::Wire;
-use super::{Protocol, Upstreams, http1, http2};
+use super::{Protocol, Target, Upstreams, http1, http2};
 use crate::forward::Forward;
 use crate::rejection::{Refusal, Rejection};
 
@@ -61,17 +62,15 @@ impl<B: Payload> Pools<B> {
     /// Pools of one of `workers` workers, swept every `period`.
     #[must_use]
     pub fn new(upstreams: &Upstreams, workers: usize, period: Duration) -> Self {
-        let pools = upstreams.targets.iter().map(|target| {
-            // Rounded down: a connection must go before the upstream closes it.
-            let idle_sweeps = u32::try_from(target.idle_timeout.as_millis() / period.as_millis().max(1)).unwrap_or(u32::MAX);
-            match target.protocol {
-                Protocol::Http1 => {
-                    Pool::Http1(Rc::new(http1::Pool::new(target, target.idle_connections.div_ceil(workers.max(1)), idle_sweeps)))
-                }
-                Protocol::Http2 => Pool::Http2(Rc::new(http2::Pool::new(target, idle_sweeps))),
-            }
-        });
-        Self { pools: pools.collect() }
+        Self { pools: Vec::new() }.follow(upstreams, workers, period)
+    }
+
+    /// Pools of what the upstreams are now: those that are the same keep their connections.
+    #[must_use]
+    pub fn follow(&self, upstreams: &Upstreams, workers: usize, period: Duration) -> Self {
+        let known = |target: &Arc<Target>| self.pools.iter().find(|pool| Arc::ptr_eq(pool.target(), target)).map(Pool::share);
+        let pool = |target: &Arc<Target>| known(target).unwrap_or_else(|| Pool::new(target, workers, period));
+        Self { pools: upstreams.targets.iter().map(pool).collect() }
     }
 
     /// Sends a request and waits for the response's head. `progress` changes while `body` is being sent.
@@ -120,6 +119,34 @@ impl<B: Payload> Pools<B> {
                 Pool::Http1(pool) => pool.clear(),
                 Pool::Http2(pool) => pool.clear(),
             }
+        }
+    }
+}
+
+impl<B: Payload> Pool<B> {
+    fn new(target: &Arc<Target>, workers: usize, period: Duration) -> Self {
+        // Rounded down: a connection must go before the upstream closes it.
+        let idle_sweeps = u32::try_from(target.idle_timeout.as_millis() / period.as_millis().max(1)).unwrap_or(u32::MAX);
+        match target.protocol {
+            Protocol::Http1 => {
+                Self::Http1(Rc::new(http1::Pool::new(target, target.idle_connections.div_ceil(workers.max(1)), idle_sweeps)))
+            }
+            Protocol::Http2 => Self::Http2(Rc::new(http2::Pool::new(target, idle_sweeps))),
+        }
+    }
+
+    fn target(&self) -> &Arc<Target> {
+        match self {
+            Self::Http1(pool) => &pool.target,
+            Self::Http2(pool) => &pool.target,
+        }
+    }
+
+    /// The same pool once more.
+    fn share(&self) -> Self {
+        match self {
+            Self::Http1(pool) => Self::Http1(Rc::clone(pool)),
+            Self::Http2(pool) => Self::Http2(Rc::clone(pool)),
         }
     }
 }

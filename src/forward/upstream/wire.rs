@@ -12,7 +12,7 @@ use std::task::{Context, Poll, Waker};
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 
 use super::connect::connect;
-use super::{Reserved, Target};
+use super::{Counts, Reserved, Target};
 use crate::rejection::{Refusal, Rejection};
 use crate::server::socket::Socket;
 
@@ -66,7 +66,11 @@ impl Wire {
     /// Connects, if there is a place.
     pub(super) async fn connect(target: &Arc<Target>) -> Result<Self, Refusal> {
         let place = target.reserve().ok_or_else(|| Rejection::Overloaded.because("all upstream connections are in use"))?;
-        let socket = connect(target).await.map_err(|error| target.unavailable(&error.to_string()))?;
+        Counts::count(&target.counts.connects);
+        let socket = connect(target).await.map_err(|error| {
+            Counts::count(&target.counts.failures);
+            target.unavailable(&error.to_string())
+        })?;
         Ok(Self { socket, traffic: Rc::default(), _place: place })
     }
 }

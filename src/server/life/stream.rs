@@ -17,6 +17,13 @@ pub(super) struct Reader {
     is_awaited: Cell<bool>,
 }
 
+impl Reader {
+    /// The exchange counts as begun now.
+    pub(super) fn restart(&self, now: u32) {
+        self.began.set(now);
+    }
+}
+
 /// An open stream. Dropping it ends it.
 #[derive(Debug)]
 pub struct Stream {
@@ -29,7 +36,7 @@ impl Stream {
     /// A stream whose head has arrived.
     #[must_use]
     pub fn open(connection: &Rc<Life>) -> Self {
-        let reader = Reader { began: connection.pulse.tick.clone(), ..Reader::default() };
+        let reader = Reader { began: connection.pulse.worker.tick.clone(), ..Reader::default() };
         let life = Life::of(Kind::Stream(reader), Rc::clone(&connection.pulse));
         life.exchange_began();
         connection.enter(Phase::Streams);

@@ -1,0 +1,198 @@
+//! `/metrics`: every number a sidecar tells, named and described here and in `deploy/README.md`. Label values come from closed
+//! sets (reasons, classes, names in the configuration), never from a request, a key or a tenant.
+
+use std::sync::Arc;
+use std::sync::atomic::Ordering;
+
+use super::health::Health;
+use crate::authn::Counters;
+use crate::rejection::Rejection;
+use crate::telemetry::exposition::Kind::{Counter, Gauge};
+use crate::telemetry::exposition::{Exposition, Kind};
+use crate::telemetry::tally::{self, Histogram, Tally};
+use crate::telemetry::usage::Usage;
+
+/// Names of the classes that a tally counts by.
+const CLASSES: [&str; 6] = ["none", "1xx", "2xx", "3xx", "4xx", "5xx"];
+
+/// All of it, as text.
+pub(super) fn scrape(health: &Health) -> String {
+    let mut text = Exposition::default();
+    text.family(Gauge, "sidegate_build_info", "1, labelled with the release.");
+    text.sample("sidegate_build_info", &[("version", env!("CARGO_PKG_VERSION"))], 1);
+    text.one(Gauge, "sidegate_ready", "1 while requests should be sent here.", u8::from(health.readiness().0));
+    requests(&mut text, health);
+    connections(&mut text, health);
+    upstreams(&mut text, health);
+    keys(&mut text, health);
+    configuration(&mut text, health);
+    process(&mut text, health);
+    text.into_text()
+}
+
+fn requests(text: &mut Exposition, health: &Health) {
+    let tallies = health.tallies.all();
+    let sum = |of: &dyn Fn(&Tally) -> u64| tallies.iter().map(|(_, tally)| of(tally)).sum::<u64>();
+    text.family(Counter, "sidegate_requests_total", "Requests that ended, by listener and class of status.");
+    for (listener, of) in by_listener(&tallies) {
+        for (index, class) in CLASSES.iter().enumerate() {
+            let count = total(of, |tally| tally.by_class.get(index).map_or(0, tally::Counter::get));
+            text.sample("sidegate_requests_total", &[("listener", listener), ("code", class)], count);
+        }
+    }
+    text.family(Counter, "sidegate_decisions_total", "Requests that ended, by what was decided: admitted, or why they were refused.");
+    text.sample("sidegate_decisions_total", &[("reason", "admitted")], sum(&|tally| tally.admitted.get()));
+    for (index, rejection) in Rejection::ALL.iter().enumerate().filter(|(_, rejection)| rejection.row().built) {
+        let count = sum(&|tally| tally.by_rejection.get(index).map_or(0, tally::Counter::get));
+        text.sample("sidegate_decisions_total", &[("reason", rejection.row().reason)], count);
+    }
+    text.one(Gauge, "sidegate_requests_in_flight", "Requests that have begun and not ended.", health.tallies.in_flight());
+    let cached = "Requests whose credential was known (hit), or had to be asked of the store (miss).";
+    text.family(Counter, "sidegate_cache_requests_total", cached);
+    text.sample("sidegate_cache_requests_total", &[("outcome", "hit")], sum(&|tally| tally.cache_hits.get()));
+    text.sample("sidegate_cache_requests_total", &[("outcome", "miss")], sum(&|tally| tally.cache_misses.get()));
+    histogram(
+        text,
+        "sidegate_overhead_seconds",
+        "From a request's head to its being sent on.",
+        tallies.iter().map(|(_, tally)| &tally.overhead),
+    );
+    histogram(
+        text,
+        "sidegate_upstream_response_seconds",
+        "From a request's being sent on to the upstream's head.",
+        tallies.iter().map(|(_, tally)| &tally.upstream),
+    );
+}
+
+fn connections(text: &mut Exposition, health: &Health) {
+    let doors = health.reloader.doors().borrow().clone();
+    text.family(Gauge, "sidegate_connections_open", "Open connections, by listener.");
+    for door in &doors {
+        text.sample("sidegate_connections_open", &[("listener", &door.listener.terms.load().name)], door.listener.open());
+    }
+    let tallies = health.tallies.all();
+    text.family(Counter, "sidegate_connections_accepted_total", "Connections accepted, by listener.");
+    for (listener, of) in by_listener(&tallies) {
+        text.sample("sidegate_connections_accepted_total", &[("listener", listener)], total(of, |tally| tally.accepted.get()));
+    }
+    let refused = "Connections ended before a request: no room (overloaded), or a failed handshake or PROXY preamble (unusable).";
+    text.family(Counter, "sidegate_connections_refused_total", refused);
+    for (listener, of) in by_listener(&tallies) {
+        let name = "sidegate_connections_refused_total";
+        text.sample(name, &[("listener", listener), ("cause", "overloaded")], total(of, |tally| tally.turned_away.get()));
+        text.sample(name, &[("listener", listener), ("cause", "unusable")], total(of, |tally| tally.unusable.get()));
+    }
+    text.family(Gauge, "sidegate_certificate_expiry_timestamp_seconds", "When the first certificate of the listener's chain expires.");
+    for door in &doors {
+        let terms = door.listener.terms.load();
+        if let Some(expires) = terms.expires {
+            text.sample("sidegate_certificate_expiry_timestamp_seconds", &[("listener", &terms.name)], expires);
+        }
+    }
+}
+
+fn upstreams(text: &mut Exposition, health: &Health) {
+    let app = health.reloader.app().load();
+    let known: Vec<_> = app.upstreams.counts().collect();
+    let mut family = |kind: Kind, name: &str, help: &str, of: &dyn Fn(usize) -> u64| {
+        text.family(kind, name, help);
+        for (index, (upstream, ..)) in known.iter().enumerate() {
+            text.sample(name, &[("upstream", upstream)], of(index));
+        }
+    };
+    let count = |index: usize| known.get(index).map(|(_, _, counts)| *counts);
+    let read = |counter: &std::sync::atomic::AtomicU64| counter.load(Ordering::Relaxed);
+    family(Gauge, "sidegate_upstream_connections_open", "Open connections, by upstream.", &|index| {
+        known.get(index).map_or(0, |(_, open, _)| *open as u64)
+    });
+    family(Counter, "sidegate_upstream_connects_total", "Connections that were tried, by upstream.", &|index| {
+        count(index).map_or(0, |counts| read(&counts.connects))
+    });
+    family(Counter, "sidegate_upstream_connect_failures_total", "Those that could not be made.", &|index| {
+        count(index).map_or(0, |counts| read(&counts.failures))
+    });
+    family(Counter, "sidegate_upstream_retries_total", "Requests sent again on another connection.", &|index| {
+        count(index).map_or(0, |counts| read(&counts.retries))
+    });
+}
+
+fn keys(text: &mut Exposition, health: &Health) {
+    let app = health.reloader.app().load();
+    let authenticator = app.gate.authenticator();
+    let counters = authenticator.counters();
+    let told: [Told; 9] = [
+        ("sidegate_cache_negative_hits_total", "Refusals of unknown keys from the cache.", |of| of.negative_hits.load(Ordering::Relaxed)),
+        ("sidegate_cache_stale_hits_total", "Answers from what could not be read again in time.", |of| of.stale.load(Ordering::Relaxed)),
+        ("sidegate_key_lookups_total", "Questions to the store for a key.", |of| of.key_lookups.load(Ordering::Relaxed)),
+        ("sidegate_tenant_lookups_total", "Questions to the store for a tenant.", |of| of.tenant_lookups.load(Ordering::Relaxed)),
+        ("sidegate_lookups_joined_total", "Requests that waited for another's look-up.", |of| of.joined.load(Ordering::Relaxed)),
+        ("sidegate_lookups_repeated_total", "Look-ups done again for a change.", |of| of.repeated.load(Ordering::Relaxed)),
+        ("sidegate_lookups_unanswered_total", "Look-ups that the store did not answer.", |of| of.unanswered.load(Ordering::Relaxed)),
+        ("sidegate_records_unusable_total", "Records that could not be read or used.", |of| of.unusable.load(Ordering::Relaxed)),
+        ("sidegate_store_faults_total", "Look-ups that found less than was there before.", |of| of.faults.load(Ordering::Relaxed)),
+    ];
+    for (name, help, of) in told {
+        text.one(Counter, name, help, of(counters));
+    }
+    text.one(Gauge, "sidegate_store_reachable", "1 while the store answers.", u8::from(authenticator.store_status().reachable));
+    if let Some(heard) = authenticator.heard_at() {
+        let name = "sidegate_change_log_heard_timestamp_seconds";
+        text.one(Gauge, name, "Up to when all changes are applied here.", heard.0 / 1000);
+    }
+    text.one(Gauge, "sidegate_change_log_position", "How far the store's change log has been applied here.", app.fleet.position().0);
+    text.one(Gauge, "sidegate_fleet_sidecars", "Sidecars that serve from this store, this one included.", app.fleet.sidecars());
+}
+
+fn configuration(text: &mut Exposition, health: &Health) {
+    let standing = health.reloader.standing();
+    text.family(Counter, "sidegate_reloads_total", "Reloads of the configuration, by outcome.");
+    text.sample("sidegate_reloads_total", &[("outcome", "applied")], standing.applied);
+    text.sample("sidegate_reloads_total", &[("outcome", "refused")], standing.refused);
+    let successful = "1 unless the latest reload was refused.";
+    text.one(Gauge, "sidegate_config_last_reload_successful", successful, u8::from(standing.is_current()));
+    text.one(Gauge, "sidegate_config_since_timestamp_seconds", "Since when the configuration is in use.", standing.since.0 / 1000);
+}
+
+fn process(text: &mut Exposition, health: &Health) {
+    let dropped = "Lines of the access log that found its buffer full.";
+    text.one(Counter, "sidegate_access_log_lines_dropped_total", dropped, health.reloader.writer().dropped());
+    let usage = Usage::read();
+    if let Some(bytes) = usage.resident_bytes {
+        text.one(Gauge, "process_resident_memory_bytes", "Bytes in memory.", bytes);
+    }
+    if let Some(open) = usage.open_fds {
+        text.one(Gauge, "process_open_fds", "Open file descriptors.", open);
+    }
+    if let Some(max) = usage.max_fds {
+        text.one(Gauge, "process_max_fds", "File descriptors that may be open.", max);
+    }
+    if let Some(seconds) = usage.cpu_seconds {
+        text.one(Counter, "process_cpu_seconds_total", "Processor time used.", seconds);
+    }
+    text.one(Gauge, "process_start_time_seconds", "When the process started.", health.started_at.0 / 1000);
+}
+
+type Named = (Arc<str>, Arc<Tally>);
+
+/// A counter of the key table: name, help, value.
+type Told = (&'static str, &'static str, fn(&Counters) -> u64);
+
+/// Tallies come in the order of names.
+fn by_listener(tallies: &[Named]) -> Vec<(&str, &[Named])> {
+    tallies.chunk_by(|a, b| a.0 == b.0).filter_map(|of| Some((&*of.first()?.0, of))).collect()
+}
+
+fn total(tallies: &[Named], of: impl Fn(&Tally) -> u64) -> u64 {
+    tallies.iter().map(|(_, tally)| of(tally)).sum()
+}
+
+fn histogram<'a, const N: usize>(text: &mut Exposition, name: &str, help: &str, all: impl Iterator<Item = &'a Histogram<N>> + Clone) {
+    let Some(first) = all.clone().next() else { return };
+    let (mut counts, mut sum_us) = (vec![0; N + 1], 0);
+    for (of, us) in all.map(Histogram::read) {
+        counts.iter_mut().zip(of).for_each(|(count, more)| *count += more);
+        sum_us += us;
+    }
+    text.histogram(name, help, first.bounds(), &counts, sum_us);
+}
