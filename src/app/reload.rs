@@ -224,9 +224,11 @@ impl Reloader {
     }
 
     fn prepare(&self, state: &State, app: &App, config: &Config) -> Result<Prepared, Unmet> {
-        let Some(open) = &state.open else { return Err(Unmet::for_good(String::new(), "the sidecar is stopping".to_owned())) };
+        let (Some(open), Some(table)) = (&state.open, &state.table) else {
+            return Err(Unmet::for_good(String::new(), "the sidecar is stopping".to_owned()));
+        };
         let doors = open_doors(&app.listeners, &self.doors.borrow(), open)?;
-        let table = if state.keeps_table(config) { None } else { Some(Table::replacement(config, app, &self.clock)?) };
+        let table = if state.keeps_table(config) { None } else { Some(table.replacement(config, app, &self.clock)?) };
         Ok(Prepared { doors, table })
     }
 
@@ -234,6 +236,7 @@ impl Reloader {
     fn commit(&self, state: &mut State, app: App, config: &Config, prepared: Prepared) {
         let Prepared { doors, table } = prepared;
         if let Some(table) = table {
+            table.take_turn();
             state.retired.extend(state.table.replace(table));
         }
         let Some(table) = &state.table else { return };

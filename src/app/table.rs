@@ -40,10 +40,11 @@ impl Table {
         Ok(Self { key_table: KeyTable::start(config, Arc::clone(&app.identity_headers), clock)?, users: Arc::default() })
     }
 
-    /// One that takes the place of the one in use. While its store does not answer it would know nothing, where the one in use
+    /// One that may take the place of this one, the one in use. While its store does not answer it would know nothing, where this one
     /// still knows what it has read: then there is none.
-    pub(super) fn replacement(config: &Config, app: &App, clock: &Clock) -> Result<Self, Unfit> {
-        let table = Self::start(config, app, clock).map_err(Unfit::Wrong)?;
+    pub(super) fn replacement(&self, config: &Config, app: &App, clock: &Clock) -> Result<Self, Unfit> {
+        let key_table = self.key_table.start_beside(config, Arc::clone(&app.identity_headers), clock).map_err(Unfit::Wrong)?;
+        let table = Self { key_table, users: Arc::default() };
         let patience = config.store.connect_timeout.0 + config.store.command_timeout.0 + GRACE;
         let began = instant();
         loop {
@@ -56,6 +57,11 @@ impl Table {
             }
             sleep(LOOK);
         }
+    }
+
+    /// It takes that place.
+    pub(super) fn take_turn(&self) {
+        self.key_table.take_turn();
     }
 
     /// What the gate asks.

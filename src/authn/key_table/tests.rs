@@ -37,6 +37,14 @@ impl Bench {
         Self { table: KeyTable::start(&config, headers, &clock).unwrap(), clock, config }
     }
 
+    /// Another table of the same process, which takes this one's place.
+    fn replacement(&self) -> Self {
+        let headers = Arc::new(IdentityHeaders::compile(&self.config, &mut Problems::default()).unwrap());
+        let table = self.table.start_beside(&self.config, headers, &self.clock).unwrap();
+        table.take_turn();
+        Self { table, clock: self.clock.clone(), config: self.config.clone() }
+    }
+
     /// The key table as another process manages it: with a store of its own.
     async fn manager(&self) -> Lifecycle {
         let opened = store::open(&self.config.store, &self.clock).await.unwrap();
@@ -249,6 +257,45 @@ async fn who_left_a_snapshot_behind_is_not_gone_until_another_has_taken_it_over(
     assert_eq!(ids().await, first);
     let _successor = Bench::configured(config, Clock::manual(START));
     until_one_is_not(&first).await;
+}
+
+#[tokio::test]
+async fn a_table_that_is_replaced_says_goodbye_and_leaves_the_snapshot_to_the_one_that_replaces_it() {
+    let server = RedisServer::start();
+    let dir = tempfile::tempdir().unwrap();
+    let mut config = Config { store: server.config(), ..Config::default() };
+    config.store.pepper_file = dir.path().join("pepper");
+    config.cache.snapshot_file = dir.path().join("snapshot");
+    std::fs::write(&config.store.pepper_file, "pepper").unwrap();
+    let store = store::open(&config.store, &Clock::System).await.unwrap().store;
+    let until = async |what: &dyn Fn(&[String]) -> bool| loop {
+        let ids: Vec<_> = store.instances().await.unwrap().into_iter().map(|seen| seen.instance.id).collect();
+        if what(&ids) {
+            return ids;
+        }
+        tokio::task::yield_now().await;
+    };
+    let old = Bench::configured(config.clone(), Clock::manual(START));
+    let manager = old.manager().await;
+    manager.create_tenant(NewTenant { id: "acme".into(), ..NewTenant::default() }).await.unwrap();
+    let key = manager.create(new_key("ci")).await.unwrap();
+    old.becomes(key.key.expose_secret(), "admitted").await;
+    while !config.cache.snapshot_file.exists() {
+        old.ask(key.key.expose_secret()).await;
+        tokio::task::yield_now().await;
+    }
+    let first = until(&|ids| ids.len() == 1).await;
+    let new = old.replacement();
+    let both = until(&|ids| ids.len() == 2).await;
+    assert!(both.contains(&first[0]), "it still serves");
+    new.becomes(key.key.expose_secret(), "admitted").await;
+    drop(new);
+    drop(old);
+    let left = until(&|_| true).await;
+    assert!(left.len() == 1 && left != first, "the old one is gone; what the new one knew is in the snapshot");
+    // The file is the new one's: who takes it over says goodbye for it.
+    let _successor = Bench::configured(config, Clock::manual(START));
+    until(&|ids| ids.len() == 1 && !both.contains(&ids[0])).await;
 }
 
 #[tokio::test]
