@@ -200,6 +200,7 @@ async fn follow(changes: Option<Box<dyn ChangeLog>>, authenticator: &Authenticat
                 standing.applied(batch.position);
             }
             Err(error) => {
+                standing.lost();
                 tracing::debug!(%error, "the change log cannot be read; trying again");
                 sleep(back_off.mul_f64(fastrand::f64().mul_add(0.5, 0.5))).await;
                 back_off = (back_off * 2).min(BACK_OFF_MAX);
