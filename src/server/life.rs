@@ -2,6 +2,7 @@
 //! connection or a request. It knows ticks of the sweep, not the time, and never touches a socket.
 //! A connection of HTTP/1 and its one exchange share a life; of HTTP/2, each stream has one of its own ([`stream`]).
 
+mod admission;
 pub mod stream;
 mod tunnel;
 
@@ -14,7 +15,7 @@ use std::time::Duration;
 use slab::Slab;
 
 use crate::config::sections::ListenerLimits;
-use crate::rejection::Refusal;
+use crate::rejection::{Refusal, Rejection};
 
 /// From accept to the first byte.
 const FIRST_BYTE: Duration = Duration::from_secs(10);
@@ -171,6 +172,9 @@ pub struct Life {
     /// When content of either side moved last, while an answer of the upstream is passed on.
     moved: Cell<Option<u32>>,
     silent: Cell<bool>,
+    admitted: RefCell<Option<admission::Admitted>>,
+    /// Why the credential that admitted its exchange does so no more.
+    ended_by: Cell<Option<Rejection>>,
     fault: RefCell<Option<Refusal>>,
     waker: RefCell<Option<Waker>>,
     streams: RefCell<Slab<Rc<Life>>>,
@@ -206,6 +210,8 @@ impl Life {
             uploaded: Cell::new(0),
             moved: Cell::new(None),
             silent: Cell::new(false),
+            admitted: RefCell::new(None),
+            ended_by: Cell::new(None),
             fault: RefCell::new(None),
             waker: RefCell::new(None),
             streams: RefCell::default(),
@@ -367,7 +373,7 @@ impl Life {
         self.fault.borrow_mut().take()
     }
 
-    /// Whether a timeout has passed; for good.
+    /// Whether a timeout has passed, or what admitted its exchange has ended; for good.
     #[must_use]
     pub fn expired(&self) -> bool {
         self.expired.get()
