@@ -13,7 +13,7 @@ use sidegate::key::record::{KeyRecord, KeyStatus, PreviousSecret};
 
 use crate::support::PATIENCE;
 use crate::support::client::{Client, Request, once};
-use crate::support::http2::{Http2, head};
+use crate::support::http2::{Frames, GET, HEADERS, Http2, RST_STREAM, head};
 use crate::support::process::Serve;
 use crate::support::seed::{self, Issued};
 use crate::support::sidecar::{Home, Kind, NOW, Sidecar};
@@ -23,6 +23,8 @@ use crate::support::upstream::{Exchange, Upstream};
 const BOUND: Duration = Duration::from_secs(3);
 /// Only what is told of, or passes, can be what ends an exchange in the time of a test.
 const CONFIG: &str = "[cache]\nttl = \"1h\"\nstale_for = \"2h\"\n[runtime]\nworkers = 1\n[ops]\nlisten = \"127.0.0.1:0\"\n";
+/// SETTINGS_INITIAL_WINDOW_SIZE (RFC 9113 §6.5.2).
+const INITIAL_WINDOW_SIZE: u16 = 4;
 const SWITCHED: &[u8] = b"HTTP/1.1 101 Switching Protocols\r\nUpgrade: websocket\r\nConnection: Upgrade\r\n\
     Sec-WebSocket-Accept: s3pPLMBiTxaQ9kYGzzhZRbK+xOo=\r\n\r\n";
 
@@ -35,8 +37,15 @@ fn answer(exchange: &mut Exchange<'_>) {
         "/call" => {
             ("HTTP/1.1 200 OK\r\nContent-Type: application/grpc\r\nTransfer-Encoding: chunked\r\n\r\n", "5\r\nbegun\r\n", "4\r\nmore\r\n")
         }
-        _ => ("HTTP/1.1 200 OK\r\nContent-Type: text/event-stream\r\nTransfer-Encoding: chunked\r\n\r\n", "5\r\nbegun\r\n", "4\r\nmore\r\n"),
+        _ => {
+            ("HTTP/1.1 200 OK\r\nContent-Type: text/event-stream\r\nTransfer-Encoding: chunked\r\n\r\n", "5\r\nbegun\r\n", "4\r\nmore\r\n")
+        }
     };
+    if exchange.request.target == "/flood" {
+        // Never all of it is taken: this ends when the connection does.
+        exchange.send(b"HTTP/1.1 200 OK\r\nContent-Length: 100000000\r\n\r\n");
+        return exchange.send(&vec![0; 100_000_000]);
+    }
     exchange.send(format!("{head}{begun}").as_bytes());
     exchange.tunnel(|stream, _| drop(std::io::Write::write_all(stream, more.as_bytes())));
 }
@@ -313,24 +322,51 @@ fn other_changes_end_nothing() {
 
 #[test]
 fn a_store_that_is_away_ends_nothing_but_what_has_a_deadline() {
+    const AGE: i64 = 100 * 3_600_000;
     let mut scene = Scene::new(Kind::Redis);
-    scene.update("key_main", |record| record.expires_at = Some(later(3_600_000)));
     let mut running = scene.begin();
-    scene.reviewed();
-    // Opened now, it ends by its own deadline: what is known of it is looked at as before.
-    let brief = scene.issue("key_brief");
-    scene.update("key_brief", |record| record.expires_at = Some(later(60_000)));
-    let watch = Running::socket(scene.sidecar.address(), &brief.secret);
+    // One behind the other, so that between two ends everything was looked at; the last two long after anything stale may be served.
+    let deadlines = [60_000, AGE, AGE + 60_000];
+    let brief = deadlines.map(|ms| {
+        let id = format!("key_until{ms}");
+        let key = scene.issue(&id);
+        scene.update(&id, |record| record.expires_at = Some(later(ms)));
+        (Running::socket(scene.sidecar.address(), &key.secret), ms)
+    });
     scene.reviewed();
     scene.sidecar.home.redis.as_mut().unwrap().stop();
-    all_go_on(&mut running);
-    scene.sidecar.clock.advance(60_000);
-    watch.ends(instant(), "its deadline");
-    assert_eq!(scene.gone.recv_timeout(PATIENCE).unwrap(), "/chat");
-    all_go_on(&mut running);
-    let since = instant();
-    scene.sidecar.clock.advance(3_600_000);
-    scene.all_end(running, since, "its deadline");
+    for (socket, ms) in brief {
+        scene.sidecar.clock.advance(ms - (scene.sidecar.clock.now().0 - later(0).0));
+        socket.ends(instant(), "its deadline");
+        assert_eq!(scene.gone.recv_timeout(PATIENCE).unwrap(), "/chat");
+        all_go_on(&mut running);
+    }
+    drop(scene.sidecar.home.redis.take());
+}
+
+#[test]
+fn who_does_not_read_is_ended_too() {
+    let scene = Scene::new(Kind::Embedded);
+    let mut stalled = Client::connect(scene.sidecar.address());
+    stalled.send(Request::get("/flood").bearer(&scene.key.secret).bytes());
+    assert_eq!(stalled.head().first_line, "HTTP/1.1 200 OK");
+    let mut client = Http2::connect(scene.sidecar.address());
+    let opened = client.open(head(&Request::get("/flood").bearer(&scene.key.secret)), true);
+    let begun = client.begin(opened.response).unwrap();
+    // No window at all, so that not even a first frame goes out.
+    let mut frames = Frames::connect_with(scene.sidecar.address(), &[(INITIAL_WINDOW_SIZE, 0)]);
+    let bearer = format!("Bearer {}", scene.key.secret);
+    let fields = [&GET[..2], &[(":path", "/flood"), (":authority", "api.example"), ("authorization", &bearer)]].concat();
+    assert!(frames.request(1, &fields));
+    assert!(frames.find(|frame| frame.kind == HEADERS).is_some());
+    scene.reviewed();
+    scene.update("key_main", |record| record.status = KeyStatus::Revoked);
+    for _ in 0..3 {
+        assert_eq!(scene.gone.recv_timeout(PATIENCE).unwrap(), "/flood");
+    }
+    let reset = frames.find(|frame| frame.kind == RST_STREAM).unwrap();
+    assert_eq!(reset.code(), u32::from(Reason::CANCEL));
+    assert_eq!(client.finish(begun).unwrap_err().reason(), Some(Reason::CANCEL));
 }
 
 #[test]
