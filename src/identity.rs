@@ -5,8 +5,6 @@ pub mod template;
 
 use std::sync::atomic::AtomicBool;
 
-use http::{HeaderName, HeaderValue};
-
 use crate::config::sections::{CredentialType, EnvironmentName};
 use crate::key::record::KeyRecord;
 use crate::net::IpSet;
@@ -14,7 +12,7 @@ use crate::policy::endpoint::Endpoints;
 use crate::policy::referrer::Referrers;
 use crate::policy::scope::Grants;
 use crate::tenant::TenantRecord;
-use template::IdentityHeaders;
+use template::{IdentityHeaders, Told};
 
 /// Who is calling.
 #[derive(Debug)]
@@ -40,11 +38,11 @@ pub struct Identity {
     /// The key's origins; `None` = any.
     pub referrers: Option<Referrers>,
     /// The key's endpoints; `None` = any.
-    pub endpoints: Option<Endpoints>,
+    pub endpoints: Option<Box<Endpoints>>,
     /// Whether the record says, or was told, that the key was seen in a browser.
     pub exposed: AtomicBool,
     /// What the upstream is told, ready to send.
-    pub headers: Box<[(HeaderName, HeaderValue)]>,
+    pub headers: Told,
 }
 
 impl Identity {
@@ -68,7 +66,12 @@ impl Identity {
             tenant_allowlist: allowlist(&tenant.ip_allowlist, "tenant ip_allowlist")?,
             key_allowlist: allowlist(&key.ip_allowlist, "ip_allowlist")?,
             referrers: key.referrers.as_ref().map(|list| Referrers::parse(list)).transpose().map_err(|why| format!("referrers: {why}"))?,
-            endpoints: key.endpoints.as_ref().map(|list| Endpoints::parse(list)).transpose().map_err(|why| format!("endpoints: {why}"))?,
+            endpoints: key
+                .endpoints
+                .as_ref()
+                .map(|list| Endpoints::parse(list).map(Box::new))
+                .transpose()
+                .map_err(|why| format!("endpoints: {why}"))?,
             exposed: AtomicBool::new(key.exposed),
             headers: headers.for_key(key, tenant, &grants)?,
             grants,

@@ -7,7 +7,7 @@ mod sealed;
 use std::collections::HashMap;
 use std::convert::Infallible;
 use std::fs::{self, File, OpenOptions};
-use std::io::{self, BufRead, BufReader, BufWriter, Read as _, Write};
+use std::io::{self, BufRead, BufReader, BufWriter, Read as _, Seek as _, Write};
 use std::os::unix::fs::OpenOptionsExt as _;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
@@ -33,7 +33,7 @@ const SOON: Duration = Duration::from_secs(1);
 /// A file that took long to write is written that many times its duration apart.
 const EASE: u32 = 10;
 /// Longest line: a record, and what is before it.
-const LINE_MAX: u64 = (256 << 10) + 256;
+const LINE_MAX: u64 = (256 << 10) + (4 << 10);
 const FORMAT: u32 = 1;
 
 /// The first line.
@@ -71,31 +71,36 @@ impl Snapshot {
     /// Reads the file into the cache, if that is needed. Answers who wrote it: as that process has not said goodbye to the store,
     /// this one must, once it can.
     pub(super) fn restore(&self, shared: &Shared, is_needed: bool) -> Option<String> {
-        let opened = match File::open(&self.path).map(BufReader::new) {
-            Ok(file) => self.read_head(file),
-            Err(error) if error.kind() == io::ErrorKind::NotFound => return None,
-            Err(error) => Err(error),
-        };
-        let mut instance = None;
-        let restored = opened.and_then(|(head, rest)| {
-            instance = Some(head.instance);
-            if is_needed { read_lines(rest) } else { Ok(Vec::new()) }
-        });
-        match restored {
-            Ok(lines) if is_needed => {
-                let keys = shared.restore(lines);
-                tracing::warn!(file = %self.path.display(), keys, "the store is away: started with the keys of the snapshot");
+        match self.try_restore(shared, is_needed) {
+            Ok((instance, keys)) => {
+                if is_needed {
+                    tracing::warn!(file = %self.path.display(), keys, "the store is away: started with the keys of the snapshot");
+                }
+                Some(instance)
             }
-            Ok(_) => {}
+            Err(error) if error.kind() == io::ErrorKind::NotFound => None,
             Err(error) => {
                 tracing::warn!(file = %self.path.display(), %error, "the snapshot cannot be used; starting with an empty cache");
+                None
             }
         }
-        instance
     }
 
-    fn read_head(&self, file: BufReader<File>) -> io::Result<(Head, Opener<BufReader<File>>)> {
-        let mut rest = Opener::new(file, self.peppers.snapshot_keys())?;
+    fn try_restore(&self, shared: &Shared, is_needed: bool) -> io::Result<(String, usize)> {
+        let mut file = File::open(&self.path)?;
+        let (head, mut rest) = self.read_head(&file)?;
+        if !is_needed {
+            return Ok((head.instance, 0));
+        }
+        // Half a file is not used: its end is looked at before anything is made of its beginning.
+        io::copy(&mut rest, &mut io::sink())?;
+        file.rewind()?;
+        let (head, rest) = self.read_head(&file)?;
+        Ok((head.instance, shared.read_lines(rest)?))
+    }
+
+    fn read_head<'f>(&self, file: &'f File) -> io::Result<(Head, Opener<BufReader<&'f File>>)> {
+        let mut rest = Opener::new(BufReader::new(file), self.peppers.snapshot_keys())?;
         let head: Head = serde_json::from_str(&next_line(&mut rest)?.unwrap_or_default())?;
         if head.format != FORMAT {
             return Err(io::Error::new(io::ErrorKind::InvalidData, format!("its format is {}, this release reads {FORMAT}", head.format)));
@@ -123,6 +128,10 @@ impl Snapshot {
     /// Writes the file. Answers how long that took.
     pub(super) async fn save(self: &Arc<Self>, shared: &Arc<Shared>) -> Duration {
         let began = instant();
+        // Who never met the store knows no more than the file that is there.
+        if shared.freshness.contact_at().is_none() {
+            return Duration::ZERO;
+        }
         let (file, shared) = (Arc::clone(self), Arc::clone(shared));
         let saved = tokio::task::spawn_blocking(move || file.write(&shared)).await;
         if let Err(error) = saved.map_err(io::Error::other).flatten() {
@@ -162,7 +171,7 @@ impl Line {
         let (certain_at, rest) = rest.split_once(' ')?;
         let certain_at = Timestamp(certain_at.parse().ok()?);
         Some(match kind {
-            "absent" => Self::Tenant { id: rest.to_owned(), certain_at, state: TenantState::Absent },
+            "absent" => Self::Tenant { id: serde_json::from_str(rest).ok()?, certain_at, state: TenantState::Absent },
             "tenant" => {
                 let record: Box<crate::tenant::TenantRecord> = serde_json::from_str(rest).ok()?;
                 Self::Tenant { id: record.id.clone(), certain_at, state: TenantState::Found(record) }
@@ -175,15 +184,6 @@ impl Line {
             _ => return None,
         })
     }
-}
-
-/// All of them, or an error: half a file is not used.
-fn read_lines(mut rest: impl BufRead) -> io::Result<Vec<Line>> {
-    let mut lines = Vec::new();
-    while let Some(line) = next_line(&mut rest)? {
-        lines.push(Line::parse(&line).ok_or_else(|| io::Error::new(io::ErrorKind::InvalidData, "a line that is none"))?);
-    }
-    Ok(lines)
 }
 
 fn next_line(from: &mut impl BufRead) -> io::Result<Option<String>> {
@@ -219,19 +219,20 @@ impl Shared {
     }
 
     /// Puts back what was written. Answers how many keys that were.
-    fn restore(&self, lines: Vec<Line>) -> usize {
+    fn read_lines(&self, mut from: impl BufRead) -> io::Result<usize> {
         let mut tenants: HashMap<String, Tenant> = HashMap::new();
         let (epoch, mut keys) = (self.slots.epoch(), 0);
-        for line in lines {
-            match line {
-                Line::Tenant { id, certain_at, state } => {
+        while let Some(line) = next_line(&mut from)? {
+            match Line::parse(&line) {
+                None => {}
+                Some(Line::Tenant { id, certain_at, state }) => {
                     let (tenant, state) = (self.slots.tenant(&id), Arc::new(state));
                     let began = Began { at: certain_at, epoch };
                     if let Ok(generation) = self.slots.settle_tenant(&tenant, tenant.slot.generation(), &state, began) {
                         tenants.insert(id, (tenant, generation, state));
                     }
                 }
-                Line::Key { digest, certain_at, record } => {
+                Some(Line::Key { digest, certain_at, record }) => {
                     let until = self.peppers.candidates(&digest).find_map(|candidate| secret_until(&record, candidate));
                     let began = Began { at: certain_at, epoch };
                     if let (Some(until), Some(tenant)) = (until, tenants.get(&record.tenant))
@@ -244,7 +245,7 @@ impl Shared {
                 }
             }
         }
-        keys
+        Ok(keys)
     }
 }
 
@@ -254,10 +255,13 @@ fn write_tenant(tenant: &TenantSlot, certain_at: Timestamp, out: &mut impl Write
         Some(TenantState::Found(record)) => {
             write!(out, "tenant {} ", certain_at.0)?;
             serde_json::to_writer(&mut *out, record)?;
-            writeln!(out)?;
         }
-        Some(TenantState::Absent) => writeln!(out, "absent {} {}", certain_at.0, tenant.slot.id)?,
+        Some(TenantState::Absent) => {
+            write!(out, "absent {} ", certain_at.0)?;
+            serde_json::to_writer(&mut *out, &*tenant.slot.id)?;
+        }
         Some(TenantState::Unusable(_)) | None => return Ok(false),
     }
+    writeln!(out)?;
     Ok(true)
 }

@@ -14,7 +14,7 @@ use crate::credential::Credentials;
 use crate::environment::Environments;
 use crate::facts::X_REQUEST_ID;
 use crate::gate::{Caller, Connection, Permit, Seen};
-use crate::identity::template::IdentityHeaders;
+use crate::identity::template::{IdentityHeaders, Told};
 use crate::net::Peer;
 use crate::net::client::Trust;
 use crate::rejection::{Refusal, Rejection};
@@ -65,7 +65,7 @@ pub struct HeaderRules {
     fates: HashMap<Box<str>, Fate>,
     reserved_prefixes: Box<[Box<str>]>,
     odd_names: OddNames,
-    nobody: Box<[(HeaderName, HeaderValue)]>,
+    nobody: Told,
 }
 
 impl HeaderRules {
@@ -204,11 +204,11 @@ impl HeaderRules {
     /// Says who is calling.
     pub(super) fn set_identity(&self, headers: &mut HeaderMap, permit: &Permit, environments: &Environments, seen: &Seen) {
         let (own, added) = match permit.caller() {
-            Caller::Known(identity) => (&*identity.headers, &*environments.of(identity.environment).add_headers),
-            Caller::Nobody => (&*self.nobody, &[][..]),
-            Caller::Preflight => (&[][..], &[][..]),
+            Caller::Known(identity) => (Some(&identity.headers), &*environments.of(identity.environment).add_headers),
+            Caller::Nobody => (Some(&self.nobody), &[][..]),
+            Caller::Preflight => (None, &[][..]),
         };
-        for (name, value) in own.iter().chain(added) {
+        for (name, value) in own.into_iter().flat_map(Told::iter).chain(added.iter().map(|(name, value)| (name, value))) {
             headers.insert(name.clone(), value.clone());
         }
         headers.insert(X_REQUEST_ID, seen.request_id.to_value());

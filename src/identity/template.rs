@@ -1,5 +1,8 @@
 //! `[identity.headers]`: what the upstream is told. Values are checked, never escaped: what does not fit refuses the caller.
 
+use std::sync::Arc;
+
+use bytes::BytesMut;
 use http::{HeaderName, HeaderValue};
 
 use crate::config::problem::Problems;
@@ -16,7 +19,9 @@ pub const SCOPES_MAX: usize = 8 << 10;
 /// The compiled templates.
 #[derive(Debug)]
 pub struct IdentityHeaders {
-    templates: Box<[(HeaderName, Box<[Piece]>)]>,
+    names: Arc<[HeaderName]>,
+    /// Of each name.
+    templates: Box<[Box<[Piece]>]>,
 }
 
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -47,13 +52,16 @@ impl IdentityHeaders {
     /// Compiles `[identity.headers]`.
     pub fn compile(config: &Config, problems: &mut Problems) -> Option<Self> {
         let mut sound = true;
-        let mut templates = Vec::new();
+        let (mut names, mut templates) = (Vec::new(), Vec::new());
         for (name, template) in &config.identity.headers {
             let path = format!("identity.headers.{name}");
             let header: Option<HeaderName> = problems.parse(&path, name);
             let pieces = problems.keep(&path, parse(template));
             match (header, pieces) {
-                (Some(header), Some(pieces)) if is_plain_name(&header) => templates.push((header, pieces)),
+                (Some(header), Some(pieces)) if is_plain_name(&header) => {
+                    names.push(header);
+                    templates.push(pieces);
+                }
                 (Some(_), Some(_)) => {
                     problems.error(&path, format!("`{name}` cannot carry identity: letters, digits and -, and no header of HTTP itself"));
                     sound = false;
@@ -61,19 +69,19 @@ impl IdentityHeaders {
                 _ => sound = false,
             }
         }
-        sound.then(|| Self { templates: templates.into() })
+        sound.then(|| Self { names: names.into(), templates: templates.into() })
     }
 
     /// The header names, which no client may send.
     pub fn names(&self) -> impl Iterator<Item = &HeaderName> {
-        self.templates.iter().map(|(name, _)| name)
+        self.names.iter()
     }
 
     /// The headers for a key; an empty value sends no header.
     ///
     /// # Errors
     /// Which value does not fit: 1–256 bytes of visible ASCII without `, ; " \`; names and metadata may have inner spaces.
-    pub fn for_key(&self, key: &KeyRecord, tenant: &TenantRecord, grants: &Grants) -> Result<Box<[(HeaderName, HeaderValue)]>, String> {
+    pub fn for_key(&self, key: &KeyRecord, tenant: &TenantRecord, grants: &Grants) -> Result<Told, String> {
         let value = |field: &Field| match field {
             Field::TenantId => tenant.id.clone(),
             Field::TenantName => tenant.name.clone(),
@@ -94,13 +102,14 @@ impl IdentityHeaders {
     ///
     /// # Errors
     /// Never in practice: the only value is `none`.
-    pub fn for_nobody(&self) -> Result<Box<[(HeaderName, HeaderValue)]>, String> {
+    pub fn for_nobody(&self) -> Result<Told, String> {
         self.render(&|field| if *field == Field::Credential { "none".into() } else { String::new() })
     }
 
-    fn render(&self, value: &dyn Fn(&Field) -> String) -> Result<Box<[(HeaderName, HeaderValue)]>, String> {
-        let mut headers = Vec::with_capacity(self.templates.len());
-        for (name, pieces) in &self.templates {
+    fn render(&self, value: &dyn Fn(&Field) -> String) -> Result<Told, String> {
+        // All values are slices of one buffer: a key's headers lie side by side, and cost one allocation.
+        let (mut buffer, mut ends) = (BytesMut::new(), Vec::with_capacity(self.names.len()));
+        for (name, pieces) in self.names.iter().zip(&self.templates) {
             let mut text = String::new();
             // A template whose fields are all empty says nothing, whatever its literal text.
             let mut says_something = pieces.iter().all(|piece| matches!(piece, Piece::Text(_)));
@@ -119,16 +128,39 @@ impl IdentityHeaders {
                     }
                 }
             }
-            if !says_something || text.is_empty() {
-                continue;
+            if !says_something {
+                text.clear();
             }
             if text.len() > max {
                 return Err(format!("{name}: more than {max} bytes"));
             }
-            let value = HeaderValue::from_str(&text).map_err(|_| format!("{name}: not a header value"))?;
-            headers.push((name.clone(), value));
+            buffer.extend_from_slice(text.as_bytes());
+            ends.push(buffer.len());
         }
-        Ok(headers.into())
+        let mut rest = buffer.freeze();
+        let mut begin = 0;
+        let values = self.names.iter().zip(ends).map(|(name, end)| {
+            let value = rest.split_to(end - begin);
+            begin = end;
+            let value = (!value.is_empty()).then(|| HeaderValue::from_maybe_shared(value)).transpose();
+            value.map_err(|_| format!("{name}: not a header value"))
+        });
+        Ok(Told { names: Arc::clone(&self.names), values: values.collect::<Result<_, _>>()? })
+    }
+}
+
+/// What the upstream is told of a caller, ready to send. The names are the configuration's, held once.
+#[derive(Debug)]
+pub struct Told {
+    names: Arc<[HeaderName]>,
+    /// One for each name; `None` = nothing is said.
+    values: Box<[Option<HeaderValue>]>,
+}
+
+impl Told {
+    /// The headers.
+    pub fn iter(&self) -> impl Iterator<Item = (&HeaderName, &HeaderValue)> {
+        self.names.iter().zip(&self.values).filter_map(|(name, value)| Some((name, value.as_ref()?)))
     }
 }
 

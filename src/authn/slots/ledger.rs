@@ -36,15 +36,13 @@ impl Ledger {
 
     /// A change was announced; answers whether what was read before is older than that.
     pub(super) fn announce(&mut self, version: u64, epoch: u64) -> bool {
-        if version != 0 && self.read >= version {
-            return false;
-        }
         if version == 0 {
             self.changed = epoch;
-        } else if version > self.known {
+        } else if version >= self.known {
+            // Whoever has announced it just now has it: a store that does not is doubted from now on.
             (self.known, self.doubted_since) = (version, None);
         }
-        true
+        version == 0 || version > self.read
     }
 
     /// Whether a look-up that began at `epoch` may have missed a change.

@@ -77,6 +77,18 @@ async fn what_was_known_is_served_and_its_age_counts_into_stale_for() {
 }
 
 #[tokio::test]
+async fn who_never_met_the_store_leaves_the_file_as_it_is() {
+    let home = Home::new();
+    let (bench, file) = home.sidecar();
+    bench.ask("s1").await.unwrap();
+    file.save(&bench.authn.shared).await;
+    let before = std::fs::read(home.file()).unwrap();
+    let (successor, _) = home.successor(0);
+    file.save(&successor.authn.shared).await;
+    assert_eq!(std::fs::read(home.file()).unwrap(), before);
+}
+
+#[tokio::test]
 async fn refusals_and_deadlines_hold_over_a_restart() {
     let home = Home::new();
     let (bench, file) = home.sidecar();

@@ -253,6 +253,19 @@ async fn a_doubt_ends_when_the_store_shows_what_was_announced() {
 }
 
 #[tokio::test]
+async fn what_is_announced_again_is_held_for_another_stale_for() {
+    let bench = Bench::new();
+    bench.store.change("key_1", |record| record.status = KeyStatus::Revoked);
+    assert_eq!(reason(bench.ask("s1").await), "key_revoked");
+    bench.store.put(key("key_1", "acme", "s1"));
+    bench.advance(30_000);
+    assert_eq!(reason(bench.ask("s1").await), "key_revoked");
+    bench.advance(STALE_FOR_MS);
+    bench.authn.invalidate_key("key_1", 2);
+    assert_eq!(reason(bench.ask("s1").await), "key_revoked");
+}
+
+#[tokio::test]
 async fn a_lost_index_closes_no_key_that_is_known() {
     let bench = Bench::new();
     bench.ask("s1").await.unwrap();
