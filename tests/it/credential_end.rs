@@ -23,7 +23,7 @@ use crate::support::upstream::{Exchange, Upstream};
 const BOUND: Duration = Duration::from_secs(3);
 /// Only what is told of, or passes, can be what ends an exchange in the time of a test.
 const CONFIG: &str = "[cache]\nttl = \"1h\"\nstale_for = \"2h\"\n[runtime]\nworkers = 1\n[ops]\nlisten = \"127.0.0.1:0\"\n";
-/// SETTINGS_INITIAL_WINDOW_SIZE (RFC 9113 §6.5.2).
+/// `SETTINGS_INITIAL_WINDOW_SIZE` (RFC 9113 §6.5.2).
 const INITIAL_WINDOW_SIZE: u16 = 4;
 const SWITCHED: &[u8] = b"HTTP/1.1 101 Switching Protocols\r\nUpgrade: websocket\r\nConnection: Upgrade\r\n\
     Sec-WebSocket-Accept: s3pPLMBiTxaQ9kYGzzhZRbK+xOo=\r\n\r\n";
@@ -31,6 +31,7 @@ const SWITCHED: &[u8] = b"HTTP/1.1 101 Switching Protocols\r\nUpgrade: websocket
 /// Begins an answer that has no end, and says more whenever anything more comes.
 fn answer(exchange: &mut Exchange<'_>) {
     let (head, begun, more) = match exchange.request.target.as_str() {
+        "/whole" => return exchange.answer(200, &[], b"whole"),
         "/download" => ("HTTP/1.1 200 OK\r\nContent-Length: 1000000\r\n\r\n", "begun", "more"),
         "/chat" => (std::str::from_utf8(SWITCHED).unwrap(), "", "more"),
         "/upload" => ("", "", ""),
@@ -342,6 +343,22 @@ fn a_store_that_is_away_ends_nothing_but_what_has_a_deadline() {
         all_go_on(&mut running);
     }
     drop(scene.sidecar.home.redis.take());
+}
+
+#[test]
+fn a_connection_outlives_the_credential_of_an_exchange_that_is_over() {
+    let scene = Scene::new(Kind::Embedded);
+    let (mut old, mut new) = (Client::connect(scene.sidecar.address()), Http2::connect(scene.sidecar.address()));
+    let whole = Request::get("/whole").bearer(&scene.key.secret);
+    old.send(whole.bytes());
+    assert_eq!((old.answer("GET").status, new.send(&whole).status), (200, 200));
+    scene.update("key_main", |record| record.status = KeyStatus::Revoked);
+    scene.reviewed();
+    let other = Request::get("/whole").bearer(&scene.issue("key_next").secret);
+    for (request, status) in [(&other, 200), (&whole, 401), (&other, 200)] {
+        old.send(request.bytes());
+        assert_eq!((old.answer("GET").status, new.send(request).status), (status, status));
+    }
 }
 
 #[test]
