@@ -6,6 +6,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 
+use arc_swap::ArcSwapOption;
 use tokio::sync::watch;
 use tokio::time::sleep;
 
@@ -21,6 +22,8 @@ use crate::store::{Store, StoreError};
 const BEAT: Duration = Duration::from_secs(1);
 /// Silent for so long, it is late.
 pub const LATE: Duration = Duration::from_secs(3);
+/// That there is nobody is believed when it was so for so long: after a failover or a loss all write themselves down anew.
+const NOBODY: Duration = Duration::from_millis(1500);
 /// How often who waits looks again.
 const LOOK: Duration = Duration::from_millis(1);
 
@@ -44,15 +47,32 @@ pub fn this_process(cache: &sections::Cache, clock: &Clock) -> Result<Instance, 
 /// How this process stands among those that share its store.
 #[derive(Debug, Default)]
 pub struct Standing {
-    applied: watch::Sender<Position>,
+    applied: watch::Sender<Applied>,
     sidecars: AtomicU64,
+    /// Why the store does not take what is told to it.
+    unheard: ArcSwapOption<String>,
+}
+
+/// How much of the change log is applied.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+struct Applied {
+    position: Position,
+    /// Whether the log could be read when it was read last. If not it may be another one by now, in which the number means nothing.
+    is_certain: bool,
+}
+
+impl Applied {
+    /// What others may rely on.
+    fn told(self) -> Position {
+        if self.is_certain { self.position } else { Position::default() }
+    }
 }
 
 impl Standing {
     /// How much of the change log is applied.
     #[must_use]
     pub fn position(&self) -> Position {
-        *self.applied.borrow()
+        self.applied.borrow().position
     }
 
     /// How many sidecars are written down in the store, as it said last.
@@ -61,20 +81,47 @@ impl Standing {
         self.sidecars.load(Ordering::Relaxed)
     }
 
+    /// Why the store does not take this process's beats, although its change log can be read.
+    #[must_use]
+    pub fn unheard(&self) -> Option<Arc<String>> {
+        self.unheard.load_full()
+    }
+
     /// The change log is applied so far.
     pub(crate) fn applied(&self, so_far: Position) {
-        self.applied.send_if_modified(|position| std::mem::replace(position, so_far) != so_far);
+        self.update(Applied { position: so_far, is_certain: true });
+    }
+
+    /// The change log cannot be read.
+    pub(crate) fn lost(&self) {
+        self.update(Applied { position: self.position(), is_certain: false });
+    }
+
+    fn update(&self, now: Applied) {
+        self.applied.send_if_modified(|applied| std::mem::replace(applied, now) != now);
     }
 }
 
 /// Writes this process down, for ever.
 pub(crate) async fn heartbeat(store: &Arc<dyn Store>, mut instance: Instance, standing: &Standing) -> Infallible {
-    let (mut first, mut applied) = (true, standing.applied.subscribe());
+    let (mut first, mut applied, mut failing_since) = (true, standing.applied.subscribe(), None);
     loop {
-        instance.position = *applied.borrow_and_update();
-        if let Ok(sidecars) = store.beat(&instance, first).await {
-            standing.sidecars.store(sidecars, Ordering::Relaxed);
-            first = false;
+        let at = *applied.borrow_and_update();
+        instance.position = at.told();
+        match store.beat(&instance, first).await {
+            Ok(sidecars) => {
+                standing.sidecars.store(sidecars, Ordering::Relaxed);
+                standing.unheard.store(None);
+                (first, failing_since) = (false, None);
+            }
+            // A store that is away is told of elsewhere.
+            Err(_) if !at.is_certain => failing_since = None,
+            Err(error) => {
+                let since = *failing_since.get_or_insert_with(instant);
+                if since.elapsed() >= BEAT && standing.unheard.swap(Some(Arc::new(error.to_string()))).is_none() {
+                    tracing::warn!(%error, "the store does not let this sidecar write itself down: --wait does not wait for it");
+                }
+            }
         }
         tokio::select! {
             Ok(()) = applied.changed() => {}
@@ -94,17 +141,23 @@ pub struct Receipt {
     pub took: Duration,
 }
 
-/// Waits until every sidecar that is not gone has applied the change log up to `position`, for `patience` at most.
+/// Waits until every sidecar that is not gone has applied the change log up to `position`, for `patience` at most. Nobody at all may
+/// only mean that nobody is written down yet.
 ///
 /// # Errors
 /// The store's.
 pub async fn confirm(store: &dyn Store, position: Position, patience: Duration) -> Result<Receipt, StoreError> {
     let began = instant();
+    let mut nobody_since = began;
     loop {
         let live = store.instances().await?.into_iter().filter(|seen| !seen.is_gone());
         let (confirmed, missing): (Vec<_>, Vec<_>) = live.partition(|seen| seen.instance.position >= position);
+        if !(confirmed.is_empty() && missing.is_empty()) {
+            nobody_since = instant();
+        }
+        let is_believed = !confirmed.is_empty() || nobody_since.elapsed() >= NOBODY;
         let took = began.elapsed();
-        if missing.is_empty() || took >= patience {
+        if missing.is_empty() && is_believed || took >= patience {
             return Ok(Receipt { confirmed: confirmed.len(), missing, took });
         }
         sleep(LOOK).await;

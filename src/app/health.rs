@@ -128,5 +128,10 @@ fn freshness(report: &mut String, app: &Snapshot, now: Timestamp) {
     };
     let (keys, refusals) = (authenticator.cached_keys(), authenticator.cached_refusals());
     let _ = writeln!(report, "[+]cache ok: {keys} keys, {refusals} refusals of unknown ones");
-    let _ = writeln!(report, "[+]sidecars on this store: {}", app.fleet.sidecars());
+    let _ = match app.fleet.unheard() {
+        None => writeln!(report, "[+]sidecars on this store: {}", app.fleet.sidecars()),
+        Some(why) => {
+            writeln!(report, "[!]sidecars on this store: this one cannot write itself down, and --wait does not wait for it: {why}")
+        }
+    };
 }

@@ -70,7 +70,8 @@ impl Drop for Office {
     }
 }
 
-/// Reloads when a file holds something else, and holds it for two looks: it may still be being written.
+/// Reloads when a file holds something else, and holds it for two looks: it may still be being written. A change that waits for its
+/// store is tried again.
 async fn look(reloader: Arc<Reloader>) {
     let mut changed = None;
     loop {
@@ -84,14 +85,12 @@ async fn look(reloader: Arc<Reloader>) {
                 }
                 let tried = reloader.tried();
                 let now = tried.again();
-                if now == tried {
-                    return None;
-                }
-                if last.as_ref() == Some(&now) {
+                let is_settled = if now == tried { reloader.is_retry_due() } else { last.as_ref() == Some(&now) };
+                if is_settled {
                     reloader.reload(Trigger::File);
                     return None;
                 }
-                Some(now)
+                (now != tried).then_some(now)
             }
         });
         changed = looking.await.ok().flatten();

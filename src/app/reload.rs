@@ -3,6 +3,7 @@
 
 mod report;
 mod restart;
+mod retry;
 
 use std::sync::mpsc::{self, Receiver, Sender};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
@@ -10,7 +11,7 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use arc_swap::ArcSwap;
 use tokio::sync::watch;
 
-use super::table::Table;
+use super::table::{Table, Unfit};
 use super::{App, Snapshot};
 use crate::clock::{Clock, Timestamp};
 use crate::config::sections::{Config, Shutdown};
@@ -20,6 +21,7 @@ use crate::server::descriptors;
 use crate::server::door::{Door, Listener, Terms};
 use crate::telemetry::access::Writer;
 pub use report::{Outcome, Report, Standing};
+use retry::Retry;
 
 /// Where a configuration came from, so that it can be read again.
 #[derive(Debug)]
@@ -63,6 +65,8 @@ struct State {
     tried: Fingerprint,
     /// What they held when the configuration in use was read.
     used: Fingerprint,
+    /// Of a change that waits for its store.
+    retry: Option<Retry>,
     /// `None` = closed: the sidecar stops.
     table: Option<Table>,
     /// Key tables that requests under way still ask.
@@ -81,7 +85,12 @@ struct Prepared {
 type Opened = (Arc<Door>, Arc<Terms>);
 
 /// What cannot be had: the path of the setting, and why.
-type Unmet = (String, String);
+struct Unmet {
+    path: String,
+    why: String,
+    /// Whether it may be had later, as it is.
+    may_pass: bool,
+}
 
 impl Reloader {
     /// Makes what the first configuration needs and puts it to use. The receiver is closed when nothing is listened on any more.
@@ -98,7 +107,7 @@ impl Reloader {
         let (open, listening) = mpsc::channel();
         let (sources, fingerprint) = origin.map_or((None, Fingerprint::default()), |origin| (Some(origin.sources), origin.fingerprint));
         let table = Table::start(config, &app, &clock).map_err(|why| anyhow::anyhow!("store: {why}"))?;
-        let doors = open_doors(&app.listeners, &[], &open).map_err(|(path, why)| anyhow::anyhow!("{path}: {why}"))?;
+        let doors = open_doors(&app.listeners, &[], &open).map_err(|Unmet { path, why, .. }| anyhow::anyhow!("{path}: {why}"))?;
         let snapshot = app.furnish(&table, &writer);
         let now = clock.now();
         let reloader = Self {
@@ -112,6 +121,7 @@ impl Reloader {
                 config: config.clone(),
                 tried: fingerprint.clone(),
                 used: fingerprint,
+                retry: None,
                 table: Some(table),
                 retired: Vec::new(),
                 open: Some(open),
@@ -170,6 +180,12 @@ impl Reloader {
         self.state().tried.clone()
     }
 
+    /// Whether a change of a file that waits for its store is to be tried again now.
+    #[must_use]
+    pub fn is_retry_due(&self) -> bool {
+        self.state().retry.as_ref().is_some_and(Retry::is_due)
+    }
+
     /// Reads everything again and puts it to use, if there is nothing wrong with it.
     pub fn reload(&self, trigger: Trigger) -> Report {
         let mut state = self.state();
@@ -188,6 +204,7 @@ impl Reloader {
         let at = self.clock.now();
         // Before the files are read: what changes from now on is seen as a change.
         state.tried = loaded.fingerprint();
+        let retry = state.retry.take();
         let Some(app) = loaded.compile() else { return Report::refused(trigger, at, loaded.lines()) };
         match self.prepare(state, &app, &loaded.config) {
             Ok(prepared) => {
@@ -195,7 +212,11 @@ impl Reloader {
                 self.commit(state, app, &loaded.config, prepared);
                 Report::applied(trigger, at, loaded.lines(), needs_restart, &loaded)
             }
-            Err((path, why)) => {
+            Err(Unmet { path, why, may_pass }) => {
+                // Who asked for it is told to ask again; a file has nobody to tell.
+                if may_pass && (retry.is_some() || trigger == Trigger::File) {
+                    state.retry = Some(Retry::after(retry));
+                }
                 loaded.problems.error(path, why);
                 Report::refused(trigger, at, loaded.lines())
             }
@@ -203,7 +224,9 @@ impl Reloader {
     }
 
     fn prepare(&self, state: &State, app: &App, config: &Config) -> Result<Prepared, Unmet> {
-        let (Some(open), Some(table)) = (&state.open, &state.table) else { return Err((String::new(), "the sidecar is stopping".into())) };
+        let (Some(open), Some(table)) = (&state.open, &state.table) else {
+            return Err(Unmet::for_good(String::new(), "the sidecar is stopping".to_owned()));
+        };
         let doors = open_doors(&app.listeners, &self.doors.borrow(), open)?;
         let table = if state.keeps_table(config) { None } else { Some(table.replacement(config, app, &self.clock)?) };
         Ok(Prepared { doors, table })
@@ -213,6 +236,7 @@ impl Reloader {
     fn commit(&self, state: &mut State, app: App, config: &Config, prepared: Prepared) {
         let Prepared { doors, table } = prepared;
         if let Some(table) = table {
+            table.take_turn();
             state.retired.extend(state.table.replace(table));
         }
         let Some(table) = &state.table else { return };
@@ -271,16 +295,37 @@ impl std::fmt::Debug for Reloader {
     }
 }
 
+impl Unmet {
+    const fn for_good(path: String, why: String) -> Self {
+        Self { path, why, may_pass: false }
+    }
+}
+
+impl From<Unfit> for Unmet {
+    fn from(unfit: Unfit) -> Self {
+        match unfit {
+            Unfit::Wrong(why) => Self::for_good("store".to_owned(), why),
+            Unfit::Away(detail) => Self {
+                path: "store.url".to_owned(),
+                why: format!(
+                    "what has changed needs a new key table, and its store does not answer, which would lose the keys that are known \
+                     here: {detail}; try again when it is back"
+                ),
+                may_pass: true,
+            },
+        }
+    }
+}
+
 impl State {
-    /// Whether everything that the key table was made from is what it was.
+    /// Whether everything that the key table was made from is what it was. Passwords and certificates of the store are read at each
+    /// dial: who rotates them changes nothing that is known.
     fn keeps_table(&self, config: &Config) -> bool {
-        let store = &config.store;
-        let files = [&store.password_file, &store.pepper_file, &store.tls.ca_file, &store.tls.cert_file, &store.tls.key_file];
         self.config.store == config.store
             && self.config.cache == config.cache
             && self.config.identity == config.identity
             && self.config.key_kinds == config.key_kinds
-            && files.iter().all(|file| self.used.agrees(&self.tried, file))
+            && self.used.agrees(&self.tried, &config.store.pepper_file)
     }
 
     fn keeps_upstream(&self, config: &Config, name: &str) -> bool {
@@ -300,7 +345,8 @@ fn open_doors(terms: &[Arc<Terms>], known: &[Arc<Door>], open: &Sender<()>) -> R
             known.swap_remove(position)
         } else {
             let bound = bind(&terms.address).map_err(|error| {
-                (format!("listeners[{index}].address"), format!("listener {}: cannot listen on {}: {error}", terms.name, terms.address))
+                let why = format!("listener {}: cannot listen on {}: {error}", terms.name, terms.address);
+                Unmet::for_good(format!("listeners[{index}].address"), why)
             })?;
             Door::new(Listener::new(Arc::clone(terms)), bound, open.clone())
         };

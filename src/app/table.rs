@@ -22,6 +22,14 @@ pub(super) struct Table {
     users: Arc<()>,
 }
 
+/// Why there is no replacement.
+pub(super) enum Unfit {
+    /// The store cannot be used as it is configured.
+    Wrong(String),
+    /// It does not answer, for this reason.
+    Away(String),
+}
+
 /// A snapshot's hold on its key table.
 #[derive(Debug)]
 pub(super) struct Hold(#[expect(dead_code, reason = "it is counted")] Arc<()>);
@@ -32,25 +40,28 @@ impl Table {
         Ok(Self { key_table: KeyTable::start(config, Arc::clone(&app.identity_headers), clock)?, users: Arc::default() })
     }
 
-    /// The one that takes this one's place. A store that does not answer is no replacement for one that does.
-    ///
-    /// # Errors
-    /// The setting, and what is wrong with it.
-    pub(super) fn replacement(&self, config: &Config, app: &App, clock: &Clock) -> Result<Self, (String, String)> {
-        let table = Self::start(config, app, clock).map_err(|why| ("store".to_owned(), why))?;
+    /// One that may take the place of this one, the one in use. While its store does not answer it would know nothing, where this one
+    /// still knows what it has read: then there is none.
+    pub(super) fn replacement(&self, config: &Config, app: &App, clock: &Clock) -> Result<Self, Unfit> {
+        let key_table = self.key_table.start_beside(config, Arc::clone(&app.identity_headers), clock).map_err(Unfit::Wrong)?;
+        let table = Self { key_table, users: Arc::default() };
         let patience = config.store.connect_timeout.0 + config.store.command_timeout.0 + GRACE;
         let began = instant();
         loop {
-            let (status, earlier) = (table.authenticator().store_status(), self.authenticator().store_status());
-            if status.reachable || !earlier.reachable {
+            let status = table.authenticator().store_status();
+            if status.reachable {
                 return Ok(table);
             }
             if began.elapsed() > patience {
-                let why = format!("this store does not answer, and the one in use does: {}", status.detail);
-                return Err(("store.url".to_owned(), why));
+                return Err(Unfit::Away(status.detail));
             }
             sleep(LOOK);
         }
+    }
+
+    /// It takes that place.
+    pub(super) fn take_turn(&self) {
+        self.key_table.take_turn();
     }
 
     /// What the gate asks.

@@ -16,7 +16,7 @@ use tokio::sync::oneshot;
 use tokio::time::{sleep, timeout};
 
 use super::Authenticator;
-use super::snapshot::Snapshot;
+use super::snapshot::{Snapshot, Turn};
 use crate::clock::Clock;
 use crate::config::sections::Config;
 use crate::fleet::{self, Standing};
@@ -37,6 +37,7 @@ pub struct KeyTable {
     authenticator: Arc<Authenticator>,
     store: Arc<dyn Store>,
     standing: Arc<Standing>,
+    turn: Turn,
     runtime: Handle,
     stop: Option<oneshot::Sender<()>>,
     thread: Option<JoinHandle<()>>,
@@ -48,7 +49,15 @@ impl KeyTable {
     /// # Errors
     /// What in `[store]` cannot be used.
     pub fn start(config: &Config, headers: Arc<IdentityHeaders>, clock: &Clock) -> Result<Self, String> {
-        Self::run(config, headers, clock, true)
+        Self::run(config, headers, clock, true, Turn::first())
+    }
+
+    /// One beside this one, of the same process: it takes nothing over until [`Self::take_turn`].
+    ///
+    /// # Errors
+    /// As [`Self::start`].
+    pub fn start_beside(&self, config: &Config, headers: Arc<IdentityHeaders>, clock: &Clock) -> Result<Self, String> {
+        Self::run(config, headers, clock, true, self.turn.next())
     }
 
     /// The same for who only reads: an embedded store that is not there is not made, and reads as empty.
@@ -56,10 +65,10 @@ impl KeyTable {
     /// # Errors
     /// As [`Self::start`].
     pub fn start_existing(config: &Config, headers: Arc<IdentityHeaders>, clock: &Clock) -> Result<Self, String> {
-        Self::run(config, headers, clock, false)
+        Self::run(config, headers, clock, false, Turn::first())
     }
 
-    fn run(config: &Config, headers: Arc<IdentityHeaders>, clock: &Clock, makes: bool) -> Result<Self, String> {
+    fn run(config: &Config, headers: Arc<IdentityHeaders>, clock: &Clock, makes: bool, turn: Turn) -> Result<Self, String> {
         let peppers = Peppers::from_file(&config.store.pepper_file)?;
         let runtime = Builder::new_current_thread().enable_all().build().map_err(|error| error.to_string())?;
         let handle = runtime.handle().clone();
@@ -67,8 +76,9 @@ impl KeyTable {
         // Who only looks is no sidecar.
         let instance = makes.then(|| fleet::this_process(&config.cache, &clock)).transpose().map_err(|error| error.to_string())?;
         let standing = Arc::new(Standing::default());
-        let at = Arc::clone(&standing);
-        let snapshot = instance.as_ref().map(|instance| Snapshot::configured(&config, &peppers, &instance.id)).transpose()?.flatten();
+        let (at, own) = (Arc::clone(&standing), turn.clone());
+        let snapshot =
+            instance.as_ref().map(|instance| Snapshot::configured(&config, &peppers, &instance.id, &turn)).transpose()?.flatten();
         let (opened, ready) = mpsc::channel();
         let (stop, stopped) = oneshot::channel::<()>();
         let serve = async move {
@@ -85,7 +95,9 @@ impl KeyTable {
             };
             let authenticator = Authenticator::new(Arc::clone(&store), &config, peppers, headers, clock.clone(), Handle::current());
             let authenticator = Arc::new(authenticator);
-            let predecessor = snapshot.as_ref().and_then(|file| file.restore(&authenticator.shared, !store.is_reachable()));
+            // What another table of this process has written is of one that is still there.
+            let first = snapshot.as_ref().filter(|_| own.is_here());
+            let predecessor = first.and_then(|file| file.restore(&authenticator.shared, !store.is_reachable()));
             let _ = opened.send(Ok((Arc::clone(&authenticator), Arc::clone(&store))));
             tokio::select! {
                 never = follow(changes, &authenticator, &clock, &at) => match never {},
@@ -93,7 +105,7 @@ impl KeyTable {
                 never = keep(snapshot.as_ref(), &authenticator) => match never {},
                 _ = stopped => {}
             }
-            match (snapshot, instance) {
+            match (snapshot.filter(|_| own.is_here()), instance) {
                 // What comes after this process may serve what it knew: until then, or until that is too old, it is not gone.
                 (Some(file), _) => drop(file.save(&authenticator.shared).await),
                 (None, Some(instance)) => drop(timeout(GOODBYE, store.leave(&instance.id)).await),
@@ -103,7 +115,13 @@ impl KeyTable {
         let thread =
             thread::Builder::new().name("store".into()).spawn(move || runtime.block_on(serve)).map_err(|error| error.to_string())?;
         let (authenticator, store) = ready.recv().map_err(|error| error.to_string())??;
-        Ok(Self { authenticator, store, standing, runtime: handle, stop: Some(stop), thread: Some(thread) })
+        Ok(Self { authenticator, store, standing, turn, runtime: handle, stop: Some(stop), thread: Some(thread) })
+    }
+
+    /// This one is asked from now on, and the one that it was started beside is not. That one keeps no snapshot any more, and says
+    /// goodbye to the store when it is dropped.
+    pub fn take_turn(&self) {
+        self.turn.take();
     }
 
     /// What the gate asks.
@@ -182,6 +200,7 @@ async fn follow(changes: Option<Box<dyn ChangeLog>>, authenticator: &Authenticat
                 standing.applied(batch.position);
             }
             Err(error) => {
+                standing.lost();
                 tracing::debug!(%error, "the change log cannot be read; trying again");
                 sleep(back_off.mul_f64(fastrand::f64().mul_add(0.5, 0.5))).await;
                 back_off = (back_off * 2).min(BACK_OFF_MAX);

@@ -3,6 +3,7 @@
 //! the cache is empty then. It never holds up a look-up: files are written on a thread of their own.
 
 mod sealed;
+mod turn;
 
 use std::collections::HashMap;
 use std::convert::Infallible;
@@ -25,6 +26,7 @@ use crate::config::sections::Config;
 use crate::key::digest::{Digest, Peppers, StoredDigest};
 use crate::key::record::KeyRecord;
 use sealed::{Opener, Sealer};
+pub(super) use turn::Turn;
 
 /// How often the file is written while the store answers.
 const EVERY: Duration = Duration::from_mins(1);
@@ -50,6 +52,7 @@ pub(super) struct Snapshot {
     peppers: Peppers,
     /// Who writes it.
     instance: String,
+    turn: Turn,
 }
 
 impl Snapshot {
@@ -57,7 +60,7 @@ impl Snapshot {
     ///
     /// # Errors
     /// Without a pepper nothing can be sealed.
-    pub(super) fn configured(config: &Config, peppers: &Peppers, instance: &str) -> Result<Option<Arc<Self>>, String> {
+    pub(super) fn configured(config: &Config, peppers: &Peppers, instance: &str, turn: &Turn) -> Result<Option<Arc<Self>>, String> {
         let path = config.cache.snapshot_file.clone();
         if path.as_os_str().is_empty() {
             return Ok(None);
@@ -65,7 +68,7 @@ impl Snapshot {
         if peppers.is_empty() {
             return Err("cache.snapshot_file needs [store] pepper_file: its key is derived from the pepper".to_owned());
         }
-        Ok(Some(Arc::new(Self { path, peppers: peppers.clone(), instance: instance.to_owned() })))
+        Ok(Some(Arc::new(Self { path, peppers: peppers.clone(), instance: instance.to_owned(), turn: turn.clone() })))
     }
 
     /// Reads the file into the cache, if that is needed. Answers who wrote it: as that process has not said goodbye to the store,
@@ -141,6 +144,10 @@ impl Snapshot {
     }
 
     fn write(&self, shared: &Shared) -> io::Result<()> {
+        let turn = self.turn.hold();
+        if !turn.is_here() {
+            return Ok(());
+        }
         let mut unfinished = self.path.clone().into_os_string();
         unfinished.push(".new");
         let unfinished = Path::new(&unfinished);

@@ -15,6 +15,8 @@ async fn receipts(config: sections::Store) {
     store.put_tenant(&tenant("acme")).await.unwrap();
     let position = store.put_key(&key("key_1", "acme", "s1")).await.unwrap();
     assert_eq!(confirm(&*store, position, Duration::ZERO).await.unwrap().confirmed, 0);
+    let nobody = confirm(&*store, position, Duration::from_mins(1)).await.unwrap();
+    assert!(nobody.confirmed == 0 && nobody.missing.is_empty() && nobody.took > BEAT, "{nobody:?}");
 
     let (fast, slow) = (sidecar("fast", position), sidecar("slow", Position(position.0 - 1)));
     // Struck out by the next that starts: it says that it serves nothing after 0 ms of silence.

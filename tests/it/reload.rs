@@ -10,6 +10,7 @@ use std::thread;
 
 use crate::support::client::{Client, Request, once};
 use crate::support::process::{Serve, signal};
+use crate::support::redis::Redis;
 use crate::support::sidecar::{Home, Kind};
 use crate::support::upstream::Upstream;
 
@@ -272,6 +273,51 @@ fn a_changed_key_table_takes_the_place_of_the_one_in_use() {
     signal(serve.id(), "HUP");
     assert_eq!(outcome(&serve, 3), REFUSED);
     assert_eq!(ask(), 200);
+}
+
+const SHORT: &str = "[store]\nconnect_timeout = \"500ms\"\ncommand_timeout = \"500ms\"\n";
+
+#[test]
+fn while_the_store_is_away_no_reload_takes_the_known_keys_and_a_changed_file_applies_when_it_is_back() {
+    let upstream = upstream();
+    let mut home = Home::new(Kind::Redis, &format!("upstream = \"{}\"\n{SHORT}", upstream.url()));
+    let issued = home.issue();
+    let good = read(&home);
+    let serve = Serve::start(&home.config_file());
+    let ask = || once(serve.address, &Request::get("/").bearer(&issued.secret)).status;
+    assert_eq!(ask(), 200);
+    home.redis.as_mut().unwrap().stop();
+    write(&home, &format!("{good}\n[cache]\nstale_for = \"20m\"\n"));
+    signal(serve.id(), "HUP");
+    assert_eq!(outcome(&serve, 1), REFUSED);
+    assert!(serve.stderr.text().contains("needs a new key table, and its store does not answer"), "{}", serve.stderr.text());
+    assert_eq!(ask(), 200);
+    write(&home, &format!("{good}\n[cache]\nstale_for = \"30m\"\n"));
+    // Tried when it was seen, and once more while the store was still away.
+    assert_eq!((outcome(&serve, 2), outcome(&serve, 3)), (REFUSED, REFUSED));
+    assert_eq!(ask(), 200);
+    home.redis.as_mut().unwrap().run();
+    let applied = serve.stderr.wait(1, |line| line.contains(APPLIED).then_some(()));
+    assert_eq!(applied.len(), 1, "{}", serve.stderr.text());
+}
+
+#[test]
+fn a_password_of_the_store_is_rotated_without_a_new_key_table() {
+    let secrets = tempfile::tempdir().unwrap();
+    let password = secrets.path().join("password");
+    std::fs::write(&password, "one").unwrap();
+    let mut redis = Redis::start_with(&["--requirepass", "one"]);
+    let upstream = upstream();
+    let store = format!("{SHORT}url = \"{}\"\npassword_file = \"{}\"\n", redis.url(), password.display());
+    let home = Home::new(Kind::Embedded, &format!("upstream = \"{}\"\n{store}", upstream.url()));
+    let issued = home.issue();
+    let serve = Serve::start(&home.config_file());
+    let ask = || once(serve.address, &Request::get("/").bearer(&issued.secret)).status;
+    assert_eq!(ask(), 200);
+    redis.stop();
+    std::fs::write(&password, "two\none\n").unwrap();
+    assert_eq!(outcome(&serve, 1), APPLIED);
+    assert_eq!(ask(), 200, "what was known is known");
 }
 
 #[test]

@@ -12,6 +12,7 @@ use crate::key::digest::{Digest, StoredDigest};
 use crate::key::lifecycle::{Lifecycle, NewKey};
 use crate::key::record::KeyStatus;
 use crate::key::rules::Rules;
+use crate::store::change::Position;
 use crate::store::redis_server::RedisServer;
 use crate::tenant::TenantStatus;
 use crate::tenant::lifecycle::NewTenant;
@@ -35,6 +36,14 @@ impl Bench {
     fn configured(config: Config, clock: Clock) -> Self {
         let headers = Arc::new(IdentityHeaders::compile(&config, &mut Problems::default()).unwrap());
         Self { table: KeyTable::start(&config, headers, &clock).unwrap(), clock, config }
+    }
+
+    /// Another table of the same process, which takes this one's place.
+    fn replacement(&self) -> Self {
+        let headers = Arc::new(IdentityHeaders::compile(&self.config, &mut Problems::default()).unwrap());
+        let table = self.table.start_beside(&self.config, headers, &self.clock).unwrap();
+        table.take_turn();
+        Self { table, clock: self.clock.clone(), config: self.config.clone() }
     }
 
     /// The key table as another process manages it: with a store of its own.
@@ -249,6 +258,89 @@ async fn who_left_a_snapshot_behind_is_not_gone_until_another_has_taken_it_over(
     assert_eq!(ids().await, first);
     let _successor = Bench::configured(config, Clock::manual(START));
     until_one_is_not(&first).await;
+}
+
+#[tokio::test]
+async fn a_table_that_is_replaced_says_goodbye_and_leaves_the_snapshot_to_the_one_that_replaces_it() {
+    let server = RedisServer::start();
+    let dir = tempfile::tempdir().unwrap();
+    let mut config = Config { store: server.config(), ..Config::default() };
+    config.store.pepper_file = dir.path().join("pepper");
+    config.cache.snapshot_file = dir.path().join("snapshot");
+    std::fs::write(&config.store.pepper_file, "pepper").unwrap();
+    let store = store::open(&config.store, &Clock::System).await.unwrap().store;
+    let until = async |what: &dyn Fn(&[String]) -> bool| loop {
+        let ids: Vec<_> = store.instances().await.unwrap().into_iter().map(|seen| seen.instance.id).collect();
+        if what(&ids) {
+            return ids;
+        }
+        tokio::task::yield_now().await;
+    };
+    let old = Bench::configured(config.clone(), Clock::manual(START));
+    let manager = old.manager().await;
+    manager.create_tenant(NewTenant { id: "acme".into(), ..NewTenant::default() }).await.unwrap();
+    let key = manager.create(new_key("ci")).await.unwrap();
+    old.becomes(key.key.expose_secret(), "admitted").await;
+    // A change of what is cached has the file written soon.
+    manager.set_tenant_status("acme", TenantStatus::Suspended).await.unwrap();
+    old.becomes(key.key.expose_secret(), "tenant_suspended").await;
+    manager.set_tenant_status("acme", TenantStatus::Active).await.unwrap();
+    old.becomes(key.key.expose_secret(), "admitted").await;
+    while !config.cache.snapshot_file.exists() {
+        tokio::task::yield_now().await;
+    }
+    let first = until(&|ids| ids.len() == 1).await;
+    let new = old.replacement();
+    let both = until(&|ids| ids.len() == 2).await;
+    assert!(both.contains(&first[0]), "it still serves");
+    new.becomes(key.key.expose_secret(), "admitted").await;
+    drop(new);
+    drop(old);
+    let left = until(&|_| true).await;
+    assert!(left.len() == 1 && left != first, "the old one is gone; what the new one knew is in the snapshot");
+    // The file is the new one's: who takes it over says goodbye for it.
+    let _successor = Bench::configured(config, Clock::manual(START));
+    until(&|ids| ids.len() == 1 && !both.contains(&ids[0])).await;
+}
+
+const LOG: &str = "sidegate:{changes}:log";
+
+#[tokio::test]
+async fn a_sidecar_that_cannot_read_the_change_log_confirms_nothing_until_it_can() {
+    let server = RedisServer::start();
+    let bench = Bench::new(server.config());
+    let (store, manager) = (bench.table.store(), bench.manager().await);
+    manager.create_tenant(NewTenant { id: "acme".into(), ..NewTenant::default() }).await.unwrap();
+    let position = manager.position();
+    assert_eq!(fleet::confirm(&**store, position, PATIENCE).await.unwrap().confirmed, 1);
+    server.tell::<()>(&format!("DEL {LOG}"));
+    server.tell::<()>(&format!("SET {LOG} spoilt"));
+    while store.instances().await.unwrap()[0].instance.position != Position::default() {
+        tokio::task::yield_now().await;
+    }
+    // Its beats arrive, and say that what it had read may not be what is there.
+    let receipt = fleet::confirm(&**store, position, Duration::ZERO).await.unwrap();
+    assert_eq!((receipt.confirmed, receipt.missing.len()), (0, 1));
+    server.tell::<()>(&format!("DEL {LOG}"));
+    manager.set_tenant_status("acme", TenantStatus::Suspended).await.unwrap();
+    assert_eq!(fleet::confirm(&**store, manager.position(), PATIENCE).await.unwrap().confirmed, 1);
+}
+
+#[tokio::test]
+async fn a_sidecar_that_may_not_write_itself_down_says_so() {
+    let server = RedisServer::start_with(&["--user", "svc", "on", ">pw", "%R~sidegate:*", "+@all"]);
+    let url = format!("{}?user=svc&pass=pw", server.config().url);
+    let bench = Bench::new(sections::Store { url, ..server.config() });
+    let standing = bench.table.standing();
+    while standing.unheard().is_none() {
+        tokio::task::yield_now().await;
+    }
+    assert!(bench.table.authenticator().store_status().reachable);
+    server.tell::<()>("ACL SETUSER svc ~sidegate:*");
+    while standing.unheard().is_some() {
+        tokio::task::yield_now().await;
+    }
+    assert_eq!(standing.sidecars(), 1);
 }
 
 #[tokio::test]

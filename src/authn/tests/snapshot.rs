@@ -6,7 +6,7 @@ use std::path::PathBuf;
 use secrecy::SecretSlice;
 
 use super::*;
-use crate::authn::snapshot::Snapshot;
+use crate::authn::snapshot::{Snapshot, Turn};
 
 const STALE_FOR_MS: i64 = 600_000;
 
@@ -40,7 +40,7 @@ impl Home {
     fn sidecar(&self) -> (Bench, Arc<Snapshot>) {
         let bench = Bench::configured(Fake::default(), &self.config(), self.peppers.clone());
         bench.store.put(self.key("key_1", "acme", "s1"));
-        let file = Snapshot::configured(&self.config(), &self.peppers, "first").unwrap().unwrap();
+        let file = Snapshot::configured(&self.config(), &self.peppers, "first", &Turn::first()).unwrap().unwrap();
         (bench, file)
     }
 
@@ -53,7 +53,7 @@ impl Home {
         let bench = Bench::configured(Fake::default(), &self.config(), self.peppers.clone());
         bench.clock.advance(ms);
         bench.store.go_away();
-        let file = Snapshot::configured(&self.config(), &self.peppers, "second").unwrap().unwrap();
+        let file = Snapshot::configured(&self.config(), &self.peppers, "second", &Turn::first()).unwrap().unwrap();
         let predecessor = file.restore(&bench.authn.shared, true);
         (bench, predecessor)
     }
@@ -210,6 +210,6 @@ async fn the_file_is_written_soon_after_a_change_and_every_minute_while_the_stor
 #[test]
 fn without_a_pepper_there_is_no_snapshot() {
     let home = Home::new();
-    assert!(Snapshot::configured(&home.config(), &Peppers::default(), "x").is_err());
-    assert!(Snapshot::configured(&Config::default(), &Peppers::default(), "x").unwrap().is_none());
+    assert!(Snapshot::configured(&home.config(), &Peppers::default(), "x", &Turn::first()).is_err());
+    assert!(Snapshot::configured(&Config::default(), &Peppers::default(), "x", &Turn::first()).unwrap().is_none());
 }

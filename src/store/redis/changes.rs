@@ -44,8 +44,10 @@ impl RedisStore {
 }
 
 /// The last entry that was seen.
-#[derive(Debug, Clone, Default, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq, Eq)]
 struct Seen {
+    /// As it is there: others than we may have written it.
+    id: String,
     position: u64,
     link: String,
 }
@@ -68,7 +70,7 @@ impl RedisChanges {
     }
 
     /// Reads what is behind `from`, and the last entry that there is after that.
-    async fn read(&mut self, from: u64) -> Result<(Vec<StreamId>, Seen), LinkError> {
+    async fn read(&mut self, from: &str) -> Result<(Vec<StreamId>, Seen), LinkError> {
         let mut connection = match self.connection.take() {
             Some(connection) => connection,
             None => self.link.dedicated().await?,
@@ -85,22 +87,22 @@ impl RedisChanges {
         Ok((read, last.ids.first().map(Seen::of).unwrap_or_default()))
     }
 
-    fn query(&self, from: u64) -> Pipeline {
+    fn query(&self, from: &str) -> Pipeline {
         let mut query = redis::pipe();
         query.cmd("XREAD").arg("COUNT").arg(COUNT);
         if self.waits {
             query.arg("BLOCK").arg(TURN.as_millis());
         }
-        query.arg("STREAMS").arg(&self.log).arg(format!("{from}-0"));
+        query.arg("STREAMS").arg(&self.log).arg(from);
         query.cmd("XREVRANGE").arg(&self.log).arg("+").arg("-").arg("COUNT").arg(1);
         query
     }
 
     /// Where the log ends now: everything before is as good as missed.
     async fn begin(&mut self) -> Result<Batch, LinkError> {
-        // Behind the last id that there can be: nothing is read, nothing is waited for.
+        // Behind the end: nothing is read, nothing is waited for.
         let waits = std::mem::replace(&mut self.waits, false);
-        let answer = self.read(u64::MAX).await;
+        let answer = self.read("$").await;
         self.waits = waits;
         let (_, last) = answer?;
         let position = Position(last.position);
@@ -117,7 +119,7 @@ impl ChangeLog for RedisChanges {
         if !self.waits {
             sleep(POLL).await;
         }
-        let (read, last) = match self.read(seen.position).await {
+        let (read, last) = match self.read(&seen.id).await {
             Err(LinkError::Redis(error)) if self.waits && may_not_wait(&error) => {
                 tracing::warn!(%error, "the store refuses reads that wait; its changes are polled");
                 self.waits = false;
@@ -136,7 +138,8 @@ fn follow(mut seen: Seen, read: &[StreamId], last: &Seen) -> (Batch, Seen) {
     let mut changes = Vec::with_capacity(read.len());
     for entry in read {
         let next = Seen::of(entry);
-        if next.position != seen.position + 1 || field(entry, "prev") != seen.link {
+        // After the last number that there is, and behind an id that no writer of ours gives, comes what nobody can know.
+        if Some(next.position) != seen.position.checked_add(1) || !next.is_ours() || field(entry, "prev") != seen.link {
             changes.push(Changed::Everything);
         }
         let version = field(entry, "version").parse().unwrap_or(0);
@@ -144,7 +147,7 @@ fn follow(mut seen: Seen, read: &[StreamId], last: &Seen) -> (Batch, Seen) {
         seen = next;
     }
     // Shorter than what was read before, or another log: its end got lost.
-    if last.position < seen.position || (last.position == seen.position && last.link != seen.link) {
+    if last.position < seen.position || (last.position == seen.position && last != &seen) {
         changes.push(Changed::Everything);
         seen = last.clone();
     }
@@ -155,7 +158,19 @@ fn follow(mut seen: Seen, read: &[StreamId], last: &Seen) -> (Batch, Seen) {
 impl Seen {
     fn of(entry: &StreamId) -> Self {
         let position = entry.id.split('-').next().and_then(|position| position.parse().ok()).unwrap_or(0);
-        Self { position, link: field(entry, "link") }
+        Self { id: entry.id.clone(), position, link: field(entry, "link") }
+    }
+
+    /// Whether the whole id is the position.
+    fn is_ours(&self) -> bool {
+        self.id.strip_suffix("-0").and_then(|position| position.parse().ok()) == Some(self.position)
+    }
+}
+
+/// Before the first entry.
+impl Default for Seen {
+    fn default() -> Self {
+        Self { id: "0-0".to_owned(), position: 0, link: String::new() }
     }
 }
 

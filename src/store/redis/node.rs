@@ -58,7 +58,7 @@ struct Shared {
     switched: Notify,
     /// Told when the connection comes or goes.
     observer: Arc<Notify>,
-    /// Counts losses: connections of their own end with the published one, as the server may be another after that.
+    /// Counts losses and replacements: connections of their own end with the published one, as the server may be another after that.
     losses: watch::Sender<u64>,
 }
 
@@ -105,7 +105,7 @@ impl Node {
         }
     }
 
-    /// A further connection, closed when it is dropped and when the published one is lost.
+    /// A further connection, closed when it is dropped and when the published one is lost or replaced.
     pub(super) async fn dedicated(&self) -> Result<ServerConnection, String> {
         let mut losses = self.shared.losses.subscribe();
         if !self.is_reachable() {
@@ -269,6 +269,8 @@ impl Shared {
     /// Dials again beside a connection that still works, which may finish what it has begun.
     async fn replace(&self, up: &mut Dialled) {
         if let Ok(other) = self.dial().await {
+            // Whoever waits on a connection of its own waits at the server that is left.
+            self.losses.send_modify(|losses| *losses += 1);
             self.publish(&other);
             let mut old = std::mem::replace(up, other);
             let grace = self.dialler.command_timeout;

@@ -126,7 +126,7 @@ fn an_end_that_was_lost_and_grew_again_means_everything() {
             .collect(),
         ..StreamId::default()
     };
-    let seen = |position, link: &str| Seen { position, link: link.into() };
+    let seen = |position: u64, link: &str| Seen { id: format!("{position}-0"), position, link: link.into() };
     // 5 was read, the new master had only 4, and wrote another 5, then 6.
     let (batch, after) = follow(seen(5, "old"), &[entry(6, "new", "newer")], &seen(6, "newer"));
     assert_eq!(batch, Batch { changes: vec![Changed::Everything, changed("k")], position: Position(6), current: true });
@@ -137,6 +137,28 @@ fn an_end_that_was_lost_and_grew_again_means_everything() {
     // It has written nothing yet.
     let (batch, after) = follow(seen(5, "old"), &[], &seen(4, "older"));
     assert_eq!((batch.changes, after, batch.current), (vec![Changed::Everything], seen(4, "older"), true));
+}
+
+#[tokio::test]
+async fn entries_with_ids_that_no_writer_gives_mean_everything_once() {
+    let mut bench = Bench::new().await;
+    bench.announce(&["a"]).await;
+    assert_eq!(bench.next().await, [changed("a")]);
+    let last = bench.server.tell::<StreamRangeReply>(&format!("XREVRANGE {LOG} + - COUNT 1"));
+    let link = field(&last.ids[0], "link");
+    for id in ["1-5", "2-5"] {
+        let forged = format!("XADD {LOG} {id} what key id k version 7 prev {link} link {link}");
+        let _: String = bench.server.tell(&forged);
+        assert_eq!(bench.next().await, [Changed::Everything, changed("k")], "{id}");
+        bench.quiet().await;
+    }
+    assert_eq!(bench.announce(&["b"]).await, Position(3));
+    assert_eq!(bench.next().await, [changed("b")]);
+    let _: String = bench.server.tell(&format!("XADD {LOG} {}-0 what key id k version 7", u64::MAX));
+    assert_eq!(bench.next().await, [Changed::Everything, changed("k")]);
+    let _: String = bench.server.tell(&format!("XADD {LOG} {}-1 what key id k version 7", u64::MAX));
+    assert_eq!(bench.next().await, [Changed::Everything, changed("k")]);
+    assert_eq!(bench.quiet().await, (Position(u64::MAX), true));
 }
 
 #[tokio::test]

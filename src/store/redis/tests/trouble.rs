@@ -164,6 +164,25 @@ async fn a_server_that_became_a_replica_is_read_and_written_again_when_it_may_be
 }
 
 #[tokio::test]
+async fn where_the_name_leads_elsewhere_the_change_log_is_read_there_too() {
+    let (left, found) = (RedisServer::start(), RedisServer::start());
+    let dir = tempfile::tempdir().unwrap();
+    let name = dir.path().join("redis.sock");
+    std::os::unix::fs::symlink(left.socket(), &name).unwrap();
+    let config = patient(sections::Store { url: format!("redis+unix://{}", name.display()), ..sections::Store::default() });
+    let opened = open(&config, &Clock::System).await.unwrap();
+    let (store, mut log) = (opened.store, opened.changes.unwrap());
+    store.put_tenant(&tenant("acme")).await.unwrap();
+    while log.next().await.unwrap().position != Position(1) {}
+    std::fs::remove_file(&name).unwrap();
+    std::os::unix::fs::symlink(found.socket(), &name).unwrap();
+    left.tell::<()>("REPLICAOF 127.0.0.1 1");
+    until("the other server is written to", async || store.put_tenant(&tenant("acme")).await.is_ok()).await;
+    store.announce(&[Changed::NewKeys]).await.unwrap();
+    until("its log is read", async || log.next().await.is_ok_and(|batch| batch.position == Position(2) && batch.current)).await;
+}
+
+#[tokio::test]
 async fn passwords_are_rotated_under_a_running_process() {
     let server = RedisServer::start_with(&["--user", "svc", "on", ">first", "~sidegate:*", "+@all"]);
     let file = tempfile::NamedTempFile::new().unwrap();
