@@ -74,15 +74,21 @@ impl Shared {
     }
 
     pub(super) fn cached(self: &Arc<Self>, digest: &Digest, now: Timestamp) -> Option<Answer> {
+        let (answer, is_due) = self.known(digest, now)?;
+        if let (Ok(entry), true) = (&answer, is_due) {
+            self.refresh(digest, entry);
+        }
+        Some(answer)
+    }
+
+    /// What is cached, and whether it is to be looked up ahead. Begins nothing: who asks may hold the table of the look-ups.
+    pub(super) fn known(&self, digest: &Digest, now: Timestamp) -> Option<(Answer, bool)> {
         let moment = self.freshness.moment(now, self.slots.floor());
         if let Some(entry) = self.caches.entry(digest)
             && entry.is_current()
         {
             if let (Some(age), Some(tenant_age)) = (moment.age(&entry.reading), moment.age(&entry.tenant.reading)) {
-                if self.freshness.is_due(age.max(tenant_age)) {
-                    self.refresh(digest, &entry);
-                }
-                return Some(Ok(entry));
+                return Some((Ok(entry), self.freshness.is_due(age.max(tenant_age))));
             }
             let is_usable = |reading: &Reading| moment.age(reading).is_some() || moment.excuses(reading);
             // Once the loss is seen, nobody asks in vain.
@@ -90,12 +96,12 @@ impl Shared {
                 || !self.store.is_reachable() && now < self.stale_until(&entry, moment)
             {
                 Counters::count(&self.counters.stale);
-                return Some(Ok(entry));
+                return Some((Ok(entry), false));
             }
         }
         let refusal = self.caches.refusal(digest, moment, self.slots.epoch())?;
         Counters::count(&self.counters.negative_hits);
-        Some(Err(refusal))
+        Some((Err(refusal), false))
     }
 
     /// One look-up: the answer, and until which epoch it holds. `None` = it was overtaken and is to be done again.
