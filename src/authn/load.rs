@@ -17,7 +17,7 @@ use crate::clock::{Clock, Timestamp};
 use crate::config::sections;
 use crate::identity::template::IdentityHeaders;
 use crate::key::digest::{Digest, Peppers};
-use crate::key::record::KeyRecord;
+use crate::key::record::{KeyRecord, KeyStatus};
 use crate::rejection::{Refusal, Rejection};
 use crate::store::{Store, StoreError};
 
@@ -136,11 +136,11 @@ impl Shared {
         let unknown = || Trouble::Refused(Rejection::KeyUnknown.into());
         match found.ok_or_else(unknown)? {
             Found::Opens(record, secret_until) => {
-                let key = self.slots.settle_key(&record.id, record.version, began)?;
+                let key = self.slots.settle_key(&record.id, record.version, record.status == KeyStatus::Revoked, began)?;
                 self.compile(&record, secret_until, key, began).await
             }
             Found::Closed(id, version) => {
-                self.slots.settle_key(&id, version, began)?;
+                self.slots.settle_key(&id, version, false, began)?;
                 Err(unknown())
             }
         }

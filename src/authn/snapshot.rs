@@ -23,7 +23,7 @@ use super::slots::{TenantSlot, TenantState};
 use crate::clock::{Timestamp, instant};
 use crate::config::sections::Config;
 use crate::key::digest::{Digest, Peppers, StoredDigest};
-use crate::key::record::KeyRecord;
+use crate::key::record::{KeyRecord, KeyStatus};
 use sealed::{Opener, Sealer};
 
 /// How often the file is written while the store answers.
@@ -234,9 +234,9 @@ impl Shared {
                 }
                 Some(Line::Key { digest, certain_at, record }) => {
                     let until = self.peppers.candidates(&digest).find_map(|candidate| secret_until(&record, candidate));
-                    let began = Began { at: certain_at, epoch };
+                    let (began, is_revoked) = (Began { at: certain_at, epoch }, record.status == KeyStatus::Revoked);
                     if let (Some(until), Some(tenant)) = (until, tenants.get(&record.tenant))
-                        && let Ok(key) = self.slots.settle_key(&record.id, record.version, began)
+                        && let Ok(key) = self.slots.settle_key(&record.id, record.version, is_revoked, began)
                     {
                         self.caches.keep(digest, Arc::new(self.assemble(&record, until, key, tenant.clone(), began)));
                         self.freshness.warmed_up(certain_at);
