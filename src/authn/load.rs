@@ -109,6 +109,9 @@ impl Shared {
         let trouble = match self.read(digest, began).await {
             Ok(entry) => {
                 let entry = Arc::new(entry);
+                if let Some(before) = self.caches.entry(digest) {
+                    entry.take_over(&before);
+                }
                 let holds_until = self.slots.holds_until(|| entry.is_current(), began.epoch);
                 if entry.is_current() {
                     self.caches.keep(*digest, Arc::clone(&entry));
