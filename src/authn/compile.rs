@@ -34,7 +34,7 @@ impl Shared {
             secret_end: End::new(secret_until),
             expiry: record.expires_at.map(End::new),
             verdict: self.verdict(record, &state),
-            record: self.keeps_records.then(|| serde_json::to_string(record).ok()).flatten().map(String::into_boxed_str),
+            record: self.place.is_somewhere().then(|| serde_json::to_string(record).ok()).flatten().map(String::into_boxed_str),
         }
     }
 

@@ -12,6 +12,7 @@ use super::compile::secret_until;
 use super::flight::Flights;
 use super::freshness::{Began, Freshness, Reading};
 use super::slots::{Slot, Slots, TenantSlot, TenantState};
+use super::snapshot::Place;
 use super::trouble::Trouble;
 use crate::clock::{Clock, Timestamp};
 use crate::config::sections;
@@ -39,8 +40,8 @@ pub(super) struct Shared {
     pub(super) headers: Arc<IdentityHeaders>,
     pub(super) clock: Clock,
     pub(super) runtime: Handle,
-    /// Whether entries keep their records, for a snapshot.
-    pub(super) keeps_records: bool,
+    /// Of the snapshot: if it is somewhere, entries keep their records.
+    pub(super) place: Place,
     /// Told when a change ended what was cached.
     pub(super) concerned: Notify,
 }
@@ -65,8 +66,15 @@ impl Shared {
         let freshness = Freshness::new(cache);
         let slots = Slots::new(freshness.stale_for_ms());
         let (counters, caches, flights) = (Counters::default(), Caches::new(cache), Flights::new());
-        let (keeps_records, concerned) = (!cache.snapshot_file.as_os_str().is_empty(), Notify::new());
-        Self { store, slots, counters, freshness, caches, flights, peppers, headers, clock, runtime, keeps_records, concerned }
+        let (place, concerned) = (Place::new(&cache.snapshot_file), Notify::new());
+        Self { store, slots, counters, freshness, caches, flights, peppers, headers, clock, runtime, place, concerned }
+    }
+
+    /// Something was changed, and what was read of it is not used again; whether anything was.
+    pub(super) fn changed(&self, was_in_use: bool) {
+        if self.place.withdraw(was_in_use) {
+            self.concerned.notify_one();
+        }
     }
 
     pub(super) fn begin(&self) -> Began {
