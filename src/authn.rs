@@ -146,16 +146,12 @@ impl Authenticator {
 
     /// This key has this version now (0 = not known): nothing older is used again, even if the store should show it.
     pub fn invalidate_key(&self, id: &str, version: u64) {
-        if self.shared.slots.invalidate_key(id, version, self.now()) {
-            self.shared.concerned.notify_one();
-        }
+        self.shared.changed(self.shared.slots.invalidate_key(id, version, self.now()));
     }
 
     /// The same of a tenant, and thereby of all its keys.
     pub fn invalidate_tenant(&self, id: &str, version: u64) {
-        if self.shared.slots.invalidate_tenant(id, version, self.now()) {
-            self.shared.concerned.notify_one();
-        }
+        self.shared.changed(self.shared.slots.invalidate_tenant(id, version, self.now()));
     }
 
     /// Anything may have changed: everything is read again before it is used, as long as the store answers.

@@ -3,7 +3,7 @@
 
 use std::hash::{BuildHasher, Hasher, RandomState};
 use std::sync::Arc;
-use std::sync::atomic::AtomicBool;
+use std::sync::atomic::{AtomicBool, Ordering};
 
 use moka::sync::Cache;
 
@@ -28,12 +28,39 @@ pub(super) struct Entry {
     pub(super) reading: Reading,
     /// Whether somebody has begun to read it again ahead of its end.
     pub(super) refreshed: AtomicBool,
-    /// End of this secret, if it is the one that was replaced; else the greatest.
-    pub(super) secret_until: Timestamp,
-    pub(super) expires_at: Option<Timestamp>,
+    /// Of this secret, if it is the one that was replaced; else the greatest time.
+    pub(super) secret_end: End,
+    pub(super) expiry: Option<End>,
     pub(super) verdict: Verdict,
     /// The key's record as JSON, where a snapshot is made.
     pub(super) record: Option<Box<str>>,
+}
+
+/// A deadline. Once it was seen to be over it stays so, even if the clock is set back.
+pub(super) struct End {
+    at: Timestamp,
+    is_over: AtomicBool,
+}
+
+impl End {
+    pub(super) const fn new(at: Timestamp) -> Self {
+        Self { at, is_over: AtomicBool::new(false) }
+    }
+
+    fn is_over(&self, now: Timestamp) -> bool {
+        let was_over = self.is_over.load(Ordering::Relaxed);
+        if !was_over && now >= self.at {
+            self.is_over.store(true, Ordering::Relaxed);
+        }
+        was_over || now >= self.at
+    }
+
+    /// The same deadline, as it was seen before.
+    fn take_over(&self, before: &Self) {
+        if self.at == before.at && before.is_over.load(Ordering::Relaxed) {
+            self.is_over.store(true, Ordering::Relaxed);
+        }
+    }
 }
 
 /// What the records say, deadlines aside.
@@ -52,9 +79,17 @@ impl Entry {
         self.key.generation() == self.key_generation && self.tenant.slot.generation() == self.tenant_generation
     }
 
+    /// What was over in the entry that this one replaces is over in this one.
+    pub(super) fn take_over(&self, before: &Self) {
+        self.secret_end.take_over(&before.secret_end);
+        if let (Some(end), Some(before)) = (&self.expiry, &before.expiry) {
+            end.take_over(before);
+        }
+    }
+
     /// The answer at this time. The order is the contract's: what is for ever comes before what can be undone.
     pub(super) fn judge(&self, now: Timestamp) -> Authenticated {
-        if now >= self.secret_until {
+        if self.secret_end.is_over(now) {
             return Err(Rejection::KeyUnknown.because("replaced by a rotation whose overlap is over"));
         }
         match &self.verdict {
@@ -62,8 +97,8 @@ impl Entry {
             Verdict::TenantAbsent => Err(Rejection::KeyUnknown.because("the key's tenant has no record")),
             Verdict::TenantSuspended => Err(Rejection::TenantSuspended.into()),
             Verdict::Inactive => Err(Rejection::KeyInactive.into()),
-            Verdict::Unusable(_) | Verdict::Admitted(_) if self.expires_at.is_some_and(|end| now >= end) => {
-                Err(Rejection::KeyExpired.because(self.expires_at.map(|end| format!("since {end}")).unwrap_or_default()))
+            Verdict::Unusable(_) | Verdict::Admitted(_) if self.expiry.as_ref().is_some_and(|end| end.is_over(now)) => {
+                Err(Rejection::KeyExpired.because(self.expiry.as_ref().map(|end| format!("since {}", end.at)).unwrap_or_default()))
             }
             Verdict::Unusable(why) => Err(Rejection::IdentityInvalid.because(why.to_string())),
             Verdict::Admitted(identity) => Ok(Arc::clone(identity)),

@@ -4,7 +4,7 @@ use std::sync::Arc;
 use std::sync::atomic::AtomicBool;
 
 use super::Counters;
-use super::cache::{Entry, Verdict};
+use super::cache::{End, Entry, Verdict};
 use super::freshness::{Began, Reading};
 use super::load::{Shared, Tenant};
 use super::slots::{Slot, TenantState};
@@ -31,10 +31,10 @@ impl Shared {
             tenant_generation,
             reading: Reading::new(began),
             refreshed: AtomicBool::new(false),
-            secret_until,
-            expires_at: record.expires_at,
+            secret_end: End::new(secret_until),
+            expiry: record.expires_at.map(End::new),
             verdict: self.verdict(record, &state),
-            record: self.keeps_records.then(|| serde_json::to_string(record).ok()).flatten().map(String::into_boxed_str),
+            record: self.place.is_somewhere().then(|| serde_json::to_string(record).ok()).flatten().map(String::into_boxed_str),
         }
     }
 

@@ -50,7 +50,7 @@ impl Shared {
             return;
         }
         // A look-up that ended between the caller's miss and now has left its answer in the cache before it left the table.
-        if let Some(answer) = self.cached(digest, now) {
+        if let Some((answer, _)) = self.known(digest, now) {
             drop(waiter.reply.send(answer));
             return;
         }

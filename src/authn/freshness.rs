@@ -107,6 +107,8 @@ pub(super) struct Freshness {
     heard_at: AtomicI64,
     /// Of anything.
     contact_at: AtomicI64,
+    /// How often.
+    contacts: AtomicU64,
     /// End of what a snapshot held.
     warm_until: AtomicI64,
 }
@@ -120,6 +122,7 @@ impl Freshness {
             stale_for_ms: config.stale_for.as_millis(),
             heard_at: AtomicI64::new(NEVER),
             contact_at: AtomicI64::new(NEVER),
+            contacts: AtomicU64::new(0),
             warm_until: AtomicI64::new(NEVER),
         }
     }
@@ -148,6 +151,7 @@ impl Freshness {
     /// The store answered something that was asked at `at`.
     pub(super) fn answered(&self, at: Timestamp) {
         self.contact_at.fetch_max(at.0, Ordering::AcqRel);
+        self.contacts.fetch_add(1, Ordering::AcqRel);
     }
 
     pub(super) fn heard_at(&self) -> Option<Timestamp> {
@@ -156,6 +160,11 @@ impl Freshness {
 
     pub(super) fn contact_at(&self) -> Option<Timestamp> {
         time(&self.contact_at)
+    }
+
+    /// How often the store answered.
+    pub(super) fn contacts(&self) -> u64 {
+        self.contacts.load(Ordering::Acquire)
     }
 
     pub(super) fn stale_for_ms(&self) -> i64 {

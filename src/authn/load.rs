@@ -12,12 +12,13 @@ use super::compile::secret_until;
 use super::flight::Flights;
 use super::freshness::{Began, Freshness, Reading};
 use super::slots::{Slot, Slots, TenantSlot, TenantState};
+use super::snapshot::Place;
 use super::trouble::Trouble;
 use crate::clock::{Clock, Timestamp};
 use crate::config::sections;
 use crate::identity::template::IdentityHeaders;
 use crate::key::digest::{Digest, Peppers};
-use crate::key::record::KeyRecord;
+use crate::key::record::{KeyRecord, KeyStatus};
 use crate::rejection::{Refusal, Rejection};
 use crate::store::{Store, StoreError};
 
@@ -39,8 +40,8 @@ pub(super) struct Shared {
     pub(super) headers: Arc<IdentityHeaders>,
     pub(super) clock: Clock,
     pub(super) runtime: Handle,
-    /// Whether entries keep their records, for a snapshot.
-    pub(super) keeps_records: bool,
+    /// Of the snapshot: if it is somewhere, entries keep their records.
+    pub(super) place: Place,
     /// Told when a change ended what was cached.
     pub(super) concerned: Notify,
 }
@@ -65,8 +66,15 @@ impl Shared {
         let freshness = Freshness::new(cache);
         let slots = Slots::new(freshness.stale_for_ms());
         let (counters, caches, flights) = (Counters::default(), Caches::new(cache), Flights::new());
-        let (keeps_records, concerned) = (!cache.snapshot_file.as_os_str().is_empty(), Notify::new());
-        Self { store, slots, counters, freshness, caches, flights, peppers, headers, clock, runtime, keeps_records, concerned }
+        let (place, concerned) = (Place::new(&cache.snapshot_file), Notify::new());
+        Self { store, slots, counters, freshness, caches, flights, peppers, headers, clock, runtime, place, concerned }
+    }
+
+    /// Something was changed, and what was read of it is not used again; whether anything was.
+    pub(super) fn changed(&self, was_in_use: bool) {
+        if self.place.withdraw(was_in_use) {
+            self.concerned.notify_one();
+        }
     }
 
     pub(super) fn begin(&self) -> Began {
@@ -74,15 +82,21 @@ impl Shared {
     }
 
     pub(super) fn cached(self: &Arc<Self>, digest: &Digest, now: Timestamp) -> Option<Answer> {
+        let (answer, is_due) = self.known(digest, now)?;
+        if let (Ok(entry), true) = (&answer, is_due) {
+            self.refresh(digest, entry);
+        }
+        Some(answer)
+    }
+
+    /// What is cached, and whether it is to be looked up ahead. Begins nothing: who asks may hold the table of the look-ups.
+    pub(super) fn known(&self, digest: &Digest, now: Timestamp) -> Option<(Answer, bool)> {
         let moment = self.freshness.moment(now, self.slots.floor());
         if let Some(entry) = self.caches.entry(digest)
             && entry.is_current()
         {
             if let (Some(age), Some(tenant_age)) = (moment.age(&entry.reading), moment.age(&entry.tenant.reading)) {
-                if self.freshness.is_due(age.max(tenant_age)) {
-                    self.refresh(digest, &entry);
-                }
-                return Some(Ok(entry));
+                return Some((Ok(entry), self.freshness.is_due(age.max(tenant_age))));
             }
             let is_usable = |reading: &Reading| moment.age(reading).is_some() || moment.excuses(reading);
             // Once the loss is seen, nobody asks in vain.
@@ -90,12 +104,12 @@ impl Shared {
                 || !self.store.is_reachable() && now < self.stale_until(&entry, moment)
             {
                 Counters::count(&self.counters.stale);
-                return Some(Ok(entry));
+                return Some((Ok(entry), false));
             }
         }
         let refusal = self.caches.refusal(digest, moment, self.slots.epoch())?;
         Counters::count(&self.counters.negative_hits);
-        Some(Err(refusal))
+        Some((Err(refusal), false))
     }
 
     /// One look-up: the answer, and until which epoch it holds. `None` = it was overtaken and is to be done again.
@@ -103,6 +117,9 @@ impl Shared {
         let trouble = match self.read(digest, began).await {
             Ok(entry) => {
                 let entry = Arc::new(entry);
+                if let Some(before) = self.caches.entry(digest) {
+                    entry.take_over(&before);
+                }
                 let holds_until = self.slots.holds_until(|| entry.is_current(), began.epoch);
                 if entry.is_current() {
                     self.caches.keep(*digest, Arc::clone(&entry));
@@ -130,11 +147,11 @@ impl Shared {
         let unknown = || Trouble::Refused(Rejection::KeyUnknown.into());
         match found.ok_or_else(unknown)? {
             Found::Opens(record, secret_until) => {
-                let key = self.slots.settle_key(&record.id, record.version, began)?;
+                let key = self.slots.settle_key(&record.id, record.version, record.status == KeyStatus::Revoked, began)?;
                 self.compile(&record, secret_until, key, began).await
             }
             Found::Closed(id, version) => {
-                self.slots.settle_key(&id, version, began)?;
+                self.slots.settle_key(&id, version, false, began)?;
                 Err(unknown())
             }
         }

@@ -132,14 +132,22 @@ impl Slots {
 
     /// Takes note of what a look-up found of this key (version 0: nothing). Answers the generation of what
     /// may be made of it. A change that comes later finds the slot.
-    pub(super) fn settle_key(&self, id: &str, version: u64, began: Began) -> Result<(Arc<Slot>, u64), Doubt> {
+    pub(super) fn settle_key(&self, id: &str, version: u64, is_revoked: bool, began: Began) -> Result<(Arc<Slot>, u64), Doubt> {
         let mut maps = self.lock();
         let slot = maps.keys.slot(id);
         let mut ledger = slot.ledger();
-        if ledger.judge(version, began.at, self.stale_for_ms)? {
-            slot.advance();
-        }
-        let generation = if ledger.is_overtaken(began.epoch) { OVERTAKEN } else { slot.generation() };
+        let generation = if ledger.is_overtaken(began.epoch) {
+            // It may be of a history that is lost by now: nothing is learnt of it.
+            if version < ledger.known() {
+                return Err(Doubt::Older);
+            }
+            OVERTAKEN
+        } else {
+            if ledger.judge(version, is_revoked, began.at, self.stale_for_ms)? {
+                slot.advance();
+            }
+            slot.generation()
+        };
         drop(ledger);
         Ok((slot, generation))
     }
@@ -158,7 +166,7 @@ impl Slots {
             // It does not say, and is of no use in any case.
             TenantState::Unusable(_) => ledger.known(),
         };
-        ledger.judge(version, began.at, self.stale_for_ms)?;
+        ledger.judge(version, false, began.at, self.stale_for_ms)?;
         if tenant.state.load().as_ref().is_some_and(|before| *before != *state) {
             tenant.slot.advance();
         }
@@ -179,7 +187,7 @@ impl Slots {
         self.next_epoch();
     }
 
-    /// This key has this version now (0 = not known). Nothing older is used again. Answers whether something was.
+    /// This key has this version now (0 = not known). Nothing that was read before is used again. Answers whether something may have been.
     pub(super) fn invalidate_key(&self, id: &str, version: u64, now: Timestamp) -> bool {
         let mut maps = self.lock();
         let epoch = self.next_epoch();

@@ -2,6 +2,7 @@
 //! read from it is as old as it was when it was certain, and ends with `stale_for` as ever. A file that cannot be used is no error:
 //! the cache is empty then. It never holds up a look-up: files are written on a thread of their own.
 
+mod place;
 mod sealed;
 mod turn;
 
@@ -24,7 +25,8 @@ use super::slots::{TenantSlot, TenantState};
 use crate::clock::{Timestamp, instant};
 use crate::config::sections::Config;
 use crate::key::digest::{Digest, Peppers, StoredDigest};
-use crate::key::record::KeyRecord;
+use crate::key::record::{KeyRecord, KeyStatus};
+pub(super) use place::Place;
 use sealed::{Opener, Sealer};
 pub(super) use turn::Turn;
 
@@ -113,16 +115,16 @@ impl Snapshot {
 
     /// Writes the file anew, for ever: every minute, and soon after a change of what is in it.
     pub(super) async fn keep(self: &Arc<Self>, shared: &Arc<Shared>) -> Infallible {
-        let (mut written, mut pause) = (None, SOON);
+        let (mut written, mut pause) = ((0, 0), SOON);
         loop {
             tokio::select! {
                 () = shared.concerned.notified() => sleep(pause).await,
                 () = sleep(EVERY) => {}
             }
-            // As long as the store says nothing there is nothing new.
-            let contact = shared.freshness.contact_at();
-            if contact != written {
-                written = contact;
+            // As long as the store says nothing there is nothing new. Counted, not timed: clocks are set back.
+            let news = (shared.freshness.contacts(), shared.place.withdrawn());
+            if news != written {
+                written = news;
                 pause = SOON.max(EASE * self.save(shared).await);
             }
         }
@@ -132,7 +134,7 @@ impl Snapshot {
     pub(super) async fn save(self: &Arc<Self>, shared: &Arc<Shared>) -> Duration {
         let began = instant();
         // Who never met the store knows no more than the file that is there.
-        if shared.freshness.contact_at().is_none() {
+        if shared.freshness.contacts() == 0 {
             return Duration::ZERO;
         }
         let (file, shared) = (Arc::clone(self), Arc::clone(shared));
@@ -155,6 +157,8 @@ impl Snapshot {
             Err(error) if error.kind() != io::ErrorKind::NotFound => return Err(error),
             _ => {}
         }
+        // Before anything is looked at that is written.
+        let withdrawn = shared.place.withdrawn();
         let file = OpenOptions::new().write(true).create_new(true).mode(0o600).open(unfinished)?;
         let key = self.peppers.snapshot_keys().next().ok_or_else(|| io::Error::other("there is no pepper"))?;
         let mut out = Sealer::new(BufWriter::new(file), key)?;
@@ -162,7 +166,7 @@ impl Snapshot {
         out.write_all(b"\n")?;
         shared.write_lines(&mut out)?;
         out.finish()?.into_inner()?.sync_all()?;
-        fs::rename(unfinished, &self.path)
+        shared.place.put(unfinished, withdrawn)
     }
 }
 
@@ -241,9 +245,9 @@ impl Shared {
                 }
                 Some(Line::Key { digest, certain_at, record }) => {
                     let until = self.peppers.candidates(&digest).find_map(|candidate| secret_until(&record, candidate));
-                    let began = Began { at: certain_at, epoch };
+                    let (began, is_revoked) = (Began { at: certain_at, epoch }, record.status == KeyStatus::Revoked);
                     if let (Some(until), Some(tenant)) = (until, tenants.get(&record.tenant))
-                        && let Ok(key) = self.slots.settle_key(&record.id, record.version, began)
+                        && let Ok(key) = self.slots.settle_key(&record.id, record.version, is_revoked, began)
                     {
                         self.caches.keep(digest, Arc::new(self.assemble(&record, until, key, tenant.clone(), began)));
                         self.freshness.warmed_up(certain_at);

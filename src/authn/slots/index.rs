@@ -61,13 +61,12 @@ impl<T: Slotted> Index<T> {
         slot
     }
 
+    /// A change: nothing that was read before is used again. Answers whether something may have been.
     pub(super) fn announce(&mut self, id: &str, version: u64, epoch: u64, now: Timestamp, stale_for_ms: i64) -> bool {
         let in_use = self.map.get(id).is_some_and(|slot| slot.strong_count() > 0);
         let found = self.slot(id);
-        let is_older = found.slot().ledger().announce(version, epoch);
-        if is_older {
-            found.invalidate();
-        }
+        found.slot().ledger().announce(version, epoch);
+        found.invalidate();
         self.remembered.push_back(Remembered { at: now, epoch, _slot: found });
         while let Some(oldest) = self.remembered.front()
             && (self.remembered.len() > REMEMBERED_MAX || now.0.saturating_sub(oldest.at.0) >= stale_for_ms)
@@ -75,6 +74,6 @@ impl<T: Slotted> Index<T> {
             self.forgotten = oldest.epoch;
             self.remembered.pop_front();
         }
-        in_use && is_older
+        in_use
     }
 }

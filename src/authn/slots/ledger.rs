@@ -3,13 +3,22 @@
 use crate::clock::Timestamp;
 
 /// What is known of a record's versions.
+///
+/// The log is the authority for which version is the newest: a number says nothing by itself, since a store that has lost a version
+/// gives its number out again. So a change that is announced always ends what was read before, whatever its number (that costs one
+/// look-up), and a number below what is known is the newest from then on: nothing of the history that is lost is waited for. A log
+/// that fell back itself does not tell of that by numbers; its reader sees a gap there, and what is known remains.
+///
+/// A reader that catches up tells of old changes, too: of 3, 4 and 5 when 5 was read here long ago. In between, 3 counts as the
+/// newest, and a store that shows 3 is believed, if it has just lost 4 and 5, too: until 5 is told, which ends it. A store that is in
+/// order shows 5 all the time, which is no older than what was announced.
 #[derive(Default)]
 pub(super) struct Ledger {
-    /// Newest that was announced or read.
+    /// Announced last, or newer and read since.
     known: u64,
-    /// Newest that was read: what is made of the record in its generation is made of this one.
+    /// What was read last: what is made of the record in its generation is made of this one.
     read: u64,
-    /// Epoch of the last change of which no version is known.
+    /// Epoch of the last change.
     changed: u64,
     /// Since when the store shows an older record than is known.
     doubted_since: Option<Timestamp>,
@@ -34,15 +43,13 @@ impl Ledger {
         self.known
     }
 
-    /// A change was announced; answers whether what was read before is older than that.
-    pub(super) fn announce(&mut self, version: u64, epoch: u64) -> bool {
-        if version == 0 {
-            self.changed = epoch;
-        } else if version >= self.known {
+    /// A change was announced: nothing that was read before is to be used again. Version 0 = not known.
+    pub(super) fn announce(&mut self, version: u64, epoch: u64) {
+        self.changed = epoch;
+        if version != 0 {
             // Whoever has announced it just now has it: a store that does not is doubted from now on.
             (self.known, self.doubted_since) = (version, None);
         }
-        version == 0 || version > self.read
     }
 
     /// Whether a look-up that began at `epoch` may have missed a change.
@@ -50,10 +57,10 @@ impl Ledger {
         epoch < self.changed
     }
 
-    /// Takes note of what a look-up found; 0 = no record. Answers whether that is another version than was read before,
-    /// although nobody told of it: what was made before is not to be used any more.
-    pub(super) fn judge(&mut self, version: u64, now: Timestamp, stale_for_ms: i64) -> Result<bool, Doubt> {
-        if version < self.known {
+    /// Takes note of what a look-up found; 0 = no record. What is for ever (a revocation) is believed whatever its version. Answers
+    /// whether that is another version than was read before, although nobody told of it: what was made before is not to be used any more.
+    pub(super) fn judge(&mut self, version: u64, is_for_ever: bool, now: Timestamp, stale_for_ms: i64) -> Result<bool, Doubt> {
+        if version < self.known && !is_for_ever {
             let Some(since) = self.doubted_since else {
                 self.doubted_since = Some(now);
                 return Err(Doubt::Older);
@@ -67,7 +74,9 @@ impl Ledger {
             }
         }
         let is_another = version != self.read;
-        (self.known, self.read, self.doubted_since) = (version, version, None);
+        // What is believed for being for ever makes nothing else that old believable.
+        self.known = if is_for_ever { version.max(self.known) } else { version };
+        (self.read, self.doubted_since) = (version, None);
         Ok(is_another)
     }
 }

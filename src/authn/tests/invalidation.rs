@@ -96,15 +96,103 @@ async fn a_look_up_that_finds_less_than_was_announced_is_done_again_before_anybo
 }
 
 #[tokio::test]
-async fn an_announcement_of_what_was_read_already_costs_no_look_up() {
+async fn a_change_that_is_announced_ends_what_was_read_whatever_its_number() {
     let bench = Bench::new();
-    bench.store.change("key_1", |record| record.scopes = vec!["read:b".into()]);
-    assert_eq!(reason(bench.ask("s1").await), "admitted");
-    bench.authn.invalidate_key("key_1", 2);
+    bench.store.change("key_1", |record| record.version = 4);
+    // The same number again, an older one, a newer one, none.
+    for version in [5, 4, 6, 0] {
+        bench.ask("s1").await.unwrap();
+        assert!(bench.cached("s1").is_some());
+        bench.authn.invalidate_key("key_1", version);
+        assert!(bench.cached("s1").is_none());
+        bench.store.change("key_1", |record| record.version = 6);
+    }
+    bench.ask("s1").await.unwrap();
     bench.authn.invalidate_tenant("acme", 1);
-    assert!(bench.cached("s1").is_some());
-    bench.authn.invalidate_key("key_1", 3);
     assert!(bench.cached("s1").is_none());
+}
+
+#[tokio::test]
+async fn a_revocation_that_has_the_number_of_a_change_that_was_lost_is_heard() {
+    let bench = Bench::held();
+    bench.release(1);
+    bench.store.change("key_1", |record| record.version = 4);
+    assert_eq!(reason(bench.ask("s1").await), "admitted");
+    bench.advance(30_000);
+    let before = bench.spawn("s1");
+    bench.until_waiting(2).await;
+    // Version 5 is lost, and its number is given out again.
+    bench.store.change("key_1", |record| (record.status, record.version) = (KeyStatus::Revoked, 4));
+    bench.authn.invalidate_key("key_1", 5);
+    bench.release(2);
+    // What was read of the lost one meanwhile is not kept.
+    assert_eq!(reason(before.await.unwrap()), "admitted");
+    assert_eq!(reason(bench.ask("s1").await), "key_revoked");
+}
+
+#[tokio::test]
+async fn what_is_done_to_a_store_that_fell_back_is_heard_although_more_was_known() {
+    for status in [KeyStatus::Revoked, KeyStatus::Inactive] {
+        let bench = Bench::new();
+        bench.store.put(key("key_2", "globex", "s2"));
+        bench.store.put_tenant(TenantRecord { version: 5, ..tenant("globex") });
+        bench.store.change("key_1", |record| record.version = 4);
+        bench.ask("s1").await.unwrap();
+        bench.ask("s2").await.unwrap();
+        bench.store.change("key_1", |record| (record.status, record.version) = (status, 3));
+        bench.store.put_tenant(TenantRecord { status: TenantStatus::Suspended, version: 4, ..tenant("globex") });
+        bench.authn.invalidate_key("key_1", 4);
+        bench.authn.invalidate_tenant("globex", 4);
+        assert_ne!(reason(bench.ask("s1").await), "admitted");
+        assert!(["key_revoked", "key_inactive"].contains(&reason(bench.cached("s1").unwrap())));
+        assert_eq!(reason(bench.ask("s2").await), "tenant_suspended");
+        assert_eq!(bench.counted(|counters| &counters.faults), 0);
+    }
+}
+
+#[tokio::test]
+async fn a_look_up_that_began_before_a_change_teaches_nothing_of_the_history_that_is_lost() {
+    let bench = Bench::held();
+    bench.store.change("key_1", |record| record.version = 4);
+    let before = bench.spawn("s1");
+    bench.until_waiting(1).await;
+    bench.store.change("key_1", |record| (record.status, record.version) = (KeyStatus::Inactive, 3));
+    bench.authn.invalidate_key("key_1", 4);
+    bench.release(9);
+    assert_eq!(reason(before.await.unwrap()), "admitted");
+    assert_eq!(reason(bench.ask("s1").await), "key_inactive");
+    assert_eq!(bench.counted(|counters| &counters.faults), 0);
+}
+
+#[tokio::test]
+async fn a_revocation_is_believed_whatever_its_version() {
+    let bench = Bench::new();
+    bench.store.change("key_1", |record| record.version = 4);
+    bench.ask("s1").await.unwrap();
+    // Nobody has told of it.
+    bench.store.change("key_1", |record| (record.status, record.version) = (KeyStatus::Revoked, 1));
+    bench.advance(30_000);
+    assert_eq!(reason(bench.ask("s1").await), "key_revoked");
+    // Nothing else that old is.
+    bench.store.put(key("key_1", "acme", "s1"));
+    bench.advance(30_000);
+    assert_eq!(reason(bench.ask("s1").await), "key_revoked");
+}
+
+#[tokio::test]
+async fn a_reader_that_catches_up_costs_look_ups_and_makes_nothing_older_believed() {
+    let bench = Bench::new();
+    let older = key("key_1", "acme", "s1");
+    bench.store.change("key_1", |record| (record.status, record.version) = (KeyStatus::Inactive, 4));
+    assert_eq!(reason(bench.ask("s1").await), "key_inactive");
+    for version in [3, 4, 5] {
+        bench.authn.invalidate_key("key_1", version);
+        assert_eq!(reason(bench.ask("s1").await), "key_inactive");
+    }
+    assert_eq!((bench.lookups(), bench.counted(|counters| &counters.faults)), (4, 0));
+    bench.store.put(older);
+    bench.advance(30_000);
+    assert_eq!(reason(bench.ask("s1").await), "key_inactive");
 }
 
 #[tokio::test]

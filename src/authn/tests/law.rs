@@ -16,6 +16,8 @@ enum Event {
     SetTenant(TenantStatus),
     /// The log is read on.
     Hear,
+    /// Its next entry is, and no more.
+    HearOne,
     /// What the log held is lost, and that is noticed.
     Gap,
     /// The store stops answering; whether that is known.
@@ -23,8 +25,8 @@ enum Event {
         seen: bool,
     },
     ComeBack,
-    /// The store shows the records as they were before their last change.
-    FallBack,
+    /// The store shows the records as they were that many changes ago.
+    FallBack(usize),
     Flush,
     Restore,
     Pass(i64),
@@ -37,26 +39,62 @@ fn event() -> impl Strategy<Value = Event> {
         2 => prop_oneof![Just(KeyStatus::Active), Just(KeyStatus::Inactive), Just(KeyStatus::Revoked)].prop_map(SetKey),
         1 => prop_oneof![Just(TenantStatus::Active), Just(TenantStatus::Suspended)].prop_map(SetTenant),
         5 => Just(Hear),
+        2 => Just(HearOne),
         1 => Just(Gap),
         1 => any::<bool>().prop_map(|seen| Lose { seen }),
         2 => Just(ComeBack),
-        1 => prop_oneof![Just(FallBack), Just(Flush)],
+        2 => prop_oneof![3 => (1_usize..4).prop_map(FallBack), 1 => Just(Flush)],
         1 => Just(Restore),
         6 => prop_oneof![1_i64..400, 400_i64..3_000, 3_000_i64..40_000, 40_000_i64..700_000].prop_map(Pass),
         8 => Just(Ask),
     ]
 }
 
+/// All versions of a record. What is changed while the store shows an older one goes on from there: the newer ones never were.
+struct History<R> {
+    versions: Vec<R>,
+    /// How many of them the store has.
+    shown: usize,
+    /// Whether it was changed so, and the sidecar may know of the others still.
+    is_forked: bool,
+}
+
+impl<R> History<R> {
+    fn new(first: R) -> Self {
+        Self { versions: vec![first], shown: 1, is_forked: false }
+    }
+
+    fn last(&self) -> &R {
+        self.versions.last().unwrap()
+    }
+
+    fn shown(&self) -> Option<&R> {
+        self.versions[..self.shown].last()
+    }
+
+    fn is_whole(&self) -> bool {
+        self.shown == self.versions.len()
+    }
+
+    fn push(&mut self, next: R) {
+        self.is_forked |= !self.is_whole();
+        self.versions.truncate(self.shown);
+        self.versions.push(next);
+        self.shown += 1;
+    }
+
+    fn fall_back(&mut self, lost: usize) {
+        self.shown = self.shown.min(self.versions.len().saturating_sub(lost).max(1));
+    }
+}
+
 /// What really is, and what the sidecar was told of it.
 struct World {
     bench: Bench,
-    key: KeyRecord,
-    tenant: TenantRecord,
-    before: (KeyRecord, TenantRecord),
+    key: History<KeyRecord>,
+    tenant: History<TenantRecord>,
     log: Vec<Changed>,
     is_away: bool,
-    /// The store shows something else than what is.
-    is_faulty: bool,
     was_faulty: bool,
     /// When the store was in order again last.
     came_back: Timestamp,
@@ -71,15 +109,12 @@ struct World {
 
 impl World {
     fn new() -> Self {
-        let (key, tenant) = (key("key_1", "acme", "s1"), tenant("acme"));
         Self {
             bench: Bench::new(),
-            before: (key.clone(), tenant.clone()),
-            key,
-            tenant,
+            key: History::new(key("key_1", "acme", "s1")),
+            tenant: History::new(tenant("acme")),
             log: Vec::new(),
             is_away: false,
-            is_faulty: false,
             was_faulty: false,
             came_back: START,
             since: START,
@@ -90,67 +125,92 @@ impl World {
     }
 
     fn is_open(&self) -> bool {
-        self.key.status == KeyStatus::Active && self.tenant.status == TenantStatus::Active
+        self.key.last().status == KeyStatus::Active && self.tenant.last().status == TenantStatus::Active
+    }
+
+    /// Whether the store shows something else than what is.
+    fn is_faulty(&self) -> bool {
+        !self.key.is_whole() || !self.tenant.is_whole()
+    }
+
+    /// Whether the sidecar may know of what never was.
+    fn is_forked(&self) -> bool {
+        self.key.is_forked || self.tenant.is_forked
+    }
+
+    fn news(&self) -> [Changed; 2] {
+        [Changed::of_key(self.key.last()), Changed::of_tenant(self.tenant.last())]
     }
 
     /// Whether this is the news that the key opens nothing.
     fn closes(&self, change: &Changed) -> bool {
-        let (of_key, of_tenant) = (Changed::of_key(&self.key), Changed::of_tenant(&self.tenant));
-        *change == of_key && self.key.status != KeyStatus::Active || *change == of_tenant && self.tenant.status != TenantStatus::Active
+        let [of_key, of_tenant] = self.news();
+        *change == of_key && self.key.last().status != KeyStatus::Active
+            || *change == of_tenant && self.tenant.last().status != TenantStatus::Active
     }
 
-    fn show(&self, key: KeyRecord, tenant: TenantRecord) {
-        self.bench.store.put(key);
-        self.bench.store.put_tenant(tenant);
-    }
-
+    /// The store has what `modify` makes of the histories.
     fn change(&mut self, modify: impl FnOnce(&mut Self)) {
-        let was_open = self.is_open();
-        let before = (self.key.clone(), self.tenant.clone());
+        let (was_open, was_faulty) = (self.is_open(), self.is_faulty());
         modify(self);
-        if self.before.0.version != self.key.version || self.before.1.version != self.tenant.version {
-            self.before = before;
-        }
         if was_open != self.is_open() {
-            (self.since, self.faulty_since_then, self.told) = (self.bench.clock.now(), false, None);
+            self.faulty_since_then = self.is_faulty() || self.is_forked();
+            (self.since, self.told) = (self.bench.clock.now(), None);
         }
-        self.restore();
-    }
-
-    fn restore(&mut self) {
-        if std::mem::take(&mut self.is_faulty) {
+        if was_faulty && !self.is_faulty() {
             self.came_back = self.bench.clock.now();
         }
-        self.show(self.key.clone(), self.tenant.clone());
+        self.bench.store.lose_everything();
+        self.key.shown().cloned().into_iter().for_each(|key| self.bench.store.put(key));
+        self.tenant.shown().cloned().into_iter().for_each(|tenant| self.bench.store.put_tenant(tenant));
+    }
+
+    fn apply(&mut self, change: &Changed) {
+        self.bench.authn.apply(change);
+        self.admitted = None;
+        let [of_key, of_tenant] = self.news();
+        self.key.is_forked &= *change != of_key;
+        self.tenant.is_forked &= *change != of_tenant;
     }
 
     fn hear(&mut self) {
         for change in std::mem::take(&mut self.log) {
-            self.bench.authn.apply(&change);
-            self.admitted = None;
+            self.apply(&change);
         }
         let now = self.bench.clock.now();
         self.bench.authn.heard(now);
     }
 
-    fn fail(&mut self) {
-        (self.is_faulty, self.was_faulty, self.faulty_since_then, self.admitted) = (true, true, true, None);
+    fn fail(&mut self, lose: impl FnOnce(&mut Self)) {
+        (self.was_faulty, self.faulty_since_then, self.admitted) = (true, true, None);
+        self.change(lose);
     }
 
     async fn happen(&mut self, event: Event) -> TestCaseResult {
         match event {
-            // For ever.
-            Event::SetKey(_) if self.key.status == KeyStatus::Revoked => {}
-            Event::SetKey(status) => self.change(|world| {
-                world.told = world.told.filter(|_| status != KeyStatus::Active);
-                (world.key.status, world.key.version) = (status, world.key.version + 1);
-                world.log.push(Changed::of_key(&world.key));
-            }),
-            Event::SetTenant(status) => self.change(|world| {
-                world.told = world.told.filter(|_| status != TenantStatus::Active);
-                (world.tenant.status, world.tenant.version) = (status, world.tenant.version + 1);
-                world.log.push(Changed::of_tenant(&world.tenant));
-            }),
+            Event::SetKey(status) => {
+                // What is revoked is so for ever, and what is not there cannot be changed.
+                let Some(key) = self.key.shown().filter(|key| key.status != KeyStatus::Revoked).cloned() else { return Ok(()) };
+                self.change(|world| {
+                    world.told = world.told.filter(|_| status != KeyStatus::Active);
+                    world.key.push(KeyRecord { status, version: key.version + 1, ..key });
+                    world.log.push(Changed::of_key(world.key.last()));
+                });
+            }
+            Event::SetTenant(status) => {
+                let Some(tenant) = self.tenant.shown().cloned() else { return Ok(()) };
+                self.change(|world| {
+                    world.told = world.told.filter(|_| status != TenantStatus::Active);
+                    world.tenant.push(TenantRecord { status, version: tenant.version + 1, ..tenant });
+                    world.log.push(Changed::of_tenant(world.tenant.last()));
+                });
+            }
+            Event::HearOne if !self.is_away && self.log.len() > 1 => {
+                let change = self.log.remove(0);
+                self.apply(&change);
+                // A reader that catches up may be told of less than was read here.
+                self.told = None;
+            }
             Event::Hear if !self.is_away => {
                 let closes = self.log.iter().any(|change| self.closes(change));
                 self.hear();
@@ -164,7 +224,7 @@ impl World {
                 self.hear();
                 self.admitted = admitted;
             }
-            Event::Hear | Event::Gap => {}
+            Event::Hear | Event::HearOne | Event::Gap => {}
             Event::Lose { seen } => {
                 self.is_away = true;
                 if seen { self.bench.store.go_away() } else { self.bench.store.fall_silent() }
@@ -175,16 +235,14 @@ impl World {
                 }
                 self.bench.store.come_back();
             }
-            Event::FallBack => {
-                self.fail();
-                let (key, tenant) = self.before.clone();
-                self.show(key, tenant);
-            }
-            Event::Flush => {
-                self.fail();
-                self.bench.store.lose_everything();
-            }
-            Event::Restore => self.restore(),
+            Event::FallBack(lost) => self.fail(|world| {
+                world.key.fall_back(lost);
+                world.tenant.fall_back(lost);
+            }),
+            Event::Flush => self.fail(|world| (world.key.shown, world.tenant.shown) = (0, 0)),
+            Event::Restore => self.change(|world| {
+                (world.key.shown, world.tenant.shown) = (world.key.versions.len(), world.tenant.versions.len());
+            }),
             Event::Pass(ms) => self.bench.clock.advance(ms),
             Event::Ask => {
                 let answer = reason(self.bench.ask("s1").await);
@@ -218,7 +276,7 @@ impl World {
             prop_assert_eq!(admitted, self.is_open(), "{}", answer);
         }
         // What is answered from now on was read since things are as they are.
-        if !self.is_away && !self.is_faulty && for_ms >= SILENCE_MS {
+        if !self.is_away && !self.is_faulty() && !self.is_forked() && for_ms >= SILENCE_MS {
             if admitted {
                 self.admitted = Some(now);
             } else if ["key_revoked", "key_inactive", "tenant_suspended"].contains(&answer) && !self.is_open() {

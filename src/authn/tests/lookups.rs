@@ -84,6 +84,31 @@ async fn a_replaced_secret_works_until_the_end_of_its_overlap_and_then_is_unknow
 }
 
 #[tokio::test]
+async fn what_was_refused_as_over_stays_so_when_the_clock_is_set_back_and_it_is_read_again() {
+    let bench = Bench::new();
+    let end = START.plus_millis(10_000);
+    bench.store.put(KeyRecord { expires_at: Some(end), ..key("key_2", "acme", "s2") });
+    bench.store.change("key_1", |record| {
+        record.previous = Some(PreviousSecret { digest: digest_of("s1").to_hex(), until: end });
+        record.digest = digest_of("new").to_hex();
+    });
+    bench.ask("s1").await.unwrap();
+    bench.ask("s2").await.unwrap();
+    bench.advance(10_000);
+    let refused = async || (reason(bench.ask("s1").await), reason(bench.ask("s2").await));
+    assert_eq!(refused().await, ("key_unknown", "key_expired"));
+    bench.advance(-500);
+    assert_eq!(refused().await, ("key_unknown", "key_expired"));
+    bench.advance(-300_000);
+    assert_eq!(refused().await, ("key_unknown", "key_expired"));
+    assert_eq!(bench.lookups(), 4);
+    // Another end is another matter.
+    bench.store.change("key_2", |record| record.expires_at = Some(end.plus_millis(1)));
+    bench.authn.invalidate_key("key_2", 2);
+    assert_eq!(reason(bench.ask("s2").await), "admitted");
+}
+
+#[tokio::test]
 async fn a_tenant_is_read_once_for_all_its_keys_and_again_after_the_ttl() {
     let bench = Bench::new();
     bench.store.put(key("key_2", "acme", "s2"));

@@ -79,3 +79,19 @@ async fn who_finds_nothing_usable_joins_the_look_up_that_was_begun_ahead() {
     assert_eq!(reason(late.await.unwrap()), "admitted");
     assert_eq!(bench.lookups(), 2);
 }
+
+#[tokio::test]
+async fn an_entry_that_is_due_when_it_is_kept_holds_up_nobody_who_joins() {
+    let bench = Bench::new();
+    bench.ask("s1").await.unwrap();
+    bench.store.put(key("key_2", "acme", "s2"));
+    bench.store.tenants_fail.store(true, Ordering::SeqCst);
+    bench.advance(25_000);
+    // Its tenant is excused, and in the last fifth of its time already.
+    bench.ask("s2").await.unwrap();
+    // Who missed it just before it landed comes to the table of the look-ups now.
+    assert_eq!(reason(bench.authn.load(&Digest::of(b"s2"), bench.clock.now()).await), "admitted");
+    assert_eq!((bench.lookups(), bench.counted(|counters| &counters.refreshes)), (2, 0));
+    assert_eq!(reason(bench.cached("s2").unwrap()), "admitted");
+    assert_eq!(bench.counted(|counters| &counters.refreshes), 1);
+}

@@ -6,7 +6,7 @@ use std::path::PathBuf;
 use secrecy::SecretSlice;
 
 use super::*;
-use crate::authn::snapshot::{Snapshot, Turn};
+use crate::authn::snapshot::{Place, Snapshot, Turn};
 
 const STALE_FOR_MS: i64 = 600_000;
 
@@ -205,6 +205,65 @@ async fn the_file_is_written_soon_after_a_change_and_every_minute_while_the_stor
     bench.clock.advance(1);
     bench.authn.heard(bench.clock.now());
     assert!((661..=721).contains(&until_written().await));
+}
+
+#[tokio::test(start_paused = true)]
+async fn after_the_clock_was_set_back_the_file_is_written_as_before() {
+    let home = Home::new();
+    let (bench, file) = home.sidecar();
+    bench.ask("s1").await.unwrap();
+    let shared = Arc::clone(&bench.authn.shared);
+    tokio::spawn(async move { file.keep(&shared).await });
+    let until_written = async || {
+        while std::fs::remove_file(home.file()).is_err() {
+            tokio::time::sleep(Duration::from_millis(10)).await;
+        }
+    };
+    until_written().await;
+    bench.advance(-3_600_000);
+    until_written().await;
+}
+
+#[tokio::test]
+async fn what_was_changed_is_out_of_the_file_before_it_is_rewritten() {
+    let home = Home::new();
+    let (bench, file) = home.sidecar();
+    let save = async || file.save(&bench.authn.shared).await;
+    bench.ask("s1").await.unwrap();
+    save().await;
+    bench.authn.invalidate_key("nobody's", 2);
+    bench.authn.invalidate_tenant("nobody", 2);
+    assert!(home.file().exists());
+    bench.authn.invalidate_key("key_1", 2);
+    assert!(!home.file().exists());
+    save().await;
+    assert!(home.file().exists());
+    bench.authn.invalidate_tenant("acme", 2);
+    assert!(!home.file().exists());
+    save().await;
+    // What another process left holds who knows whom.
+    let (successor, _) = home.successor(0);
+    successor.authn.invalidate_key("nobody's", 3);
+    assert!(!home.file().exists());
+}
+
+#[test]
+fn what_was_being_written_when_something_was_changed_takes_no_place() {
+    let dir = tempfile::tempdir().unwrap();
+    let (path, unfinished) = (dir.path().join("snapshot"), dir.path().join("snapshot.new"));
+    let place = Place::new(&path);
+    let write = |withdrawn| {
+        std::fs::write(&unfinished, "keys").unwrap();
+        place.put(&unfinished, withdrawn).unwrap();
+        assert!(!unfinished.exists());
+        path.exists()
+    };
+    let before = place.withdrawn();
+    assert!(place.withdraw(true));
+    assert!(!write(before));
+    assert!(write(place.withdrawn()));
+    assert!(!place.withdraw(false));
+    assert!(path.exists());
 }
 
 #[test]

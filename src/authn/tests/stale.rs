@@ -262,7 +262,9 @@ async fn what_is_announced_again_is_held_for_another_stale_for() {
     assert_eq!(reason(bench.ask("s1").await), "key_revoked");
     bench.advance(STALE_FOR_MS);
     bench.authn.invalidate_key("key_1", 2);
-    assert_eq!(reason(bench.ask("s1").await), "key_revoked");
+    assert_eq!(reason(bench.ask("s1").await), "store_unavailable");
+    bench.advance(STALE_FOR_MS - 1);
+    assert_eq!(reason(bench.ask("s1").await), "store_unavailable");
 }
 
 #[tokio::test]
