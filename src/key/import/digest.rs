@@ -34,6 +34,16 @@ pub(crate) fn shown(hex: &str, peppers: &Peppers) -> String {
     format!("{}:{hex}", if peppers.is_empty() { SHA256 } else { HMAC_SHA256 })
 }
 
+/// Whether this is written as a digest, of whatever table: the algorithm, and 32 bytes as it writes them.
+pub(super) fn is_one(text: &str) -> bool {
+    let (algorithm, value) = text.split_once(':').unwrap_or_default();
+    match algorithm.to_ascii_lowercase().replace('_', "-").as_str() {
+        SHA256 | HMAC_SHA256 => StoredDigest::from_hex(value).is_some(),
+        SHA256_BASE64 => from_base64(value).is_some(),
+        _ => false,
+    }
+}
+
 /// A SHA-256 that does not say how it is written, as other systems keep it.
 pub(super) fn of_bare(text: &str) -> Option<StoredDigest> {
     StoredDigest::from_hex(text).or_else(|| from_base64(text))
