@@ -249,7 +249,10 @@ impl Store for RedisStore {
     }
 
     async fn await_replicas(&self, written: Written<'_>) -> Result<Replication, StoreError> {
-        self.wait_for_replicas(written).await
+        match self.wait_for_replicas(written).await {
+            Err(StoreError::Unavailable(_)) => Ok(Replication { wanted: self.write_replicas, acknowledged: 0 }),
+            replication => replication,
+        }
     }
 
     async fn ping(&self) -> Result<(), StoreError> {
