@@ -458,3 +458,43 @@ async fn refused_rows_go_into_a_file_of_their_own_and_a_clean_run_leaves_none() 
     import(&lifecycle, "keys.ndjson", "{\"tenant\":\"acme\",\"key\":\"sk_live_a\"}\n", options).await;
     assert!(!path.exists());
 }
+
+#[tokio::test]
+async fn a_file_from_before_a_rotation_brings_no_secret_back_and_one_from_after_ends_no_overlap() {
+    let (lifecycle, _dir) = bench(OPTIONAL).await;
+    let line = |secret: &str, name: &str, more: &str| {
+        format!("{{\"id\":\"key_1\",\"tenant\":\"acme\",\"name\":\"{name}\",\"digest\":\"{}\"{more}}}", digest(secret))
+    };
+    import(&lifecycle, "keys.ndjson", line("sk_live_a", "one", ""), WRITE).await;
+    let rotated = lifecycle.rotate("key_1", Some(std::time::Duration::from_secs(3600))).await.unwrap().record;
+    let update = Options { on_conflict: OnConflict::Update, ..WRITE };
+    let report = import(&lifecycle, "keys.ndjson", line("sk_live_a", "two", ""), update.clone()).await;
+    assert!(counts(&report) == (0, 0, 0, 1) && report.errors[0].message.contains("was rotated"), "{report:?}");
+    let current = format!("{{\"id\":\"key_1\",\"tenant\":\"acme\",\"name\":\"two\",\"digest\":\"sha256:{}\"}}", rotated.digest);
+    assert_eq!(counts(&import(&lifecycle, "keys.ndjson", current, update.clone()).await), (0, 1, 0, 0));
+    let updated = lifecycle.find_key("key_1").await.unwrap();
+    assert_eq!((updated.name.as_str(), &updated.previous, updated.rotated_at), ("two", &rotated.previous, rotated.rotated_at));
+    assert!(updated.previous.is_some());
+    // One that knows of a later rotation, elsewhere, is followed.
+    let later = line("sk_live_c", "three", ",\"rotated_at\":\"2024-01-01T00:00:00Z\"");
+    assert_eq!(counts(&import(&lifecycle, "keys.ndjson", later, update).await), (0, 1, 0, 0));
+    assert!(opens(&lifecycle, "sk_live_c").await.is_some_and(|record| record.previous.is_none()));
+}
+
+#[tokio::test]
+async fn keys_from_before_a_pepper_was_changed_are_found_under_it() {
+    let (lifecycle, _dir) = bench(OPTIONAL).await;
+    let under = |lines: &str| {
+        let peppers = Peppers::from_lines(&secrecy::SecretSlice::from(lines.as_bytes().to_vec()));
+        Lifecycle::new(Arc::clone(&lifecycle.store), Arc::clone(&lifecycle.rules), peppers, lifecycle.clock.clone(), "test")
+    };
+    let text = format!("{{\"tenant\":\"acme\",\"key\":\"sk_live_a\"}}\n{{\"tenant\":\"acme\",\"digest\":\"{}\"}}\n", digest("sk_live_b"));
+    assert_eq!(counts(&import(&under("old"), "keys.ndjson", &text, WRITE).await), (2, 0, 0, 0));
+    let changed = under("new\nold");
+    assert_eq!(counts(&import(&changed, "keys.ndjson", &text, Options { resume: true, ..WRITE }).await), (0, 0, 2, 0));
+    let named = text.replace("{\"tenant\"", "{\"name\":\"new\",\"tenant\"");
+    let update = Options { on_conflict: OnConflict::Update, ..WRITE };
+    assert_eq!(counts(&import(&changed, "keys.ndjson", &named, update).await), (0, 2, 0, 0));
+    assert_eq!(changed.list_keys(None).await.unwrap().len(), 2);
+    assert_eq!(opens(&changed, "sk_live_a").await.unwrap().name, "new");
+}

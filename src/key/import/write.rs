@@ -66,9 +66,8 @@ impl Pass<'_> {
     }
 
     /// Those that a key is in the way of.
-    async fn write_others(&mut self, candidates: Vec<Candidate>) -> Result<(), ImportError> {
-        let records: Vec<&KeyRecord> = candidates.iter().map(|candidate| &candidate.record).collect();
-        let rivals = self.lifecycle.store.find_rivals(&records).await.map_err(LifecycleError::from)?;
+    async fn write_others(&mut self, mut candidates: Vec<Candidate>) -> Result<(), ImportError> {
+        let rivals = self.rivals(&mut candidates.iter_mut().collect::<Vec<_>>()).await?;
         let mut writes = Vec::new();
         for (candidate, rival) in candidates.into_iter().zip(rivals) {
             let (verdict, rival) = match rival {
