@@ -466,7 +466,7 @@ async fn a_file_from_before_a_rotation_brings_no_secret_back_and_one_from_after_
         format!("{{\"id\":\"key_1\",\"tenant\":\"acme\",\"name\":\"{name}\",\"digest\":\"{}\"{more}}}", digest(secret))
     };
     import(&lifecycle, "keys.ndjson", line("sk_live_a", "one", ""), WRITE).await;
-    let rotated = lifecycle.rotate("key_1", Some(std::time::Duration::from_secs(3600))).await.unwrap().record;
+    let rotated = lifecycle.rotate("key_1", Some(std::time::Duration::from_hours(1))).await.unwrap().record;
     let update = Options { on_conflict: OnConflict::Update, ..WRITE };
     let report = import(&lifecycle, "keys.ndjson", line("sk_live_a", "two", ""), update.clone()).await;
     assert!(counts(&report) == (0, 0, 0, 1) && report.errors[0].message.contains("was rotated"), "{report:?}");
