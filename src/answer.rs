@@ -3,7 +3,7 @@
 mod template;
 
 use bytes::Bytes;
-use http::{HeaderMap, HeaderValue, Response, StatusCode, header};
+use http::{HeaderMap, HeaderName, HeaderValue, Response, StatusCode, header};
 
 use crate::config::problem::Problems;
 use crate::config::sections::{CodeCase, Config, EnvironmentName, Scheme};
@@ -92,6 +92,13 @@ impl Answers {
         }
         self.expose(seen, headers);
         answer
+    }
+
+    /// The outcome of a gRPC call that is refused in the middle of its answer, as its trailers tell it.
+    #[must_use]
+    pub fn grpc_outcome(&self, refusal: &Refusal, seen: &Seen) -> HeaderMap {
+        let headers = self.refuse(refusal, seen).into_parts().0.headers;
+        GRPC_OUTCOME.iter().filter_map(|name| Some((name.clone(), headers.get(name)?.clone()))).collect()
     }
 
     /// Sets the CORS headers of an answer to this request, ours or the upstream's.
@@ -201,12 +208,16 @@ fn grpc(answer: &mut Response<Bytes>, status: StatusCode, message: &str) {
     };
     let headers = answer.headers_mut();
     headers.insert(header::CONTENT_TYPE, HeaderValue::from_static("application/grpc"));
-    headers.insert("grpc-status", HeaderValue::from(code));
+    let [status, outcome] = GRPC_OUTCOME;
+    headers.insert(status, HeaderValue::from(code));
     let encoded = percent_encoding::utf8_percent_encode(message, GRPC_MESSAGE).to_string();
     if let Ok(value) = HeaderValue::try_from(encoded) {
-        headers.insert("grpc-message", value);
+        headers.insert(outcome, value);
     }
 }
+
+/// Names of the trailers that tell the outcome of a call: the code, and words.
+const GRPC_OUTCOME: [HeaderName; 2] = [HeaderName::from_static("grpc-status"), HeaderName::from_static("grpc-message")];
 
 /// `grpc-message` is percent-encoded beyond printable ASCII and `%`.
 const GRPC_MESSAGE: &percent_encoding::AsciiSet = &percent_encoding::CONTROLS.add(b'%');

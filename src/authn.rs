@@ -11,6 +11,7 @@ mod key_table;
 mod load;
 mod slots;
 mod snapshot;
+mod standing;
 #[cfg(test)]
 mod tests;
 mod trouble;
@@ -35,6 +36,7 @@ use crate::store::change::Changed;
 use crate::store::{Status, Store};
 
 pub use key_table::KeyTable;
+pub use standing::{Admission, ENDINGS, Standing};
 
 use load::Shared;
 

@@ -59,3 +59,4 @@ pub mod server;
 pub mod store;
 pub mod telemetry;
 pub mod tenant;
+mod tls;

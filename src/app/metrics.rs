@@ -5,7 +5,7 @@ use std::sync::Arc;
 use std::sync::atomic::Ordering;
 
 use super::health::Health;
-use crate::authn::Counters;
+use crate::authn::{Counters, ENDINGS};
 use crate::rejection::Rejection;
 use crate::telemetry::exposition::Kind::{Counter, Gauge};
 use crate::telemetry::exposition::{Exposition, Kind};
@@ -45,6 +45,11 @@ fn requests(text: &mut Exposition, health: &Health) {
     for (index, rejection) in Rejection::ALL.iter().enumerate().filter(|(_, rejection)| rejection.row().built) {
         let count = sum(&|tally| tally.by_rejection.get(index).map_or(0, tally::Counter::get));
         text.sample("sidegate_decisions_total", &[("reason", rejection.row().reason)], count);
+    }
+    text.family(Counter, "sidegate_exchanges_ended_total", "Running requests that were ended because their credential was.");
+    for rejection in ENDINGS {
+        let count = sum(&|tally| tally.cut_short.get(rejection as usize).map_or(0, tally::Counter::get));
+        text.sample("sidegate_exchanges_ended_total", &[("reason", rejection.row().reason)], count);
     }
     text.one(Gauge, "sidegate_requests_in_flight", "Requests that have begun and not ended.", health.tallies.in_flight());
     let cached = "Requests whose credential was known (hit), or had to be asked of the store (miss).";

@@ -6,6 +6,7 @@ mod lookups;
 mod refresh;
 mod snapshot;
 mod stale;
+mod standing;
 
 use std::collections::HashMap;
 use std::sync::Mutex;

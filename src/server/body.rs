@@ -29,6 +29,9 @@ pub enum BrokenOff {
     /// `request_timeout`, or `stream_idle_timeout`.
     #[error("the exchange took too long")]
     Expired,
+    /// What admitted the exchange has ended. The source is what a stream is reset with.
+    #[error("the credential has ended")]
+    Ended(#[source] h2::Error),
 }
 
 /// The client's body on its way to the upstream. Of its trailers those go on that a header could be.
@@ -100,7 +103,7 @@ pub struct Download {
 #[derive(Debug)]
 enum Content {
     Own(Bytes),
-    Upstream { body: Incoming, lease: Option<Lease<Upload>>, ended: bool },
+    Upstream { body: Incoming, lease: Option<Lease<Upload>>, ended: bool, speaks_grpc: bool },
 }
 
 impl Download {
@@ -109,10 +112,29 @@ impl Download {
         Self { content: Content::Own(content), life: Rc::clone(life), record }
     }
 
-    /// The upstream's.
-    pub(super) fn relayed(body: Incoming, lease: Lease<Upload>, life: &Rc<Life>, record: Record) -> Self {
+    /// The upstream's; `speaks_grpc` = its outcome is in its trailers.
+    pub(super) fn relayed(body: Incoming, lease: Lease<Upload>, life: &Rc<Life>, record: Record, speaks_grpc: bool) -> Self {
         life.relay_began();
-        Self { content: Content::Upstream { body, lease: Some(lease), ended: false }, life: Rc::clone(life), record: Some(record) }
+        let content = Content::Upstream { body, lease: Some(lease), ended: false, speaks_grpc };
+        Self { content, life: Rc::clone(life), record: Some(record) }
+    }
+
+    /// Ends before its end. Where its client looks for an outcome behind the content, that is told.
+    fn cut_short(&mut self) -> Result<Frame<Bytes>, BrokenOff> {
+        if let Some(record) = &mut self.record {
+            record.expired(self.life.is_silent());
+        }
+        let Some(rejection) = self.life.ended_by() else { return Err(BrokenOff::Expired) };
+        if let (Content::Upstream { body, lease, ended, speaks_grpc: true }, Some(record)) = (&mut self.content, &self.record)
+            && record.seen.grpc
+            && body.size_hint().exact().is_none()
+        {
+            *ended = true;
+            // Its connection is in the middle of the answer.
+            drop(lease.take());
+            return Ok(Frame::trailers(record.generation.app.answers.grpc_outcome(&rejection.into(), &record.seen)));
+        }
+        Err(BrokenOff::Ended(h2::Reason::CANCEL.into()))
     }
 
     fn count(&mut self, bytes: usize) {
@@ -139,10 +161,7 @@ impl Body for Download {
             Content::Upstream { body, ended, .. } => (body, ended),
         };
         if this.life.expired() {
-            if let Some(record) = &mut this.record {
-                record.expired(this.life.is_silent());
-            }
-            return Poll::Ready(Some(Err(BrokenOff::Expired)));
+            return Poll::Ready(Some(this.cut_short()));
         }
         match ready!(Pin::new(&mut *body).poll_frame(cx)) {
             None => {
@@ -190,7 +209,7 @@ impl Drop for Download {
     fn drop(&mut self) {
         let ended = match &mut self.content {
             Content::Own(_) => true,
-            Content::Upstream { body, lease, ended } => {
+            Content::Upstream { body, lease, ended, .. } => {
                 let ended = *ended || body.is_end_stream();
                 if let Some(lease) = lease.take().filter(|_| ended) {
                     lease.give_back();

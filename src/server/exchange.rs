@@ -25,7 +25,7 @@ use super::life::Life;
 use super::record::{Record, Scribe};
 use super::tunnel::Tunnel;
 use crate::clock::{Timestamp, instant};
-use crate::facts::X_REQUEST_ID;
+use crate::facts::{X_REQUEST_ID, is_grpc};
 use crate::forward::upgrade::Handshake;
 use crate::forward::upstream::pool::{Lease, Switch, Wire};
 use crate::forward::{self, Forward};
@@ -97,10 +97,13 @@ enum Outcome {
 async fn exchange(session: &Rc<Session>, life: &Rc<Life>, head: Parts, body: Incoming, record: &mut Record) -> Outcome {
     let unread = Unread::of(&head, &body, session.body_limit);
     match judge(session, &record.generation, head, unread, record.began, &mut record.seen).await {
-        Ok(Judged::Forward(mut forward)) => match forward.handshake.take() {
-            Some(handshake) => Box::pin(open(forward, &handshake, record)).await,
-            None => send(session, life, forward, body, record).await,
-        },
+        Ok(Judged::Forward(mut forward)) => {
+            record.admitted();
+            match forward.handshake.take() {
+                Some(handshake) => Box::pin(open(forward, &handshake, record)).await,
+                None => send(session, life, forward, body, record).await,
+            }
+        }
         Ok(Judged::Preflight(headers)) => Outcome::Preflight(headers, Box::pin(unread.discard(body)).await),
         Err(refusal) => Outcome::Refused(refusal, Box::pin(unread.discard(body)).await),
     }
@@ -187,7 +190,8 @@ fn relay(life: &Rc<Life>, response: Response<Incoming>, lease: Lease<Upload>, re
     one_length(&mut head.headers, &body);
     record.generation.app.answers.expose(&record.seen, &mut head.headers);
     finish(life, &mut head.headers, &record.seen, false);
-    Response::from_parts(head, Download::relayed(body, lease, life, record))
+    let speaks_grpc = life.is_stream() && is_grpc(&head.headers);
+    Response::from_parts(head, Download::relayed(body, lease, life, record, speaks_grpc))
 }
 
 fn refuse(life: &Rc<Life>, refusal: Refusal, mut record: Record, left: Left) -> Response<Download> {
@@ -327,7 +331,7 @@ impl Unread {
 }
 
 pin_project! {
-    /// An exchange that cannot take its connection's neighbours down, nor outlive `request_timeout`.
+    /// An exchange that cannot take its connection's neighbours down, nor outlive `request_timeout` or what admitted it.
     struct Contained<'a, F> {
         #[pin]
         exchange: F,
@@ -341,7 +345,8 @@ impl<F: Future> Future for Contained<'_, F> {
     fn poll(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Self::Output> {
         let this = self.project();
         if this.life.expired() {
-            return Poll::Ready(Err(Rejection::RequestTimeout.because("request_timeout")));
+            let refusal = this.life.ended_by().map(|rejection| rejection.because("while the request was under way"));
+            return Poll::Ready(Err(refusal.unwrap_or_else(|| Rejection::RequestTimeout.because("request_timeout"))));
         }
         match catch_unwind(AssertUnwindSafe(|| this.exchange.poll(cx))) {
             Ok(poll) => poll.map(Ok),

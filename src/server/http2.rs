@@ -145,7 +145,7 @@ impl<F: Future<Output = ()> + 'static> Executor<F> for Spawner {
 }
 
 pin_project! {
-    /// A stream's task, which ends when its client is waited for in vain: hyper resets the stream then.
+    /// A stream's task, which ends when its client is waited for in vain, if only to be told of the end: hyper resets the stream then.
     struct Bounded<F> {
         #[pin]
         exchange: F,
@@ -161,7 +161,13 @@ impl<F: Future<Output = ()>> Future for Bounded<F> {
         let this = self.project();
         let life = this.stream.life();
         life.register(cx);
-        if life.is_given_up() { Poll::Ready(()) } else { this.exchange.poll(cx) }
+        if life.is_given_up() {
+            return Poll::Ready(());
+        }
+        match this.exchange.poll(cx) {
+            Poll::Pending if !life.is_cut_short() => Poll::Pending,
+            Poll::Ready(()) | Poll::Pending => Poll::Ready(()),
+        }
     }
 }
 

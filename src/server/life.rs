@@ -2,28 +2,20 @@
 //! connection or a request. It knows ticks of the sweep, not the time, and never touches a socket.
 //! A connection of HTTP/1 and its one exchange share a life; of HTTP/2, each stream has one of its own ([`stream`]).
 
+mod admission;
 pub mod stream;
+mod timeouts;
 mod tunnel;
 
 use std::cell::{Cell, RefCell};
 use std::io;
 use std::rc::Rc;
 use std::task::{Context, Poll, Waker};
-use std::time::Duration;
 
 use slab::Slab;
 
-use crate::config::sections::ListenerLimits;
-use crate::rejection::Refusal;
-
-/// From accept to the first byte.
-const FIRST_BYTE: Duration = Duration::from_secs(10);
-/// The same once the worker drains.
-const FIRST_BYTE_DRAINING: Duration = Duration::from_secs(1);
-/// Longest time between two sweeps.
-const COARSEST: Duration = Duration::from_secs(1);
-/// Shortest.
-const FINEST: Duration = Duration::from_millis(20);
+use crate::rejection::{Refusal, Rejection};
+pub use timeouts::Timeouts;
 
 /// What the workers are told, in this order.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq, PartialOrd, Ord)]
@@ -104,56 +96,6 @@ pub enum Phase {
     Leaving,
 }
 
-/// Timeouts of a listener, in sweeps.
-#[derive(Debug, Clone, Copy)]
-pub struct Timeouts {
-    first_byte: u32,
-    first_byte_draining: u32,
-    head: u32,
-    idle: u32,
-    request: Option<u32>,
-    silence: Option<u32>,
-}
-
-impl Timeouts {
-    /// How often to sweep so that the shortest of these timeouts is kept to a quarter of itself, once a second as a rule.
-    #[must_use]
-    pub fn period<'a>(limits: impl IntoIterator<Item = &'a ListenerLimits>) -> Duration {
-        let timeouts =
-            |limits: &ListenerLimits| [limits.header_timeout, limits.idle_timeout, limits.request_timeout, limits.stream_idle_timeout];
-        let shortest = limits.into_iter().flat_map(timeouts).filter_map(crate::config::units::Span::nonzero).min();
-        shortest.map_or(COARSEST, |shortest| (shortest / 4).clamp(FINEST, COARSEST))
-    }
-
-    /// Compiles a listener's.
-    #[must_use]
-    pub fn new(limits: &ListenerLimits, period: Duration) -> Self {
-        // One more than the quotient: what began just before a sweep has waited for none when that sweep counts.
-        let sweeps =
-            |time: Duration| u32::try_from(time.as_millis().div_ceil(period.as_millis().max(1))).unwrap_or(u32::MAX).saturating_add(1);
-        Self {
-            first_byte: sweeps(FIRST_BYTE),
-            first_byte_draining: sweeps(FIRST_BYTE_DRAINING),
-            head: sweeps(limits.header_timeout.0),
-            idle: sweeps(limits.idle_timeout.0),
-            request: limits.request_timeout.nonzero().map(sweeps),
-            silence: limits.stream_idle_timeout.nonzero().map(sweeps),
-        }
-    }
-
-    fn of(&self, phase: Phase, draining: bool) -> Option<u32> {
-        match phase {
-            Phase::Fresh if draining => Some(self.first_byte_draining),
-            Phase::Leaving => Some(self.first_byte_draining),
-            Phase::Fresh => Some(self.first_byte),
-            Phase::Head => Some(self.head),
-            Phase::Idle | Phase::Written => Some(self.idle),
-            Phase::Busy => self.request,
-            Phase::Tunnel | Phase::Streams => None,
-        }
-    }
-}
-
 /// The shared cells of one connection, or of one stream.
 #[derive(Debug)]
 pub struct Life {
@@ -171,6 +113,9 @@ pub struct Life {
     /// When content of either side moved last, while an answer of the upstream is passed on.
     moved: Cell<Option<u32>>,
     silent: Cell<bool>,
+    admitted: RefCell<Option<admission::Admitted>>,
+    /// Why the credential that admitted its exchange does so no more.
+    ended_by: Cell<Option<Rejection>>,
     fault: RefCell<Option<Refusal>>,
     waker: RefCell<Option<Waker>>,
     streams: RefCell<Slab<Rc<Life>>>,
@@ -206,6 +151,8 @@ impl Life {
             uploaded: Cell::new(0),
             moved: Cell::new(None),
             silent: Cell::new(false),
+            admitted: RefCell::new(None),
+            ended_by: Cell::new(None),
             fault: RefCell::new(None),
             waker: RefCell::new(None),
             streams: RefCell::default(),
@@ -367,7 +314,7 @@ impl Life {
         self.fault.borrow_mut().take()
     }
 
-    /// Whether a timeout has passed; for good.
+    /// Whether a timeout has passed, or what admitted its exchange has ended; for good.
     #[must_use]
     pub fn expired(&self) -> bool {
         self.expired.get()

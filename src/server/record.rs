@@ -119,9 +119,17 @@ impl Record {
         self.error = Some("upstream_aborted");
     }
 
-    /// `request_timeout` passed, or nobody said anything for `stream_idle_timeout`.
+    /// The gate has admitted it: what it was admitted by is looked at again for as long as this record lives.
+    pub(super) fn admitted(&self) {
+        if let (Some(_), Some((_, digest))) = (&self.seen.identity, &self.seen.key) {
+            self.life.admitted_by(&self.generation, *digest);
+        }
+    }
+
+    /// What admitted it has ended, `request_timeout` passed, or nobody said anything for `stream_idle_timeout`.
     pub(super) fn expired(&mut self, silent: bool) {
-        self.error = Some(if silent { "stream_idle_timeout" } else { "request_timeout" });
+        let timeout = if silent { "stream_idle_timeout" } else { "request_timeout" };
+        self.error = Some(self.life.ended_by().map_or(timeout, |rejection| rejection.row().reason));
     }
 
     /// The answer was not written to its end; unless the upstream or we did it, the client did.
@@ -130,7 +138,8 @@ impl Record {
             self.life.count_cut_off();
             self.error = Some("shutdown");
         }
-        self.error.get_or_insert("client_aborted");
+        let ended_by = self.life.ended_by().map(|rejection| rejection.row().reason);
+        self.error.get_or_insert(ended_by.unwrap_or("client_aborted"));
     }
 }
 
@@ -160,6 +169,9 @@ impl Drop for Record {
         }
         let status = self.status.map(|status| status.as_u16());
         self.scribe.tally.end(status, self.refusal.as_ref().map(|refusal| refusal.rejection));
+        if let Some(rejection) = self.life.exchange_over() {
+            self.scribe.tally.cut_short(rejection);
+        }
         match self.seen.cached {
             Some(true) => self.scribe.tally.cache_hits.add(1),
             Some(false) => self.scribe.tally.cache_misses.add(1),

@@ -32,6 +32,8 @@ use crate::telemetry::tally::{Tallies, Tally};
 
 /// Connections that a worker turns away at the same time with an answer; more are just closed.
 const TURNED_AWAY_MAX: usize = 256;
+/// How often it is asked whether what admitted a running exchange still does: twice within the second that is promised.
+const REVIEW: Duration = Duration::from_millis(500);
 /// Pause of accepting when the process has no descriptor left.
 const ACCEPT_PAUSE: Duration = Duration::from_millis(50);
 
@@ -110,6 +112,12 @@ pub fn run(shared: Arc<Shared>, index: usize, doors: Vec<Arc<Door>>, orders: Ord
     Ok(worker.pulse.cut_off())
 }
 
+fn every(period: Duration) -> Interval {
+    let mut ticks = interval(period);
+    ticks.set_missed_tick_behavior(MissedTickBehavior::Delay);
+    ticks
+}
+
 fn period_of(doors: &[Arc<Door>]) -> Duration {
     let terms: Vec<_> = doors.iter().map(|door| door.listener.terms.load()).collect();
     Timeouts::period(terms.iter().map(|terms| &terms.limits))
@@ -121,9 +129,11 @@ impl Worker {
         self.follow(&doors)?;
         drop(doors);
         let mut sweeps = self.sweeps();
+        let mut reviews = every(REVIEW);
         loop {
             tokio::select! {
                 _ = sweeps.tick() => self.sweep(),
+                _ = reviews.tick() => self.review(),
                 () = self.ended.notified() => {}
                 changed = stage.changed() => {
                     let stage = changed.map_or(Stage::Stop, |()| *stage.borrow_and_update());
@@ -150,9 +160,14 @@ impl Worker {
     }
 
     fn sweeps(&self) -> Interval {
-        let mut sweeps = interval(self.period.get());
-        sweeps.set_missed_tick_behavior(MissedTickBehavior::Delay);
-        sweeps
+        every(self.period.get())
+    }
+
+    fn review(&self) {
+        let now = self.shared.clock.now();
+        for (life, _) in self.connections.borrow().values() {
+            life.review(now);
+        }
     }
 
     fn sweep(&self) {

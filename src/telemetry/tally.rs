@@ -88,6 +88,8 @@ pub struct Tally {
     pub admitted: Counter,
     /// Those by why they were refused, in the order of [`Rejection::ALL`].
     pub by_rejection: [Counter; Rejection::ALL.len()],
+    /// Those that ended early because what admitted them had, in the order of [`Rejection::ALL`].
+    pub cut_short: [Counter; Rejection::ALL.len()],
     /// Those whose credential was in the cache.
     pub cache_hits: Counter,
     /// Those whose credential had to be asked of the store.
@@ -137,6 +139,7 @@ impl Default for Tally {
             by_class: array::from_fn(|_| Counter::default()),
             admitted: Counter::default(),
             by_rejection: array::from_fn(|_| Counter::default()),
+            cut_short: array::from_fn(|_| Counter::default()),
             cache_hits: Counter::default(),
             cache_misses: Counter::default(),
             overhead: Histogram::new(&OVERHEAD_US),
@@ -160,6 +163,13 @@ impl Tally {
                     counter.add(1);
                 }
             }
+        }
+    }
+
+    /// A request ended early because of this.
+    pub fn cut_short(&self, rejection: Rejection) {
+        if let Some(counter) = self.cut_short.get(rejection as usize) {
+            counter.add(1);
         }
     }
 

@@ -15,6 +15,7 @@ mod cli;
 mod client_address;
 mod control;
 mod crash_points;
+mod credential_end;
 mod drain;
 mod exposure;
 mod failover;
