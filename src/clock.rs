@@ -17,6 +17,17 @@ impl Timestamp {
     pub const fn plus_millis(self, ms: i64) -> Self {
         Self(self.0.saturating_add(ms))
     }
+
+    /// Itself, if it can be written and read back: for times that are made from what somebody says.
+    ///
+    /// # Errors
+    /// It is not of the years that RFC 3339 has.
+    pub fn in_range(self) -> Result<Self, String> {
+        match jiff::Timestamp::from_millisecond(self.0) {
+            Ok(_) => Ok(self),
+            Err(_) => Err("the time is not before the end of the year 9999".into()),
+        }
+    }
 }
 
 impl std::fmt::Display for Timestamp {
@@ -39,7 +50,8 @@ impl std::str::FromStr for Timestamp {
 
 impl Serialize for Timestamp {
     fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
-        serializer.collect_str(self)
+        // What could not be read back is not written.
+        serializer.collect_str(&self.in_range().map_err(serde::ser::Error::custom)?)
     }
 }
 
@@ -92,4 +104,20 @@ impl Clock {
 #[expect(clippy::disallowed_methods, reason = "the one place")]
 pub fn instant() -> Instant {
     Instant::now()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_is_written_reads_back_and_what_would_not_is_not_written() {
+        for ms in [-1, 0, 1_700_000_000_123, 253_370_764_800_000] {
+            let text = serde_json::to_string(&Timestamp(ms)).unwrap();
+            assert_eq!(serde_json::from_str::<Timestamp>(&text).unwrap(), Timestamp(ms));
+        }
+        for ms in [i64::MIN, 253_402_300_799_000, 1_700_000_000_000_000, i64::MAX] {
+            assert!(serde_json::to_string(&Timestamp(ms)).is_err() && Timestamp(ms).in_range().is_err());
+        }
+    }
 }

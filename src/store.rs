@@ -153,7 +153,8 @@ pub trait Store: Send + Sync {
     async fn instances(&self) -> Result<Vec<Seen>, StoreError>;
 
     /// Waits, for `command_timeout` at most, until as many replicas as `store.write_replicas` have this version of a record. For
-    /// changes that take rights away: until then a failover may bring them back. A version that is not there any more conflicts.
+    /// changes that take rights away: until then a failover may bring them back. A version that is not there any more conflicts;
+    /// a store that cannot be asked acknowledges nothing.
     async fn await_replicas(&self, _written: Written<'_>) -> Result<Replication, StoreError> {
         Ok(Replication::default())
     }

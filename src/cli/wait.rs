@@ -5,6 +5,7 @@ use crate::cli::{Exit, Failure, Globals, output};
 use crate::config::units::Span;
 use crate::fleet::{self, Receipt};
 use crate::store::Replication;
+use crate::store::change::Position;
 use crate::store::instance::Seen;
 
 /// The flag.
@@ -23,6 +24,10 @@ impl Wait {
             output::note(format_args!("committed on the master, not yet replicated: {acknowledged} of {wanted} replicas have it"));
         }
         let Some(patience) = self.wait else { return Ok(()) };
+        // Where nothing was changed nobody can have applied it.
+        if lifecycle.position() == Position(0) {
+            return Ok(());
+        }
         let receipt = context.run(async { Ok(fleet::confirm(&*lifecycle.store, lifecycle.position(), patience.0).await?) })?;
         let total = receipt.confirmed + receipt.missing.len();
         if receipt.missing.is_empty() {

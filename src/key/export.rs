@@ -4,7 +4,7 @@
 #[cfg(test)]
 mod tests;
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::io::{self, Write};
 
 use serde::Serialize;
@@ -17,6 +17,7 @@ use super::record::{KeyRecord, KeyStatus};
 use crate::clock::Timestamp;
 use crate::config::sections::{Checksum, EnvironmentName};
 use crate::store::StoreError;
+use crate::tenant::{TenantRecord, TenantStatus};
 
 /// A record, as an import reads it.
 #[derive(Debug, Serialize)]
@@ -88,6 +89,8 @@ pub struct Exported {
     pub unreadable: u64,
     /// Why the first of them cannot.
     pub first: Option<StoreError>,
+    /// Tenants of these keys that an import makes with more rights than they have here: suspended, or with limits of their own.
+    pub widened: Vec<String>,
 }
 
 /// Why an export ended early.
@@ -150,10 +153,13 @@ impl Lifecycle {
         if form == Form::Csv {
             writeln!(out, "{}", COLUMNS.join(","))?;
         }
-        let (mut exported, mut cursor) = (Exported::default(), None);
+        let (mut exported, mut cursor, mut tenants) = (Exported::default(), None, BTreeSet::new());
         loop {
             let page = self.store.list_keys(tenant, cursor.as_deref(), PAGE).await.map_err(LifecycleError::from)?;
             for record in &page.items {
+                if !tenants.contains(&record.tenant) {
+                    tenants.insert(record.tenant.clone());
+                }
                 let row = Row::of(record, self.must_be_native(record), &self.peppers);
                 match form {
                     Form::Ndjson => writeln!(out, "{}", serde_json::to_string(&row).map_err(io::Error::from)?)?,
@@ -166,15 +172,23 @@ impl Lifecycle {
             watch(exported.written);
             cursor = page.next;
             if cursor.is_none() {
-                return Ok(exported);
+                break;
             }
         }
+        let all = self.list_tenants().await?.into_iter();
+        exported.widened = all.filter(|tenant| is_limited(tenant) && tenants.contains(&tenant.id)).map(|tenant| tenant.id).collect();
+        Ok(exported)
     }
 
     fn must_be_native(&self, record: &KeyRecord) -> bool {
         let prefixes = self.rules.kinds.prefixes();
         prefixes.iter().any(|prefix| *prefix.text == *record.prefix && prefix.checksum == Checksum::Required)
     }
+}
+
+/// Whether it is less than a tenant that is made by its id alone.
+fn is_limited(tenant: &TenantRecord) -> bool {
+    tenant.status == TenantStatus::Suspended || tenant.ip_allowlist.is_some() || tenant.scopes.is_some() || tenant.rate_limit.is_some()
 }
 
 /// A row of CSV, as [`super::import`] reads it.

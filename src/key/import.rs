@@ -196,11 +196,23 @@ fn merge(new: KeyRecord, there: &KeyRecord) -> Result<KeyRecord, String> {
     if there.status == KeyStatus::Revoked && new.status != KeyStatus::Revoked {
         return Err(format!("key {} is revoked; that is for ever", there.id));
     }
+    // A file that says another secret knows of the last rotation, or it would bring back the one that was replaced.
+    let same_secret = new.digest == there.digest;
+    if let Some(at) = there.rotated_at
+        && !same_secret
+        && new.rotated_at.is_none_or(|known| known < at)
+    {
+        return Err(format!(
+            "key {} was rotated at {at}, which this line does not know: it would bring the replaced secret back",
+            there.id
+        ));
+    }
     Ok(KeyRecord {
         id: there.id.clone(),
         created_at: there.created_at,
         created_by: there.created_by.clone(),
-        rotated_at: there.rotated_at,
+        rotated_at: if same_secret { there.rotated_at } else { new.rotated_at },
+        previous: there.previous.clone().filter(|_| same_secret),
         last_used: there.last_used,
         last_used_from: there.last_used_from.clone(),
         exposed: there.exposed,

@@ -40,6 +40,9 @@ pub enum LifecycleError {
     /// It is in a state that does not allow it.
     #[error("{0}")]
     State(String),
+    /// It was made, and the master that had it is gone.
+    #[error("the change was lost in a failover; repeat the command")]
+    Lost,
     /// The store's.
     #[error(transparent)]
     Store(#[from] StoreError),
@@ -115,12 +118,20 @@ impl Lifecycle {
     }
 
     /// Waits for the replicas of a change that takes rights away. It is committed: that nobody acknowledges it is no failure of it.
-    pub(crate) async fn replicate(&self, written: Written<'_>) {
-        let replication = self.store.await_replicas(written).await.unwrap_or(Replication { wanted: 1, acknowledged: 0 });
+    ///
+    /// # Errors
+    /// It is not there any more; its record cannot be read.
+    pub(crate) async fn replicate(&self, written: Written<'_>) -> Result<(), LifecycleError> {
+        let replication = match self.store.await_replicas(written).await {
+            // An older version than was written: whoever is the master now did not get it.
+            Err(StoreError::Conflict { .. }) => return Err(LifecycleError::Lost),
+            replication => replication?,
+        };
         let mut least = self.replicated.lock().unwrap_or_else(PoisonError::into_inner);
         if least.is_none_or(|least| replication.acknowledged < least.acknowledged) {
             *least = Some(replication);
         }
+        Ok(())
     }
 
     /// Makes a key.
@@ -194,12 +205,13 @@ impl Lifecycle {
         let found = self.find_key(id).await?;
         let prefix = self.rules.issue(&found.kind, found.environment).map_err(|why| LifecycleError::Invalid(vec![why]))?;
         let key = generate(&prefix.text)?;
+        let until = now.plus_millis(Span(overlap).as_millis()).in_range();
+        let until = until.map_err(|why| LifecycleError::Invalid(vec![format!("an overlap of {} is too long: {why}", Span(overlap))]))?;
         let mut ended = None;
         let record = self.change(id, |record| {
             not_revoked(record)?;
             ended = record.previous.as_ref().map(|previous| previous.until).filter(|until| *until > now);
             let old = std::mem::replace(&mut record.digest, self.stored(&key).to_hex());
-            let until = now.plus_millis(Span(overlap).as_millis());
             record.previous = (!overlap.is_zero()).then_some(PreviousSecret { digest: old, until });
             record.prefix = prefix.text.to_string();
             record.last4 = last4(&key);
@@ -208,7 +220,7 @@ impl Lifecycle {
         });
         let record = record.await?;
         if record.previous.is_none() || ended.is_some() {
-            self.replicate(Written::Key(&record)).await;
+            self.replicate(Written::Key(&record)).await?;
         }
         Ok(Issued { record, key, ended })
     }
@@ -219,7 +231,7 @@ impl Lifecycle {
     /// No such key; the store's.
     pub async fn end_overlap(&self, id: &str) -> Result<KeyRecord, LifecycleError> {
         let record = self.change(id, |record| Ok(if record.previous.take().is_some() { Step::Write } else { Step::Nothing })).await?;
-        self.replicate(Written::Key(&record)).await;
+        self.replicate(Written::Key(&record)).await?;
         Ok(record)
     }
 
@@ -238,7 +250,7 @@ impl Lifecycle {
         });
         let record = change.await?;
         if status != KeyStatus::Active {
-            self.replicate(Written::Key(&record)).await;
+            self.replicate(Written::Key(&record)).await?;
         }
         Ok(record)
     }

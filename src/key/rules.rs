@@ -129,13 +129,16 @@ impl Rules {
     /// # Errors
     /// What is wrong with it.
     pub fn expiry(&self, asked: Option<&str>, now: Timestamp) -> Result<Option<Timestamp>, String> {
-        let after = |life: Duration| now.plus_millis(Span(life).as_millis());
-        let latest = self.max_life.map(after);
+        let after = |life: Duration| {
+            let end = now.plus_millis(Span(life).as_millis()).in_range();
+            end.map_err(|why| format!("a life of {} is too long: {why}", Span(life)))
+        };
+        let latest = self.max_life.map(after).transpose()?;
         let end = match asked {
-            None => self.default_life.or(self.max_life).map(after),
+            None => self.default_life.or(self.max_life).map(after).transpose()?,
             Some("never") => None,
             Some(text) => match text.parse::<Span>() {
-                Ok(span) => Some(after(span.0)),
+                Ok(span) => Some(after(span.0)?),
                 Err(_) => Some(text.parse::<Timestamp>().map_err(|_| {
                     format!("`{text}` is no expiry: a life such as 90d, a time in RFC 3339 such as 2026-12-31T23:59:59Z, or never")
                 })?),
@@ -249,6 +252,7 @@ mod tests {
         for bad in ["tomorrow", "0s", "2001-01-01T00:00:00Z", ""] {
             assert!(free.expiry(Some(bad), NOW).is_err(), "{bad}");
         }
+        assert!(free.expiry(Some("3000000d"), NOW).unwrap_err().contains("too long"));
         let bounded = rules("[keys]\ndefault_expires_in = \"30d\"\nmax_expires_in = \"90d\"\n");
         assert_eq!(bounded.expiry(None, NOW), Ok(Some(NOW.plus_millis(30 * 86_400_000))));
         assert!(bounded.expiry(Some("91d"), NOW).is_err());

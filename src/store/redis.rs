@@ -101,14 +101,55 @@ impl RedisStore {
         if self.link.run(claim).await.map_err(|error| error.about(id))?.is_some() {
             return Ok(());
         }
-        match self.find_key_by_digest(&digest).await {
-            Ok(Some(owner)) if owner.id == id => return Ok(()),
-            Ok(Some(owner)) => return Err(StoreError::DigestTaken { id: owner.id }),
-            // A leftover that no record confirms.
-            Ok(None) | Err(StoreError::Corrupt { .. }) => {}
-            Err(error) => return Err(error),
+        let said = self.read(&name, id, ID_MAX).await?;
+        let owner = self.owner(&said, digest).await?;
+        match owner {
+            Some(owner) if owner == id => return Ok(()),
+            Some(id) => return Err(StoreError::DigestTaken { id }),
+            None if said == id.as_bytes() => return Ok(()),
+            None => {}
         }
-        self.run_pipe(pipe().cmd("SET").arg(&name).arg(id).ignore(), id).await
+        // A leftover that no record confirms; or somebody is about to write that record.
+        if !self.move_index(&name, &said, id).await? {
+            return Err(taken_by(&self.read(&name, id, ID_MAX).await?));
+        }
+        // Whoever wrote it meanwhile may have looked before: one of us sees the other, for both write and then look.
+        let Some(owner) = self.owner(&said, digest).await? else { return Ok(()) };
+        self.move_index(&name, id.as_bytes(), &owner).await?;
+        Err(StoreError::DigestTaken { id: owner })
+    }
+
+    /// The key that an index entry says, if its record confirms it. One that cannot be read may well do so.
+    async fn owner(&self, said: &[u8], digest: StoredDigest) -> Result<Option<String>, StoreError> {
+        let Some(id) = str::from_utf8(said).ok().filter(|id| (1..=ID_MAX).contains(&id.len())) else { return Ok(None) };
+        let record = self.find_key(id).await?;
+        Ok(record.filter(|record| digests(record).any(|named| named == digest)).map(|record| record.id))
+    }
+
+    /// Whether the entry still said so: who is faster has it.
+    async fn move_index(&self, name: &str, said: &[u8], id: &str) -> Result<bool, StoreError> {
+        let script = &self.scripts.move_index;
+        let moved = async |mut link: Connection| script.key(name).arg(said).arg(id).arg(ID_MAX).invoke_async::<bool>(&mut link).await;
+        self.link.run(moved).await.map_err(|error| error.about(id))
+    }
+
+    /// A new key whose digest another one has taken before it was there: it is taken back.
+    async fn settle(&self, record: &KeyRecord) -> Outcome {
+        for digest in digests(record).filter(|_| record.version == 1) {
+            let said = self.read(&self.layout.digest(digest), &record.id, ID_MAX).await?;
+            if said != record.id.as_bytes() {
+                return self.take_back(record, &said).await;
+            }
+        }
+        Ok(())
+    }
+
+    async fn take_back(&self, record: &KeyRecord, said: &[u8]) -> Outcome {
+        let (name, text) = (self.layout.key(&record.id), render(record)?);
+        let script = &self.scripts.take_back;
+        let taken = async |mut link: Connection| script.key(&name).arg(&text).invoke_async::<i64>(&mut link).await;
+        self.link.run(taken).await.map_err(|error| error.about(&record.id))?;
+        Err(taken_by(said))
     }
 
     /// Index entries of digests that the record no longer names. They prove nothing, so it does not matter if this fails.
@@ -166,6 +207,11 @@ impl RedisStore {
     }
 }
 
+/// By the key that an index entry says.
+fn taken_by(said: &[u8]) -> StoreError {
+    StoreError::DigestTaken { id: String::from_utf8_lossy(said).into_owned() }
+}
+
 #[async_trait]
 impl Store for RedisStore {
     async fn find_key_by_digest(&self, digest: &StoredDigest) -> Result<Option<KeyRecord>, StoreError> {
@@ -189,7 +235,9 @@ impl Store for RedisStore {
         }
         let indexes = [self.layout.keys(), self.layout.keys_of(&record.tenant)];
         let old = self.put(&self.layout.key(&record.id), record, &indexes).await?;
+        let settled = self.settle(record).await;
         let position = self.announce(&[Changed::of_key(record)]).await?;
+        settled?;
         if let Some(old) = old {
             self.drop_digests(&old, record).await;
         }
@@ -249,7 +297,10 @@ impl Store for RedisStore {
     }
 
     async fn await_replicas(&self, written: Written<'_>) -> Result<Replication, StoreError> {
-        self.wait_for_replicas(written).await
+        match self.wait_for_replicas(written).await {
+            Err(StoreError::Unavailable(_)) => Ok(Replication { wanted: self.write_replicas, acknowledged: 0 }),
+            replication => replication,
+        }
     }
 
     async fn ping(&self) -> Result<(), StoreError> {

@@ -70,7 +70,7 @@ impl Lifecycle {
     pub async fn set_tenant_status(&self, id: &str, status: TenantStatus) -> Result<TenantRecord, LifecycleError> {
         let record = self.change_tenant_status(id, status).await?;
         if status == TenantStatus::Suspended {
-            self.replicate(Written::Tenant(&record)).await;
+            self.replicate(Written::Tenant(&record)).await?;
         }
         Ok(record)
     }

@@ -115,6 +115,30 @@ fn a_key_can_be_revoked_by_its_plaintext_as_secret_scanners_deliver_it() {
 }
 
 #[test]
+fn keys_whose_ids_look_like_anything_are_revoked_from_stdin_and_no_secret_is_told() {
+    let kind = "[[key_kinds]]\nname = \"secret\"\nprefixes = { live = \"key_live_\" }\nchecksum = \"optional\"";
+    let scene = Scene::new(Kind::Embedded, kind);
+    let file = "{\"id\":\"imported-1\",\"tenant\":\"acme\",\"key\":\"key_live_one\"}\n{\"id\":\"key_2\",\"tenant\":\"acme\",\"key\":\"key_live_two\"}\n";
+    scene.run_with(&["keys", "import", "-", "--create-tenants"], file).ok();
+    let ended = scene.run_with(&["keys", "revoke", "--stdin"], "imported-1\nkey_live_two\nkey_live_nobodys\n");
+    assert!(ended.code == 4 && ended.stderr.contains("line 3 of stdin") && !ended.stderr.contains("key_live"), "{ended:?}");
+    for id in ["imported-1", "key_2"] {
+        assert_eq!(word(&scene.run(&["keys", "show", id, "--json"]).json(), "status"), "revoked");
+    }
+}
+
+#[test]
+fn where_nothing_was_changed_nothing_is_confirmed() {
+    let scene = Scene::new(Kind::Embedded, "");
+    scene.tenant();
+    let (id, _) = scene.create(&[]);
+    let ended = scene.run(&["keys", "revoke", "key_wrong", "--wait"]);
+    assert!(ended.code == 4 && !ended.stderr.contains("sidecar "), "{ended:?}");
+    let ended = scene.run(&["keys", "revoke", &id, "--wait"]);
+    assert!(ended.code == 0 && ended.stderr.contains("no sidecar is running"), "{ended:?}");
+}
+
+#[test]
 fn quiet_prints_the_key_alone() {
     let scene = Scene::new(Kind::Embedded, "");
     scene.tenant();

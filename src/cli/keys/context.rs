@@ -112,7 +112,7 @@ impl From<LifecycleError> for Failure {
             LifecycleError::Store(error) => return error.into(),
             LifecycleError::Invalid(_) => Exit::Usage,
             LifecycleError::NoKey(_) | LifecycleError::NoTenant(_) => Exit::NotFound,
-            LifecycleError::State(_) => Exit::Conflict,
+            LifecycleError::State(_) | LifecycleError::Lost => Exit::Conflict,
             LifecycleError::NoRandomness(_) => Exit::Failed,
         };
         exit.because(error.to_string())

@@ -14,7 +14,8 @@ use crate::key::import::Form;
 const HELP: &str = "\
 What is written opens no door: it holds digests. They are sha256:HEX, or with [store] pepper_file hmac-sha256:HEX, which only a table \
 with the same pepper can use. Revoked keys are there too. Left out is what only this table can use: versions, and the replaced secret \
-of a rotation whose overlap still runs. `keys import FILE --create-tenants` reads it; it makes tenants by their ids alone. \
+of a rotation whose overlap still runs. `keys import FILE --create-tenants` reads it; it makes tenants by their ids alone, \
+active and without limits: suspend and limit them there before the keys are used. \
 native = true says that a key has the checksum of the native format.";
 
 /// Flags of `keys export`.
@@ -57,6 +58,10 @@ fn verdict(exported: &Exported, tell: bool) -> Result<(), Failure> {
     let keys = |n: u64| if n == 1 { "key" } else { "keys" };
     if tell {
         output::note(format_args!("{} {} exported", exported.written, keys(exported.written)));
+    }
+    if !exported.widened.is_empty() {
+        let tenants = exported.widened.join(", ");
+        output::note(format_args!("not exported: that these tenants are suspended or limited; an import makes them without: {tenants}"));
     }
     match &exported.first {
         None => Ok(()),

@@ -1,6 +1,6 @@
 //! `keys deactivate`, `keys activate`, `keys revoke`. Doing it twice is as good as once.
 
-use secrecy::SecretString;
+use secrecy::{ExposeSecret as _, SecretString};
 use zeroize::Zeroize as _;
 
 use super::context::{Access, Context};
@@ -8,6 +8,7 @@ use super::view;
 use crate::cli::wait::Wait;
 use crate::cli::{Exit, Failure, Globals, output};
 use crate::key::record::{KeyRecord, KeyStatus};
+use crate::key::rules::check_id;
 
 /// One key, switched off or on.
 #[derive(Debug, clap::Args)]
@@ -63,7 +64,7 @@ pub(super) fn revoke(args: &Many, globals: &Globals) -> Result<(), Failure> {
     failed.map_or(Ok(()), Err)
 }
 
-/// The ids to revoke; a line that is no id is a secret whose key must be found.
+/// The ids to revoke; a line of stdin is a secret whose key must be found, or an id.
 fn wanted(args: &Many, context: &Context) -> Vec<Result<String, Failure>> {
     if !args.stdin {
         return args.ids.iter().cloned().map(Ok).collect();
@@ -74,16 +75,23 @@ fn wanted(args: &Many, context: &Context) -> Vec<Result<String, Failure>> {
 }
 
 fn find(number: usize, mut line: String, context: &Context) -> Result<String, Failure> {
-    let word = line.trim().to_owned();
+    let secret = SecretString::from(line.trim());
     line.zeroize();
-    if word.starts_with("key_") {
-        return Ok(word);
-    }
-    let secret = SecretString::from(word);
-    match context.run(context.lifecycle.find_by_secret(&secret))? {
-        Some(record) => Ok(record.id),
-        // Not the line: it may be somebody's secret.
-        None => Err(Exit::NotFound.because(format!("line {number} of stdin is no key of this table"))),
+    // Nothing tells an id from a secret: imported ids may look like anything, and so may prefixes.
+    let found = context.run(async {
+        match context.lifecycle.find_by_secret(&secret).await? {
+            None if check_id("key id", secret.expose_secret()).is_ok() => {
+                Ok(context.lifecycle.store.find_key(secret.expose_secret()).await?)
+            }
+            found => Ok(found),
+        }
+    });
+    // Not the line: it may be somebody's secret.
+    match found {
+        Ok(Some(record)) => Ok(record.id),
+        Ok(None) => Err(Exit::NotFound.because(format!("line {number} of stdin is no key of this table"))),
+        Err(error) if error.exit == Exit::Unreachable => Err(error),
+        Err(error) => Err(error.exit.because(format!("line {number} of stdin is a key whose record cannot be read"))),
     }
 }
 

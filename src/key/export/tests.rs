@@ -185,3 +185,15 @@ proptest! {
         });
     }
 }
+
+#[tokio::test]
+async fn tenants_that_an_import_would_widen_are_named() {
+    let dir = tempfile::tempdir().unwrap();
+    let lifecycle = embedded(&dir, "keys", "").await;
+    fill(&lifecycle, &keys()).await;
+    lifecycle.set_tenant_status("acme", TenantStatus::Suspended).await.unwrap();
+    let limited = TenantRecord { scopes: Some(Vec::new()), ..crate::store::contract::tenant("without-keys") };
+    lifecycle.store.put_tenant(&limited).await.unwrap();
+    assert_eq!(lifecycle.export(None, Form::Csv, &mut Vec::new(), |_| {}).await.unwrap().widened, ["acme"]);
+    assert!(lifecycle.export(Some("globex"), Form::Csv, &mut Vec::new(), |_| {}).await.unwrap().widened.is_empty());
+}

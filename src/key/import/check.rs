@@ -68,10 +68,10 @@ impl<'a> Pass<'a> {
         }
     }
 
-    async fn check_batch(&mut self, batch: Vec<Read<Candidate>>, spool: &mut Spool) -> Result<(), ImportError> {
-        let records: Vec<&KeyRecord> = batch.iter().filter_map(|(_, read)| Some(&read.as_ref().ok()?.record)).collect();
-        self.tenants.learn(records.iter().map(|record| record.tenant.as_str())).await?;
-        let mut rivals = self.lifecycle.store.find_rivals(&records).await.map_err(LifecycleError::from)?.into_iter();
+    async fn check_batch(&mut self, mut batch: Vec<Read<Candidate>>, spool: &mut Spool) -> Result<(), ImportError> {
+        let mut candidates: Vec<&mut Candidate> = batch.iter_mut().filter_map(|(_, read)| read.as_mut().ok()).collect();
+        self.tenants.learn(candidates.iter().map(|candidate| candidate.record.tenant.as_str())).await?;
+        let mut rivals = self.rivals(&mut candidates).await?.into_iter();
         for (line, read) in batch {
             let candidate = match read {
                 Ok(candidate) => candidate,
@@ -88,6 +88,33 @@ impl<'a> Pass<'a> {
             }
         }
         Ok(())
+    }
+
+    /// The key that is in each one's way, under whatever pepper it is known. A candidate whose secret that key has takes its digest.
+    pub(super) async fn rivals(&self, candidates: &mut [&mut Candidate]) -> Result<Vec<Outcome<Option<KeyRecord>>>, LifecycleError> {
+        let store = &self.lifecycle.store;
+        let records: Vec<&KeyRecord> = candidates.iter().map(|candidate| &candidate.record).collect();
+        let mut rivals = store.find_rivals(&records).await?;
+        let (mut places, mut asked) = (Vec::new(), Vec::new());
+        for (place, candidate) in candidates.iter().enumerate().filter(|(place, _)| matches!(rivals.get(*place), Some(Ok(None)))) {
+            for digest in &candidate.elsewhere {
+                places.push(place);
+                asked.push(KeyRecord { digest: digest.clone(), ..candidate.record.clone() });
+            }
+        }
+        for (place, found) in places.into_iter().zip(store.find_rivals(&asked.iter().collect::<Vec<_>>()).await?) {
+            if let Some(rival @ Ok(None)) = rivals.get_mut(place) {
+                *rival = found;
+            }
+        }
+        for (candidate, rival) in candidates.iter_mut().zip(&rivals) {
+            if let Ok(Some(rival)) = rival
+                && candidate.elsewhere.contains(&rival.digest)
+            {
+                candidate.record.digest.clone_from(&rival.digest);
+            }
+        }
+        Ok(rivals)
     }
 
     async fn judge(&mut self, candidate: &Candidate, rival: Outcome<Option<KeyRecord>>) -> Result<Verdict, ImportError> {

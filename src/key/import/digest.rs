@@ -12,8 +12,8 @@ pub(crate) const HMAC_SHA256: &str = "hmac-sha256";
 /// SHA-256 of the key, base64.
 const SHA256_BASE64: &str = "sha256-base64";
 
-/// What the store is to know the key by.
-pub(super) fn stored(text: &str, peppers: &Peppers) -> Result<StoredDigest, String> {
+/// What the store is to know the key by; then what a table may know it by that has older peppers.
+pub(super) fn stored(text: &str, peppers: &Peppers) -> Result<Vec<StoredDigest>, String> {
     let (algorithm, value) = text.split_once(':').unwrap_or_default();
     let sha256 = match algorithm.to_ascii_lowercase().replace('_', "-").as_str() {
         SHA256 => StoredDigest::from_hex(value),
@@ -21,17 +21,29 @@ pub(super) fn stored(text: &str, peppers: &Peppers) -> Result<StoredDigest, Stri
         HMAC_SHA256 if peppers.is_empty() => {
             return Err("a digest under a pepper is of use only with the same store.pepper_file, and there is none".into());
         }
-        HMAC_SHA256 => return StoredDigest::from_hex(value).ok_or_else(|| format!("{HMAC_SHA256}: needs 64 hex digits")),
+        HMAC_SHA256 => {
+            return StoredDigest::from_hex(value).map(|it| vec![it]).ok_or_else(|| format!("{HMAC_SHA256}: needs 64 hex digits"));
+        }
         _ => None,
     };
     let sha256 =
         sha256.ok_or_else(|| format!("`digest` must be {SHA256}: and 64 hex digits, or {SHA256_BASE64}: and 32 bytes in base64"))?;
-    Ok(peppers.store(&Digest(sha256.0)))
+    Ok(peppers.candidates(&Digest(sha256.0)).collect())
 }
 
 /// As an export writes what is stored.
 pub(crate) fn shown(hex: &str, peppers: &Peppers) -> String {
     format!("{}:{hex}", if peppers.is_empty() { SHA256 } else { HMAC_SHA256 })
+}
+
+/// Whether this is written as a digest, of whatever table: the algorithm, and 32 bytes as it writes them.
+pub(super) fn is_one(text: &str) -> bool {
+    let (algorithm, value) = text.split_once(':').unwrap_or_default();
+    match algorithm.to_ascii_lowercase().replace('_', "-").as_str() {
+        SHA256 | HMAC_SHA256 => StoredDigest::from_hex(value).is_some(),
+        SHA256_BASE64 => from_base64(value).is_some(),
+        _ => false,
+    }
 }
 
 /// A SHA-256 that does not say how it is written, as other systems keep it.
@@ -63,7 +75,7 @@ mod tests {
             format!("sha256-base64:{padded}"),
             format!("sha256_base64:{}", URL_SAFE_NO_PAD.encode(expected.0)),
         ] {
-            assert_eq!(stored(&text, &Peppers::default()), Ok(expected), "{text}");
+            assert_eq!(stored(&text, &Peppers::default()), Ok(vec![expected]), "{text}");
         }
         assert_eq!(of_bare(&hex), Some(expected));
         assert_eq!(of_bare(&padded), Some(expected));
@@ -78,9 +90,9 @@ mod tests {
         let under = peppers.store(&Digest::of(b"sk_live_x"));
         let text = shown(&under.to_hex(), &peppers);
         assert!(text.starts_with("hmac-sha256:"));
-        assert_eq!(stored(&text, &peppers), Ok(under));
+        assert_eq!(stored(&text, &peppers), Ok(vec![under]));
         assert!(stored(&text, &Peppers::default()).unwrap_err().contains("pepper"));
         let plain = format!("sha256:{}", StoredDigest(Digest::of(b"sk_live_x").0).to_hex());
-        assert_eq!(stored(&plain, &peppers), Ok(under));
+        assert_eq!(stored(&plain, &peppers), Ok(vec![under]));
     }
 }

@@ -7,6 +7,7 @@ use secrecy::{ExposeSecret as _, SecretString};
 use serde::{Deserialize, Deserializer};
 
 use super::digest;
+use super::spool::Candidate;
 use crate::clock::Timestamp;
 use crate::config::sections::{Checksum, EnvironmentName};
 use crate::key::digest::{Digest, Peppers, StoredDigest};
@@ -77,12 +78,13 @@ pub(super) fn secret<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Optio
 struct Named {
     prefix: Prefix,
     last4: String,
-    digest: StoredDigest,
+    /// What is stored; then what it may be stored under in a table with older peppers.
+    digests: Vec<StoredDigest>,
 }
 
 impl Entry {
     /// The record, its restrictions not checked yet.
-    pub(super) fn into_record(self, terms: &Terms<'_>) -> Result<KeyRecord, String> {
+    pub(super) fn into_candidate(self, terms: &Terms<'_>) -> Result<Candidate, String> {
         let named = match (&self.key, &self.digest) {
             (Some(key), None) => self.by_key(key, terms)?,
             (None, Some(digest)) => self.by_digest(digest, terms)?,
@@ -92,11 +94,14 @@ impl Entry {
         if self.created_at.is_some_and(|created_at| created_at > terms.now) {
             return Err("`created_at` is in the future".into());
         }
+        let mut digests = named.digests.into_iter().map(StoredDigest::to_hex);
+        let digest = digests.next().unwrap_or_default();
+        let is_named = self.id.is_some();
         let id = match self.id {
             Some(id) => id,
             None => new_id().map_err(|error| error.to_string())?,
         };
-        Ok(KeyRecord {
+        let record = KeyRecord {
             format: FORMAT,
             id,
             tenant: self
@@ -118,7 +123,7 @@ impl Entry {
             created_at: self.created_at.unwrap_or(terms.now),
             created_by: self.created_by.unwrap_or_else(|| terms.actor.to_owned()),
             rotated_at: self.rotated_at,
-            digest: named.digest.to_hex(),
+            digest,
             previous: None,
             last_used: self.last_used,
             last_used_from: self.last_used_from,
@@ -126,7 +131,8 @@ impl Entry {
             metadata: self.metadata,
             version: 1,
             unknown: BTreeMap::new(),
-        })
+        };
+        Ok(Candidate { line: 0, record, named: is_named, elsewhere: digests.collect() })
     }
 
     fn by_key(&self, key: &SecretString, terms: &Terms<'_>) -> Result<Named, String> {
@@ -139,11 +145,11 @@ impl Entry {
         if !prefix.admits(bytes) {
             return Err(lacks_checksum("the key lacks the checksum of the native format", prefix));
         }
-        Ok(Named { prefix: prefix.clone(), last4: last4(key), digest: terms.peppers.store(&Digest::of(bytes)) })
+        Ok(Named { prefix: prefix.clone(), last4: last4(key), digests: terms.peppers.candidates(&Digest::of(bytes)).collect() })
     }
 
     fn by_digest(&self, digest: &str, terms: &Terms<'_>) -> Result<Named, String> {
-        let digest = digest::stored(digest, terms.peppers)?;
+        let digests = digest::stored(digest, terms.peppers)?;
         let kinds = &terms.rules.kinds;
         let prefix = match (&self.prefix, &self.start) {
             (Some(text), _) => kinds.prefixes().iter().find(|prefix| *prefix.text == **text).ok_or("`prefix` is none of [[key_kinds]]")?,
@@ -156,7 +162,7 @@ impl Entry {
         if prefix.checksum == Checksum::Required && !self.native {
             return Err(lacks_checksum("a digest does not tell whether the key has the checksum of the native format", prefix));
         }
-        Ok(Named { prefix: prefix.clone(), last4: self.last4.clone().unwrap_or_default(), digest })
+        Ok(Named { prefix: prefix.clone(), last4: self.last4.clone().unwrap_or_default(), digests })
     }
 
     /// What the line says of itself must be what its prefix says.

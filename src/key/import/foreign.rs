@@ -15,6 +15,9 @@ use crate::clock::Timestamp;
 use crate::config::sections::EnvironmentName;
 use crate::key::record::KeyStatus;
 
+/// The year 9999, in milliseconds: what systems write there that have no word for never.
+const NEVER: i64 = 253_370_764_800_000;
+
 /// A key of Unkey: what its API lists (`keyId`, `start`, `identity`) and what its migrations take (`hash`, `externalId`).
 #[derive(Debug, Deserialize)]
 #[serde(rename_all = "camelCase", deny_unknown_fields)]
@@ -76,9 +79,9 @@ impl TryFrom<Unkey> for Entry {
             environment: key.environment.as_deref().map(environment).transpose()?,
             scopes: key.permissions.into_iter().chain(key.roles).flatten().collect(),
             status: key.enabled.map(|enabled| if enabled { KeyStatus::Active } else { KeyStatus::Inactive }),
-            expires_at: key.expires.map(Timestamp),
-            created_at: key.created_at.map(Timestamp),
-            last_used: key.last_used_at.map(Timestamp),
+            expires_at: milliseconds("expires", key.expires.filter(|ms| *ms < NEVER))?,
+            created_at: milliseconds("createdAt", key.created_at)?,
+            last_used: milliseconds("lastUsedAt", key.last_used_at)?,
             metadata: words(key.meta.unwrap_or_default()),
             // A prefix is written there without the _ that follows it in the key.
             start: key.start.or_else(|| key.prefix.map(|prefix| format!("{prefix}_"))),
@@ -114,7 +117,10 @@ impl TryFrom<Kong> for Entry {
         let created_at = credential.created_at.as_ref().map(|at| from_seconds(at).ok_or("`created_at` is no time")).transpose()?;
         let expires_at = match (credential.ttl.filter(|ttl| *ttl > 0), created_at) {
             (None, _) => None,
-            (Some(ttl), Some(created_at)) => Some(created_at.plus_millis(ttl.saturating_mul(1000))),
+            (Some(ttl), Some(created_at)) => {
+                let end = created_at.plus_millis(ttl.saturating_mul(1000)).in_range();
+                Some(end.map_err(|why| format!("`ttl` is too long: {why}"))?)
+            }
             (Some(_), None) => return Err("`ttl` counts from `created_at`, which is missing".into()),
         };
         let tags = credential.tags.filter(|tags| !tags.is_empty()).map(|tags| ("tags".to_owned(), tags.join(" ")));
@@ -181,8 +187,13 @@ fn words(meta: Map<String, Value>) -> BTreeMap<String, String> {
     meta.into_iter().filter_map(|(name, value)| Some((name, word(value)?))).collect()
 }
 
+/// A time in the milliseconds since 1970; in microseconds it would be of no year that there is.
+fn milliseconds(name: &str, ms: Option<i64>) -> Result<Option<Timestamp>, String> {
+    ms.map(|ms| Timestamp(ms).in_range()).transpose().map_err(|why| format!("`{name}` must be in milliseconds: {why}"))
+}
+
 /// Whole seconds, or with a fraction.
 fn from_seconds(number: &Number) -> Option<Timestamp> {
     let since = number.as_u64().map(Duration::from_secs).or_else(|| Duration::try_from_secs_f64(number.as_f64()?).ok())?;
-    i64::try_from(since.as_millis()).ok().map(Timestamp)
+    Timestamp(i64::try_from(since.as_millis()).ok()?).in_range().ok()
 }

@@ -4,13 +4,14 @@
 use std::borrow::Cow;
 use std::fs::{File, OpenOptions};
 use std::io::{BufWriter, Write as _};
-use std::os::unix::fs::OpenOptionsExt as _;
+use std::os::unix::fs::{FileTypeExt as _, OpenOptionsExt as _};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use serde::Serialize;
 use serde_json::{Map, Value};
 
+use super::digest;
 use crate::config::sections::KeyKind;
 use crate::key::digest::{Digest, Peppers};
 use crate::key::export::Row;
@@ -120,7 +121,8 @@ impl Redact {
     fn field(&self, name: &str, value: Value) -> (String, Value) {
         let shown = match (name, value) {
             ("key" | "plaintext", Value::String(key)) => format!("fingerprint {}", Digest::of(key.as_bytes()).fingerprint()).into(),
-            ("digest", Value::String(text)) if is_digest(&text) => text.into(),
+            // A key in its place is none; and one that could be read as base64 begins as keys do.
+            ("digest", Value::String(text)) if digest::is_one(&text) => self.text(&text).into(),
             (known, value) if SHOWN.contains(&known) || known.starts_with("meta.") => self.value(value),
             _ => LEFT_OUT.into(),
         };
@@ -147,14 +149,6 @@ impl Redact {
         self.mask.apply(&mut text);
         text.into_owned()
     }
-}
-
-/// Whether it is written as one; a key in its place is not.
-fn is_digest(text: &str) -> bool {
-    text.split_once(':').is_some_and(|(algorithm, value)| {
-        matches!(algorithm.to_ascii_lowercase().replace('_', "-").as_str(), "sha256" | "sha256-base64" | "hmac-sha256")
-            && (43..=64).contains(&value.len())
-    })
 }
 
 /// The file of refused rows. It is made when there is something to say.
@@ -188,14 +182,28 @@ impl RejectsFile {
         writeln!(file, "{text}").map_err(words)
     }
 
-    /// Writes what is still in memory; answers where it all is.
+    /// Writes what is still in memory; answers where it all is. Where nothing was refused, the file of a run before is old.
     pub(super) fn finish(mut self) -> Result<Option<PathBuf>, String> {
-        let Some(mut file) = self.file.take() else { return Ok(None) };
-        file.flush().map_err(|error| error.to_string())?;
-        Ok(self.path)
+        let Some(path) = self.path else { return Ok(None) };
+        let words = |error: std::io::Error| format!("{}: {error}", path.display());
+        match self.file.take() {
+            Some(mut file) => file.flush().map_err(words)?,
+            None => return clear(&path).map(|()| None).map_err(words),
+        }
+        Ok(Some(path))
     }
 }
 
+/// A file of our own making, that nobody else has open and no link leads to; or a device or pipe that is there.
 fn create(path: &Path) -> std::io::Result<File> {
-    OpenOptions::new().write(true).create(true).truncate(true).mode(0o600).open(path)
+    clear(path)?;
+    match path.symlink_metadata() {
+        Ok(there) if there.file_type().is_char_device() || there.file_type().is_fifo() => OpenOptions::new().write(true).open(path),
+        _ => OpenOptions::new().write(true).create_new(true).mode(0o600).open(path),
+    }
+}
+
+/// Removes the file of a run before.
+fn clear(path: &Path) -> std::io::Result<()> {
+    if path.symlink_metadata().is_ok_and(|there| there.is_file()) { std::fs::remove_file(path) } else { Ok(()) }
 }

@@ -55,10 +55,7 @@ fn scan(rows: &mut Rows, lifecycle: &Lifecycle, tenant: Option<&str>, redact: &R
     loop {
         let mut batch = Vec::with_capacity(BATCH);
         while batch.len() < BATCH {
-            let candidate = |entry: Entry| {
-                let named = entry.id.is_some();
-                Ok(Candidate { line: 0, record: entry.into_record(&terms)?, named })
-            };
+            let candidate = |entry: Entry| entry.into_candidate(&terms);
             let Some((line, read)) = rows.next(candidate)? else { break };
             let fresh = read.and_then(|candidate| match repeats.first(line, &candidate) {
                 None => Ok(Candidate { line, ..candidate }),

@@ -15,6 +15,8 @@ pub(super) struct Candidate {
     pub(super) record: KeyRecord,
     /// Whether the file names its id; else ours may be dropped for the one that is there.
     pub(super) named: bool,
+    /// The digests that a key with its secret may have from the time of another pepper.
+    pub(super) elsewhere: Vec<String>,
 }
 
 /// What is to be done with it.

@@ -9,6 +9,7 @@ use crate::config::problem::Problems;
 use crate::config::sections;
 use crate::key::digest::{Digest, Peppers, StoredDigest};
 use crate::key::rules::Rules;
+use crate::store::change::Position;
 use crate::store::{Opened, open};
 
 const OPTIONAL: &str =
@@ -390,4 +391,110 @@ async fn a_file_that_ends_in_an_error_writes_nothing() {
     let error = lifecycle.import(input, &WRITE, &mut |_| {}).await.unwrap_err();
     assert!(matches!(&error, ImportError::File(why) if why.contains("the disk is gone")), "{error}");
     assert!(lifecycle.list_keys(None).await.unwrap().is_empty() && lifecycle.list_tenants().await.unwrap().is_empty());
+}
+
+#[tokio::test]
+async fn times_that_no_year_has_are_told_by_their_lines_and_end_no_import() {
+    let (lifecycle, _dir) = bench(OPTIONAL).await;
+    let lines = [
+        serde_json::json!({ "key": "sk_live_never", "externalId": "acme", "expires": 253_402_300_799_000_i64 }),
+        serde_json::json!({ "key": "sk_live_micro", "externalId": "acme", "lastUsedAt": 1_695_000_000_000_000_i64 }),
+        serde_json::json!({ "key": "sk_live_past", "externalId": "acme", "expires": i64::MIN }),
+        serde_json::json!({ "key": "sk_live_good", "externalId": "acme", "expires": 1_893_456_000_000_i64 }),
+    ];
+    let text = lines.map(|line| line.to_string()).join("\n");
+    let report = import(&lifecycle, "keys.ndjson", &text, Options { origin: Origin::Unkey, ..WRITE }).await;
+    assert_eq!(counts(&report), (2, 0, 0, 2), "{report:?}");
+    assert!(report.errors[0].line == 2 && report.errors[0].message.contains("milliseconds"), "{report:?}");
+    assert_eq!(opens(&lifecycle, "sk_live_never").await.unwrap().expires_at, None);
+    let text = r#"{"key":"sk_live_kong","consumer":{"username":"acme"},"created_at":1690000000,"ttl":300000000000}"#;
+    let report = import(&lifecycle, "keys.ndjson", text, Options { origin: Origin::Kong, ..WRITE }).await;
+    assert!(counts(&report) == (0, 0, 0, 1) && report.errors[0].message.contains("`ttl` is too long"), "{report:?}");
+}
+
+#[tokio::test]
+async fn an_import_knows_where_the_last_of_its_keys_stands() {
+    let (lifecycle, _dir) = bench(OPTIONAL).await;
+    let text = "{\"tenant\":\"acme\",\"key\":\"sk_live_a\"}\n";
+    import(&lifecycle, "keys.ndjson", text, WRITE).await;
+    assert_eq!(lifecycle.position(), lifecycle.store.position().await.unwrap());
+    let lifecycle = Lifecycle::new(lifecycle.store, lifecycle.rules, lifecycle.peppers, lifecycle.clock, "test");
+    import(&lifecycle, "keys.ndjson", text, WRITE).await;
+    assert_eq!(lifecycle.position(), Position(0));
+}
+
+#[tokio::test]
+async fn a_key_in_the_place_of_a_digest_is_not_kept_with_the_refused_rows() {
+    let (lifecycle, dir) = bench(OPTIONAL).await;
+    let secrets = ["other_live_0123456789012345678901234567890123456789", "sk_live_01234567890123456789012345678901234"];
+    let path = dir.path().join("rejected");
+    let kinds = sections::Config::default().key_kinds;
+    let options = Options { rejects: Some(path.clone()), kinds: &kinds, ..WRITE };
+    let row = |digest: String| serde_json::json!({ "tenant": "acme", "digest": digest, "nonsense": 1 }).to_string();
+    let rows = secrets.map(|secret| row(format!("sha256-base64:{secret}")));
+    import(&lifecycle, "keys.ndjson", rows.join("\n"), options.clone()).await;
+    let kept = std::fs::read_to_string(&path).unwrap();
+    assert!(kept.lines().count() == 2 && !kept.contains("0123456789012"), "{kept}");
+    import(&lifecycle, "keys.ndjson", row(digest("sk_live_x")), options).await;
+    assert!(std::fs::read_to_string(&path).unwrap().contains(&digest("sk_live_x")));
+}
+
+#[tokio::test]
+async fn refused_rows_go_into_a_file_of_their_own_and_a_clean_run_leaves_none() {
+    use std::os::unix::fs::PermissionsExt as _;
+    let (lifecycle, dir) = bench(OPTIONAL).await;
+    let (path, target) = (dir.path().join("rejected"), dir.path().join("target"));
+    let options = Options { rejects: Some(path.clone()), on_conflict: OnConflict::Skip, ..WRITE };
+    std::fs::write(&target, "precious").unwrap();
+    std::os::unix::fs::symlink(&target, &path).unwrap();
+    let wrong = lifecycle.import(Input::of("keys.ndjson", std::io::Cursor::new(b"{}\n".to_vec())), &options, &mut |_| {}).await;
+    assert!(matches!(wrong, Err(ImportError::File(_))), "{wrong:?}");
+    assert_eq!(std::fs::read_to_string(&target).unwrap(), "precious");
+    std::fs::remove_file(&path).unwrap();
+    std::fs::write(&path, "old").unwrap();
+    std::fs::set_permissions(&path, std::fs::Permissions::from_mode(0o644)).unwrap();
+    import(&lifecycle, "keys.ndjson", "{}\n", options.clone()).await;
+    assert_eq!(std::fs::metadata(&path).unwrap().permissions().mode() & 0o777, 0o600);
+    import(&lifecycle, "keys.ndjson", "{\"tenant\":\"acme\",\"key\":\"sk_live_a\"}\n", options).await;
+    assert!(!path.exists());
+}
+
+#[tokio::test]
+async fn a_file_from_before_a_rotation_brings_no_secret_back_and_one_from_after_ends_no_overlap() {
+    let (lifecycle, _dir) = bench(OPTIONAL).await;
+    let line = |secret: &str, name: &str, more: &str| {
+        format!("{{\"id\":\"key_1\",\"tenant\":\"acme\",\"name\":\"{name}\",\"digest\":\"{}\"{more}}}", digest(secret))
+    };
+    import(&lifecycle, "keys.ndjson", line("sk_live_a", "one", ""), WRITE).await;
+    let rotated = lifecycle.rotate("key_1", Some(std::time::Duration::from_hours(1))).await.unwrap().record;
+    let update = Options { on_conflict: OnConflict::Update, ..WRITE };
+    let report = import(&lifecycle, "keys.ndjson", line("sk_live_a", "two", ""), update.clone()).await;
+    assert!(counts(&report) == (0, 0, 0, 1) && report.errors[0].message.contains("was rotated"), "{report:?}");
+    let current = format!("{{\"id\":\"key_1\",\"tenant\":\"acme\",\"name\":\"two\",\"digest\":\"sha256:{}\"}}", rotated.digest);
+    assert_eq!(counts(&import(&lifecycle, "keys.ndjson", current, update.clone()).await), (0, 1, 0, 0));
+    let updated = lifecycle.find_key("key_1").await.unwrap();
+    assert_eq!((updated.name.as_str(), &updated.previous, updated.rotated_at), ("two", &rotated.previous, rotated.rotated_at));
+    assert!(updated.previous.is_some());
+    // One that knows of a later rotation, elsewhere, is followed.
+    let later = line("sk_live_c", "three", ",\"rotated_at\":\"2024-01-01T00:00:00Z\"");
+    assert_eq!(counts(&import(&lifecycle, "keys.ndjson", later, update).await), (0, 1, 0, 0));
+    assert!(opens(&lifecycle, "sk_live_c").await.is_some_and(|record| record.previous.is_none()));
+}
+
+#[tokio::test]
+async fn keys_from_before_a_pepper_was_changed_are_found_under_it() {
+    let (lifecycle, _dir) = bench(OPTIONAL).await;
+    let under = |lines: &str| {
+        let peppers = Peppers::from_lines(&secrecy::SecretSlice::from(lines.as_bytes().to_vec()));
+        Lifecycle::new(Arc::clone(&lifecycle.store), Arc::clone(&lifecycle.rules), peppers, lifecycle.clock.clone(), "test")
+    };
+    let text = format!("{{\"tenant\":\"acme\",\"key\":\"sk_live_a\"}}\n{{\"tenant\":\"acme\",\"digest\":\"{}\"}}\n", digest("sk_live_b"));
+    assert_eq!(counts(&import(&under("old"), "keys.ndjson", &text, WRITE).await), (2, 0, 0, 0));
+    let changed = under("new\nold");
+    assert_eq!(counts(&import(&changed, "keys.ndjson", &text, Options { resume: true, ..WRITE }).await), (0, 0, 2, 0));
+    let named = text.replace("{\"tenant\"", "{\"name\":\"new\",\"tenant\"");
+    let update = Options { on_conflict: OnConflict::Update, ..WRITE };
+    assert_eq!(counts(&import(&changed, "keys.ndjson", &named, update).await), (0, 2, 0, 0));
+    assert_eq!(changed.list_keys(None).await.unwrap().len(), 2);
+    assert_eq!(opens(&changed, "sk_live_a").await.unwrap().name, "new");
 }

@@ -7,7 +7,7 @@ use super::{BATCH, ImportError, Progress, Report, merge, side_by_side};
 use crate::key::lifecycle::{Lifecycle, LifecycleError};
 use crate::key::record::KeyRecord;
 use crate::store::change::Changed;
-use crate::store::{Outcome, StoreError, Written};
+use crate::store::{StoreError, Written};
 
 impl Pass<'_> {
     /// Writes what is in the spool, and ends the import.
@@ -24,7 +24,8 @@ impl Pass<'_> {
         loop {
             let batch = planned.next(BATCH).map_err(ImportError::File)?;
             if batch.is_empty() {
-                return self.tell_of_skipped().await;
+                self.tell_of_skipped().await?;
+                return self.take_position().await;
             }
             written += batch.len() as u64;
             let tenants = batch.iter().map(|(_, candidate)| candidate.record.tenant.as_str());
@@ -37,7 +38,15 @@ impl Pass<'_> {
     /// Keys that are there may have been written by an import that was killed before it could say so.
     async fn tell_of_skipped(&self) -> Result<(), ImportError> {
         if self.report.skipped > 0 && !self.options.dry_run {
-            self.lifecycle.store.announce(&[Changed::NewKeys]).await.map_err(LifecycleError::from)?;
+            self.lifecycle.made(self.lifecycle.store.announce(&[Changed::NewKeys]).await.map_err(LifecycleError::from)?);
+        }
+        Ok(())
+    }
+
+    /// Many keys are written without a position of each: where the log ends now they are all before.
+    async fn take_position(&self) -> Result<(), ImportError> {
+        if self.report.imported > 0 {
+            self.lifecycle.made(self.lifecycle.store.position().await.map_err(LifecycleError::from)?);
         }
         Ok(())
     }
@@ -50,16 +59,15 @@ impl Pass<'_> {
         for ((plan, candidate), outcome) in new.into_iter().zip(outcomes) {
             match outcome {
                 Err(StoreError::Conflict { .. } | StoreError::DigestTaken { .. }) => others.push(candidate),
-                outcome => self.note(plan, &candidate, outcome)?,
+                outcome => self.note(plan, &candidate, outcome.map_err(LifecycleError::from))?,
             }
         }
         self.write_others(others).await
     }
 
     /// Those that a key is in the way of.
-    async fn write_others(&mut self, candidates: Vec<Candidate>) -> Result<(), ImportError> {
-        let records: Vec<&KeyRecord> = candidates.iter().map(|candidate| &candidate.record).collect();
-        let rivals = self.lifecycle.store.find_rivals(&records).await.map_err(LifecycleError::from)?;
+    async fn write_others(&mut self, mut candidates: Vec<Candidate>) -> Result<(), ImportError> {
+        let rivals = self.rivals(&mut candidates.iter_mut().collect::<Vec<_>>()).await?;
         let mut writes = Vec::new();
         for (candidate, rival) in candidates.into_iter().zip(rivals) {
             let (verdict, rival) = match rival {
@@ -87,21 +95,20 @@ impl Pass<'_> {
     }
 
     /// Takes down how a record went. An unreachable store ends the import; everything else is the row's.
-    fn note(&mut self, plan: Plan, candidate: &Candidate, outcome: Outcome) -> Result<(), ImportError> {
+    fn note(&mut self, plan: Plan, candidate: &Candidate, outcome: Result<(), LifecycleError>) -> Result<(), ImportError> {
         match outcome {
             Ok(()) => {
                 self.count(plan);
                 Ok(())
             }
-            Err(error @ StoreError::Unavailable(_)) => Err(LifecycleError::from(error).into()),
+            Err(error @ LifecycleError::Store(StoreError::Unavailable(_))) => Err(error.into()),
             Err(error) => self.refuse_record(candidate, &error.to_string()),
         }
     }
 }
 
 /// An update may take rights away: it is treated as such a change.
-async fn put(lifecycle: &Lifecycle, record: &KeyRecord) -> Outcome {
+async fn put(lifecycle: &Lifecycle, record: &KeyRecord) -> Result<(), LifecycleError> {
     lifecycle.made(lifecycle.store.put_key(record).await?);
-    lifecycle.replicate(Written::Key(record)).await;
-    Ok(())
+    lifecycle.replicate(Written::Key(record)).await
 }

@@ -189,3 +189,27 @@ async fn the_plaintext_is_in_no_file_and_no_debug_output() {
         }
     }
 }
+
+#[tokio::test]
+async fn an_overlap_beyond_all_years_is_refused_and_changes_nothing() {
+    let bench = Bench::new("").await;
+    let Issued { record, key, .. } = bench.create().await;
+    let wrong = bench.lifecycle.rotate(&record.id, Some(Duration::from_hours(3_000_000 * 24))).await;
+    assert!(matches!(&wrong, Err(LifecycleError::Invalid(why)) if why[0].contains("too long")), "{wrong:?}");
+    assert_eq!(bench.lifecycle.find_by_secret(&key).await.unwrap(), Some(record));
+}
+
+#[tokio::test]
+async fn a_change_that_a_failover_lost_is_no_success() {
+    let server = crate::store::redis_server::RedisServer::start();
+    let section = sections::Store { write_replicas: 1, ..server.config() };
+    let Opened { store, .. } = open(&section, &Clock::System).await.unwrap();
+    let rules = Arc::new(Rules::compile(&sections::Config::default(), &mut Problems::default()).unwrap());
+    let lifecycle = Lifecycle::new(store, rules, Peppers::default(), Clock::System, "test");
+    let record = crate::store::contract::key("key_1", "acme", "s1");
+    lifecycle.store.put_key(&record).await.unwrap();
+    let revoked = KeyRecord { version: 2, status: KeyStatus::Revoked, ..record };
+    let lost = lifecycle.replicate(Written::Key(&revoked)).await.unwrap_err();
+    assert!(matches!(lost, LifecycleError::Lost) && lost.to_string().contains("repeat the command"), "{lost}");
+    assert_eq!(lifecycle.unreplicated(), None);
+}

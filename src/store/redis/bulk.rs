@@ -33,10 +33,12 @@ impl RedisStore {
                 }
             }
             let written = self.write_new(&new, places, |id| self.layout.key(id)).await?;
-            for (record, written) in records.iter().zip(written) {
-                outcomes.push(match written {
-                    Some(outcome) => outcome,
-                    None => own(self.put_key(record).await.map(drop))?,
+            let said = self.said_of(records).await?;
+            for ((record, written), said) in records.iter().zip(written).zip(said) {
+                outcomes.push(match (written, said) {
+                    (Some(Ok(())), Some(said)) => own(self.take_back(record, &said).await)?,
+                    (Some(outcome), _) => outcome,
+                    (None, _) => own(self.put_key(record).await.map(drop))?,
                 });
             }
         }
@@ -74,6 +76,19 @@ impl RedisStore {
             digests(record).fold(true, |all, _| matches!(answers.next(), Some(Ok(Value::Okay))) && all)
         };
         Ok(records.iter().map(|record| (is_new(record) && record.version == 1).then_some(*record)).collect())
+    }
+
+    /// What the index says of each record's digests where that is another key. What was claimed may have been taken for a leftover.
+    async fn said_of(&self, records: &[&KeyRecord]) -> Result<Vec<Option<Vec<u8>>>, StoreError> {
+        let names = records.iter().flat_map(|record| digests(record).map(|digest| self.layout.digest(digest)));
+        let mut answers = self.answers::<Vec<u8>>(names.map(|name| read(&name, ID_MAX)).collect()).await?.into_iter();
+        let mut other = |record: &KeyRecord| {
+            digests(record).fold(None, |other, _| {
+                let said = answers.next().and_then(Result::ok);
+                other.or(said.filter(|said| said != record.id.as_bytes()))
+            })
+        };
+        Ok(records.iter().map(|record| other(record)).collect())
     }
 
     /// Writes list indexes, then records. Answers for each how it went, or `None`: something is there already.

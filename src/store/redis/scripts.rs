@@ -27,6 +27,20 @@ if redis.call('GET', KEYS[1]) == ARGV[1] then return redis.call('DEL', KEYS[1]) 
 return 0
 ";
 
+/// Points an index entry that nothing confirms at another key, if it still says what was read.
+/// `KEYS[1]` index entry; `ARGV[1]` what it said, `ARGV[2]` key id, `ARGV[3]` longest id.
+const MOVE_INDEX: &str = r"
+if redis.call('GETRANGE', KEYS[1], 0, ARGV[3]) ~= ARGV[1] then return 0 end
+redis.call('SET', KEYS[1], ARGV[2])
+return 1
+";
+
+/// Takes a new record back, if it is as it was written. `KEYS[1]` record; `ARGV[1]` the record.
+const TAKE_BACK: &str = r"
+if redis.call('GET', KEYS[1]) == ARGV[1] then return redis.call('DEL', KEYS[1]) end
+return 0
+";
+
 /// Appends to the change log. An entry's id is its position; `prev` is the `link` of the entry before it, so that a reader sees
 /// whether a log lost its end and grew again. All entries of one call share a link: they are replicated together.
 /// `KEYS[1]` log; `ARGV[1]` a random link, `ARGV[2]` entries kept, then `what`, `id`, `version` of each change. Answers the last position.
@@ -93,6 +107,8 @@ return out
 pub(super) struct Scripts {
     pub(super) put_record: Script,
     pub(super) drop_index: Script,
+    pub(super) move_index: Script,
+    pub(super) take_back: Script,
     pub(super) append: Script,
     pub(super) beat: Script,
     pub(super) instances: Script,
@@ -103,6 +119,8 @@ impl Scripts {
         Self {
             put_record: Script::new(PUT_RECORD),
             drop_index: Script::new(DROP_INDEX),
+            move_index: Script::new(MOVE_INDEX),
+            take_back: Script::new(TAKE_BACK),
             append: Script::new(APPEND),
             beat: Script::new(BEAT),
             instances: Script::new(INSTANCES),

@@ -48,3 +48,12 @@ async fn where_none_are_wanted_nobody_is_asked() {
     server.stop();
     assert!(store.await_replicas(Written::Tenant(&tenant("acme"))).await.unwrap().is_complete());
 }
+
+#[tokio::test]
+async fn a_store_that_is_gone_acknowledges_nothing_of_what_was_wanted() {
+    let mut server = RedisServer::start();
+    let store = store_of(&sections::Store { write_replicas: 2, ..server.config() }).await;
+    server.stop();
+    let unknown = store.await_replicas(Written::Tenant(&tenant("acme"))).await.unwrap();
+    assert_eq!(unknown, Replication { wanted: 2, acknowledged: 0 });
+}
