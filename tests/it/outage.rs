@@ -58,7 +58,7 @@ fn recovered(ask: impl Fn() -> Answer) -> Answer {
 }
 
 #[test]
-fn cached_keys_go_on_until_their_ttl_while_redis_is_gone_and_unknown_ones_get_503() {
+fn cached_keys_go_on_while_redis_is_gone_and_unknown_ones_get_503() {
     let mut scene = Scene::new("");
     let key = scene.sidecar.home.issue().secret;
     assert_eq!(scene.ask(&key).status, 200);
