@@ -1,12 +1,12 @@
 //! The page to read first: the order in which a request is judged. The order is a security property and lives here,
 //! not in configuration. Each step is a file of its own; this one only sequences, and makes the [`Permit`] that forwarding needs.
 
+mod permit;
 mod rules;
 pub mod seen;
 pub mod trace;
 
 use std::sync::Arc;
-use std::time::Duration;
 
 use http::HeaderMap;
 use http::request::Parts;
@@ -27,6 +27,7 @@ use crate::policy::{self, CHECKS, Case, browser, network};
 use crate::rejection::{Refusal, Rejection};
 use crate::route::Route;
 use crate::route::table::Captures;
+pub use permit::{Caller, Permit};
 pub use rules::Rules;
 pub use seen::Seen;
 use trace::{Note, Step, Trace};
@@ -56,45 +57,6 @@ pub enum Admitted {
     Forward(Permit),
     /// A CORS preflight that Sidegate answers itself: 204 with these headers.
     Preflight(HeaderMap),
-}
-
-/// Who a permit is for.
-#[derive(Debug)]
-pub enum Caller {
-    /// An authenticated caller.
-    Known(Arc<Identity>),
-    /// Anybody, on an open route.
-    Nobody,
-    /// A browser that asks whether a page may ask; nothing is said of anybody.
-    Preflight,
-}
-
-/// Proof that a request passed the gate. Only the gate can make one: ungated traffic does not compile.
-#[derive(Debug)]
-pub struct Permit {
-    caller: Caller,
-    upstream: usize,
-    response_timeout: Option<Duration>,
-}
-
-impl Permit {
-    /// Who is calling.
-    #[must_use]
-    pub const fn caller(&self) -> &Caller {
-        &self.caller
-    }
-
-    /// Index of the upstream that serves the request.
-    #[must_use]
-    pub const fn upstream(&self) -> usize {
-        self.upstream
-    }
-
-    /// Instead of the upstream's.
-    #[must_use]
-    pub const fn response_timeout(&self) -> Option<Duration> {
-        self.response_timeout
-    }
 }
 
 /// The gate: rules, and who can tell who is calling.
@@ -180,7 +142,7 @@ impl Gate {
         };
         seen.identity = Some(Arc::clone(&identity));
         self.authorize(&identity, &facts, route, &captures, head, seen, trace)?;
-        Ok(Admitted::Forward(Permit { caller: Caller::Known(identity), upstream, response_timeout: route.response_timeout }))
+        Ok(Admitted::Forward(Permit::new(Caller::Known(identity), upstream, route.response_timeout)))
     }
 
     /// The route, and whether the path may be written as it is. A key in the query would be in every log on its way.
@@ -319,7 +281,7 @@ impl Gate {
         trace.judge(Step::Check("network"), networks, || Note::new(format!("{}; nobody is authenticated", seen.client)).at(&route.path))?;
         let upstream = route.upstream.or(self.rules.environments.of(crate::config::sections::EnvironmentName::Live).upstream);
         let upstream = upstream.ok_or_else(|| Rejection::UpstreamUnavailable.because("no upstream is defined"))?;
-        Ok(Admitted::Forward(Permit { caller, upstream, response_timeout: route.response_timeout }))
+        Ok(Admitted::Forward(Permit::new(caller, upstream, route.response_timeout)))
     }
 
     /// A preflight carries no credential. With `[cors]` it is answered here; else it passes, anonymous, where a route takes the method it asks for.

@@ -14,34 +14,12 @@ use serde_json::{Map, Value};
 use super::digest;
 use crate::config::sections::KeyKind;
 use crate::key::digest::{Digest, Peppers};
-use crate::key::export::Row;
+use crate::key::export::{COLUMNS, Row};
 use crate::key::record::KeyRecord;
 use crate::telemetry::mask::Mask;
 
-/// Fields that hold no secret, of entries and of other systems' objects.
-const SHOWN: [&str; 43] = [
-    "id",
-    "tenant",
-    "name",
-    "environment",
-    "kind",
-    "scopes",
-    "ip_allowlist",
-    "referrers",
-    "endpoints",
-    "rate_limit",
-    "status",
-    "expires_at",
-    "created_at",
-    "created_by",
-    "rotated_at",
-    "last_used",
-    "last_used_from",
-    "exposed",
-    "metadata",
-    "prefix",
-    "last4",
-    "native",
+/// Fields of other systems' objects that hold no secret; nor does any [column of ours](COLUMNS) but the digest.
+const FOREIGN: [&str; 21] = [
     "keyId",
     "externalId",
     "ownerId",
@@ -123,7 +101,8 @@ impl Redact {
             ("key" | "plaintext", Value::String(key)) => format!("fingerprint {}", Digest::of(key.as_bytes()).fingerprint()).into(),
             // A key in its place is none; and one that could be read as base64 begins as keys do.
             ("digest", Value::String(text)) if digest::is_one(&text) => self.text(&text).into(),
-            (known, value) if SHOWN.contains(&known) || known.starts_with("meta.") => self.value(value),
+            ("digest", _) => LEFT_OUT.into(),
+            (known, value) if COLUMNS.contains(&known) || FOREIGN.contains(&known) || known.starts_with("meta.") => self.value(value),
             _ => LEFT_OUT.into(),
         };
         (self.text(name), shown)

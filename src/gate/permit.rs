@@ -1,0 +1,49 @@
+//! What an admitted request is forwarded by. Its fields are this file's and its constructor the gate's: nobody else can make one.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use crate::identity::Identity;
+
+/// Who a permit is for.
+#[derive(Debug)]
+pub enum Caller {
+    /// An authenticated caller.
+    Known(Arc<Identity>),
+    /// Anybody, on an open route.
+    Nobody,
+    /// A browser that asks whether a page may ask; nothing is said of anybody.
+    Preflight,
+}
+
+/// Proof that a request passed the gate. Only the gate can make one: ungated traffic does not compile.
+#[derive(Debug)]
+pub struct Permit {
+    caller: Caller,
+    upstream: usize,
+    response_timeout: Option<Duration>,
+}
+
+impl Permit {
+    pub(super) const fn new(caller: Caller, upstream: usize, response_timeout: Option<Duration>) -> Self {
+        Self { caller, upstream, response_timeout }
+    }
+
+    /// Who is calling.
+    #[must_use]
+    pub const fn caller(&self) -> &Caller {
+        &self.caller
+    }
+
+    /// Index of the upstream that serves the request.
+    #[must_use]
+    pub const fn upstream(&self) -> usize {
+        self.upstream
+    }
+
+    /// Instead of the upstream's.
+    #[must_use]
+    pub const fn response_timeout(&self) -> Option<Duration> {
+        self.response_timeout
+    }
+}
