@@ -8,9 +8,9 @@ pub(crate) mod contract;
 mod empty;
 pub mod instance;
 mod redis;
-pub mod reservation;
 #[cfg(test)]
 pub(crate) mod redis_server;
+pub mod reservation;
 mod sqlite;
 pub mod target;
 
@@ -246,7 +246,18 @@ pub async fn open(config: &sections::Store, clock: &Clock) -> Result<Opened, Str
     }
 }
 
-/// The same for a command that makes nothing new: a file that is not there is not made, it reads as empty. The path is then told.
+/// The store of reservations, where that is another one; `None` = the key table's.
+///
+/// # Errors
+/// What in its url cannot be used.
+pub async fn open_reservations(config: &sections::Config, clock: &Clock) -> Result<Option<Arc<dyn Reservations>>, String> {
+    match target::of_reservations(config) {
+        None => Ok(None),
+        Some(section) => Ok(Some(open(&section, clock).await?.reservations)),
+    }
+}
+
+/// As [`open`], for a command that makes nothing new: a file that is not there is not made, it reads as empty. The path is then told.
 ///
 /// # Errors
 /// As [`open`].

@@ -1,6 +1,8 @@
 //! One request, from its head to its answer's head: the data plane's page to read first.
 //! It sequences; what is judged is the gate's, what is rewritten is `forward`'s, what is said is `answer`'s.
 
+mod once;
+
 use std::any::Any;
 use std::cell::RefCell;
 use std::panic::{AssertUnwindSafe, catch_unwind};
@@ -12,13 +14,13 @@ use std::time::{Duration, Instant};
 use bytes::Bytes;
 use http::request::Parts;
 use http::{HeaderMap, HeaderName, HeaderValue, Request, Response, StatusCode, Version, header, response};
-use http_body::Body as _;
+use http_body::Body;
 use http_body_util::BodyExt as _;
 use hyper::body::Incoming;
 use pin_project_lite::pin_project;
 use tokio::time::timeout;
 
-use super::body::{Download, Upload};
+use super::body::{Download, Source, Upload};
 use super::framing::{Limits, fields};
 use super::generation::Generation;
 use super::life::Life;
@@ -30,6 +32,7 @@ use crate::forward::upgrade::Handshake;
 use crate::forward::upstream::pool::{Lease, Switch, Wire};
 use crate::forward::{self, Forward};
 use crate::gate::{Admitted, Connection, Seen};
+use crate::idempotency::Asked;
 use crate::net::Peer;
 use crate::net::client::ClientAddr;
 use crate::rejection::{Refusal, Rejection};
@@ -88,7 +91,7 @@ pub async fn answer(session: Rc<Session>, life: Rc<Life>, request: Request<Incom
 
 /// What came of a request, before it is an answer.
 enum Outcome {
-    Relayed(Response<Incoming>, Lease<Upload>),
+    Relayed(Response<Source>, Option<Lease<Upload>>),
     Switched(response::Parts, Wire, Bytes),
     Preflight(HeaderMap, Left),
     Refused(Refusal, Left),
@@ -97,11 +100,16 @@ enum Outcome {
 async fn exchange(session: &Rc<Session>, life: &Rc<Life>, head: Parts, body: Incoming, record: &mut Record) -> Outcome {
     let unread = Unread::of(&head, &body, session.body_limit);
     match judge(session, &record.generation, head, unread, record.began, &mut record.seen).await {
-        Ok(Judged::Forward(mut forward)) => {
+        Ok(Judged::Forward(mut forward, asked)) => {
             record.admitted();
-            match forward.handshake.take() {
-                Some(handshake) => Box::pin(open(forward, &handshake, record)).await,
-                None => send(session, life, forward, body, record).await,
+            if let Some(handshake) = forward.handshake.take() {
+                return Box::pin(open(forward, &handshake, record)).await;
+            }
+            let left = if body.is_end_stream() { Left::Nothing } else { Left::Unread };
+            let upload = Upload::new(body, Rc::clone(&record.generation), Rc::clone(life), session.body_limit);
+            match asked {
+                Some(asked) => Box::pin(once::send(life, forward, asked, upload, record)).await,
+                None => dispatch(life, forward, upload, left, record).await,
             }
         }
         Ok(Judged::Preflight(headers)) => Outcome::Preflight(headers, Box::pin(unread.discard(body)).await),
@@ -110,7 +118,8 @@ async fn exchange(session: &Rc<Session>, life: &Rc<Life>, head: Parts, body: Inc
 }
 
 enum Judged {
-    Forward(Forward),
+    /// And by what it is to be run once.
+    Forward(Forward, Option<Box<Asked>>),
     Preflight(HeaderMap),
 }
 
@@ -131,13 +140,12 @@ async fn judge(
     };
     // Only now: who may not ask at all is not told what would be too much.
     unread.check_length()?;
-    forward::rewrite(&app.gate, &app.upstreams, &permit, head, &session.connection, seen).map(Judged::Forward)
+    let forward = forward::rewrite(&app.gate, &app.upstreams, &permit, head, &session.connection, seen)?;
+    Ok(Judged::Forward(forward, permit.into_asked()))
 }
 
-async fn send(session: &Rc<Session>, life: &Rc<Life>, forward: Forward, body: Incoming, record: &mut Record) -> Outcome {
+async fn dispatch(life: &Rc<Life>, forward: Forward, upload: Upload, left: Left, record: &mut Record) -> Outcome {
     let asked = instant();
-    let left = if body.is_end_stream() { Left::Nothing } else { Left::Unread };
-    let upload = Upload::new(body, Rc::clone(&record.generation), Rc::clone(life), session.body_limit);
     match record.generation.pools.send(forward, upload, life.uploaded()).await {
         Ok((response, lease)) => receive(response, lease, left, asked, record),
         // A fault in the client's own body breaks the upstream's connection; it is the client who is told.
@@ -146,14 +154,22 @@ async fn send(session: &Rc<Session>, life: &Rc<Life>, forward: Forward, body: In
 }
 
 fn receive(response: Response<Incoming>, lease: Lease<Upload>, left: Left, asked: Instant, record: &mut Record) -> Outcome {
-    if response.status() == StatusCode::SWITCHING_PROTOCOLS {
-        return Outcome::Refused(Rejection::UpstreamUnavailable.because("101 without a request for it"), left);
-    }
-    if !is_plainly_framed(response.headers()) {
-        return Outcome::Refused(Rejection::UpstreamUnavailable.because("the answer's Transfer-Encoding is not chunked alone"), left);
+    if let Err(refusal) = check_answer(&response) {
+        return Outcome::Refused(refusal, left);
     }
     record.relayed(response.status(), asked);
-    Outcome::Relayed(response, lease)
+    Outcome::Relayed(response.map(Source::Upstream), Some(lease))
+}
+
+/// What cannot be passed on as an answer.
+fn check_answer<B>(response: &Response<B>) -> Result<(), Refusal> {
+    if response.status() == StatusCode::SWITCHING_PROTOCOLS {
+        return Err(Rejection::UpstreamUnavailable.because("101 without a request for it"));
+    }
+    if !is_plainly_framed(response.headers()) {
+        return Err(Rejection::UpstreamUnavailable.because("the answer's Transfer-Encoding is not chunked alone"));
+    }
+    Ok(())
 }
 
 /// Asks the upstream for a WebSocket. Only a 101 that answers this very handshake opens one.
@@ -183,7 +199,7 @@ fn switch(session: &Session, life: &Rc<Life>, mut head: response::Parts, wire: W
     Response::from_parts(head, Download::own(Bytes::new(), life, None))
 }
 
-fn relay(life: &Rc<Life>, response: Response<Incoming>, lease: Lease<Upload>, record: Record) -> Response<Download> {
+fn relay(life: &Rc<Life>, response: Response<Source>, lease: Option<Lease<Upload>>, record: Record) -> Response<Download> {
     let (mut head, body) = response.into_parts();
     head.version = Version::HTTP_11;
     strip_hop_by_hop(&mut head.headers);
@@ -232,7 +248,7 @@ fn is_plainly_framed(headers: &HeaderMap) -> bool {
 }
 
 /// One Content-Length, the one the body was read by; an answer without body (HEAD, 304) keeps what it says of the body it has not.
-fn one_length(headers: &mut HeaderMap, body: &Incoming) {
+fn one_length(headers: &mut HeaderMap, body: &impl Body) {
     let is_one = |headers: &HeaderMap| {
         let mut lines = headers.get_all(header::CONTENT_LENGTH).iter();
         matches!((lines.next(), lines.next()), (Some(line), None) if line.as_bytes().iter().all(u8::is_ascii_digit))

@@ -48,6 +48,7 @@ pub struct Record {
     refusal: Option<Refusal>,
     error: Option<&'static str>,
     upstream_ms: Option<f64>,
+    replayed: bool,
     sent: u64,
 }
 
@@ -80,6 +81,7 @@ impl Record {
             refusal: None,
             error: None,
             upstream_ms: None,
+            replayed: false,
             sent: 0,
         }
     }
@@ -101,6 +103,12 @@ impl Record {
     /// We answer, without refusing.
     pub(super) fn answered(&mut self, status: StatusCode) {
         self.status = Some(status);
+    }
+
+    /// The answer of an earlier request is given again.
+    pub(super) fn replayed(&mut self, status: StatusCode) {
+        self.status = Some(status);
+        self.replayed = true;
     }
 
     /// We refuse.
@@ -201,6 +209,7 @@ impl Drop for Record {
             fingerprint: fingerprint.as_deref(),
             duration_ms: millis(self.started.elapsed()),
             upstream_ms: self.upstream_ms,
+            replayed: self.replayed,
             request_bytes: self.life.uploaded().get(),
             response_bytes: self.sent,
             user_agent: self.user_agent.as_ref().map(lossy),

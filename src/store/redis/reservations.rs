@@ -12,9 +12,7 @@ use super::RedisStore;
 use super::connection::{Connection, LinkError};
 use crate::clock::Timestamp;
 use crate::store::StoreError;
-use crate::store::reservation::{
-    Claim, Claimed, Fate, Owner, Place, Released, Reservations, Reserved, SEALED_MAX, Settled, Standing,
-};
+use crate::store::reservation::{Claim, Claimed, Fate, Owner, Place, Released, Reservations, Reserved, SEALED_MAX, Settled, Standing};
 pub(super) use scripts::Scripts;
 
 /// To blame where what is there is no reservation.
@@ -47,12 +45,7 @@ impl RedisStore {
     }
 
     /// Only new reservations are made, and those stand under the first name.
-    async fn on_own<T: redis::FromRedisValue>(
-        &self,
-        script: &redis::Script,
-        place: &Place,
-        arguments: &[&[u8]],
-    ) -> Result<T, StoreError> {
+    async fn on_own<T: redis::FromRedisValue>(&self, script: &redis::Script, place: &Place, arguments: &[&[u8]]) -> Result<T, StoreError> {
         let names: Vec<String> = self.names(place).into_iter().take(1).collect();
         self.on_place(script, &names, place, arguments).await
     }
@@ -79,8 +72,7 @@ impl Reservations for RedisStore {
     async fn claim(&self, place: &Place, claim: &Claim) -> Result<Claimed, StoreError> {
         let (lease, ttl, max) = (millis(claim.lease), millis(claim.ttl), number(SEALED_MAX));
         let arguments: [&[u8]; 4] = [&claim.owner.0, &lease, &ttl, &max];
-        let (word, answer): (String, Value) =
-            self.on_place(&self.reservations.claim, &self.names(place), place, &arguments).await?;
+        let (word, answer): (String, Value) = self.on_place(&self.reservations.claim, &self.names(place), place, &arguments).await?;
         Ok(match (word.as_str(), answer) {
             ("first", _) => Claimed::First,
             ("running", _) => Claimed::Running,
@@ -113,8 +105,7 @@ impl Reservations for RedisStore {
 
     async fn look(&self, place: &Place) -> Result<Option<Reserved>, StoreError> {
         let max = number(SEALED_MAX);
-        let found: Option<(String, i64, i64, Vec<u8>)> =
-            self.on_place(&self.reservations.look, &self.names(place), place, &[&max]).await?;
+        let found: Option<(String, i64, i64, Vec<u8>)> = self.on_place(&self.reservations.look, &self.names(place), place, &[&max]).await?;
         Ok(found.map(|(word, claimed_at, expires_at, sealed)| Reserved {
             standing: standing(&word),
             claimed_at: Timestamp(claimed_at),
