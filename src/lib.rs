@@ -49,6 +49,7 @@ pub mod facts;
 pub mod fleet;
 pub mod forward;
 pub mod gate;
+pub mod http1;
 pub mod identity;
 pub mod key;
 pub mod net;

@@ -3,16 +3,16 @@
 //! It does no I/O, knows no time and judges no path, method or credential: that is the gate's.
 
 mod authority;
-mod chunks;
 pub mod fields;
 mod head;
 #[cfg(test)]
 mod tests;
 
-use chunks::Chunks;
 use head::Head;
 
 use crate::config::sections::ListenerLimits;
+use crate::http1::chunks::{Chunks, Run};
+use crate::http1::decode::Length;
 use crate::rejection::{Refusal, Rejection};
 
 /// Bounds of a request head.
@@ -38,13 +38,6 @@ enum State {
     Chunked(Chunks),
     Complete,
     Refused(Refusal),
-}
-
-/// How a body is delimited, as a complete head says.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-enum Length {
-    Fixed(u64),
-    Chunked,
 }
 
 /// The state machine of one connection.
@@ -76,7 +69,7 @@ impl Framing {
                 State::Head(head) => match head.advance(rest, self.limits) {
                     Ok(None) => return Ok(passed),
                     Ok(Some((bytes, length))) => {
-                        self.state = after_head(length, self.limits);
+                        self.state = after_head(length);
                         Ok(bytes)
                     }
                     Err(refusal) => Err(refusal),
@@ -92,12 +85,12 @@ impl Framing {
                     Ok(bytes)
                 }
                 State::Chunked(chunks) => match chunks.advance(rest) {
-                    Ok(0) => return Ok(passed),
-                    Ok(bytes) => {
+                    Ok(Run { coding: 0, content: 0 }) => return Ok(passed),
+                    Ok(Run { coding, content }) => {
                         if chunks.is_complete() {
                             self.state = State::Complete;
                         }
-                        Ok(bytes)
+                        Ok(coding + content)
                     }
                     Err(why) => Err(Rejection::RequestInvalid.because(why)),
                 },
@@ -129,10 +122,11 @@ impl Framing {
     }
 }
 
-fn after_head(length: Length, limits: Limits) -> State {
+fn after_head(length: Length) -> State {
     match length {
         Length::Fixed(0) => State::Complete,
         Length::Fixed(bytes) => State::Fixed(bytes),
-        Length::Chunked => State::Chunked(Chunks::new(limits)),
+        Length::Chunked { trailers } => State::Chunked(Chunks::new(trailers)),
+        Length::UntilClose => State::Complete,
     }
 }

@@ -3,8 +3,10 @@
 
 use std::ops::Range;
 
-use super::{Length, Limits, authority};
+use super::{Limits, authority};
 use crate::facts::{TARGET_MAX, check_target};
+use crate::http1::decode::Length;
+use crate::http1::syntax::{content_length, field, is_token, is_token_byte};
 use crate::rejection::{Refusal, Rejection};
 
 /// What is known of a head whose lines have arrived in part.
@@ -56,7 +58,7 @@ impl Head {
             let start = self.scanned;
             self.scanned += end;
             if line.is_empty() && self.request_line.is_some() {
-                return Ok(Some((self.scanned, self.finish(window)?)));
+                return Ok(Some((self.scanned, self.finish(window, limits)?)));
             }
             self.line(line, start, limits)?;
         }
@@ -117,7 +119,7 @@ impl Head {
         Ok(())
     }
 
-    fn finish(&self, window: &[u8]) -> Result<Length, Refusal> {
+    fn finish(&self, window: &[u8], limits: Limits) -> Result<Length, Refusal> {
         let http10 = self.request_line.as_ref().is_some_and(|line| line.http10);
         if self.chunked && self.content_length.is_some() {
             return Err(invalid("Content-Length beside Transfer-Encoding"));
@@ -134,7 +136,7 @@ impl Head {
                 return Err(invalid("the target's authority is not Host"));
             }
         }
-        Ok(if self.chunked { Length::Chunked } else { Length::Fixed(self.content_length.unwrap_or(0)) })
+        Ok(if self.chunked { Length::Chunked { trailers: limits.headers } } else { Length::Fixed(self.content_length.unwrap_or(0)) })
     }
 }
 
@@ -183,55 +185,4 @@ fn absolute_form(target: &[u8]) -> Option<Range<usize>> {
     let rest = target.get(scheme..)?;
     let end = rest.iter().position(|byte| matches!(byte, b'/' | b'?')).unwrap_or(rest.len());
     authority::is_valid(rest.get(..end)?).then_some(scheme..scheme + end)
-}
-
-/// Name and value of a header or trailer line (without its CRLF).
-pub(super) fn field(line: &[u8]) -> Result<(&[u8], &[u8]), &'static str> {
-    if matches!(line.first(), Some(b' ' | b'\t')) {
-        return Err("a folded header line");
-    }
-    let colon = memchr::memchr(b':', line).ok_or("a header line without colon")?;
-    let (name, value) = line.split_at(colon);
-    if !is_token(name) {
-        return Err("a header name that is not a token");
-    }
-    let value = value.get(1..).unwrap_or_default();
-    if !value.iter().all(|byte| (*byte >= 0x20 && *byte != 0x7f) || *byte == b'\t') {
-        return Err("a control byte in a header value");
-    }
-    Ok((name, value.trim_ascii()))
-}
-
-pub(super) fn content_length(value: &[u8]) -> Option<u64> {
-    if !(1..=18).contains(&value.len()) || !value.iter().all(u8::is_ascii_digit) {
-        return None;
-    }
-    std::str::from_utf8(value).ok()?.parse().ok()
-}
-
-fn is_token(name: &[u8]) -> bool {
-    !name.is_empty() && name.iter().copied().all(is_token_byte)
-}
-
-/// RFC 9110 §5.6.2 `tchar`.
-fn is_token_byte(byte: u8) -> bool {
-    const TOKEN: [bool; 256] = {
-        let mut table = [false; 256];
-        let mut byte = 0;
-        while byte < 128 {
-            #[expect(clippy::cast_possible_truncation, reason = "below 128")]
-            let ascii = byte as u8;
-            #[expect(clippy::indexing_slicing, reason = "a constant, checked when it is compiled")]
-            {
-                table[byte] = ascii.is_ascii_alphanumeric()
-                    || matches!(
-                        ascii,
-                        b'!' | b'#' | b'$' | b'%' | b'&' | b'\'' | b'*' | b'+' | b'-' | b'.' | b'^' | b'_' | b'`' | b'|' | b'~'
-                    );
-            }
-            byte += 1;
-        }
-        table
-    };
-    TOKEN.get(usize::from(byte)).copied().unwrap_or(false)
 }
