@@ -107,8 +107,11 @@ mod tests {
 
     use super::*;
 
-    /// Content and trailers of `wire`, which arrives in pieces that end at `cuts`; what is left behind the content.
-    fn decoded(length: Length, wire: &[u8], cuts: &[usize]) -> Result<(Vec<u8>, Vec<String>, Vec<u8>), &'static str> {
+    /// Content, names of trailers, and what is left behind them.
+    type Decoded = (Vec<u8>, Vec<String>, Vec<u8>);
+
+    /// Decodes `wire`, which arrives in pieces that end at `cuts`.
+    fn decoded(length: Length, wire: &[u8], cuts: &[usize]) -> Result<Decoded, &'static str> {
         let mut decoder = Decoder::new(length);
         let (mut bytes, mut content, mut trailers) = (BytesMut::new(), Vec::new(), Vec::new());
         let mut shown = 0;
