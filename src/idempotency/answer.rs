@@ -10,6 +10,8 @@ pub struct Answer {
     pub fingerprint: [u8; 32],
     /// Its status.
     pub status: StatusCode,
+    /// The words beside it, where they are not the usual ones.
+    pub reason: Bytes,
     /// Its headers, but those of the hop and those of the moment.
     pub headers: HeaderMap,
     /// Its trailers.
@@ -31,6 +33,7 @@ impl Answer {
         let mut out = Vec::with_capacity(self.body.len() + 1024);
         out.extend_from_slice(&self.fingerprint);
         out.extend_from_slice(&self.status.as_u16().to_be_bytes());
+        put(&mut out, &self.reason);
         put_headers(&mut out, &self.headers);
         out.push(u8::from(self.trailers.is_some()));
         if let Some(trailers) = &self.trailers {
@@ -47,23 +50,25 @@ impl Answer {
         let mut fingerprint = [0; 32];
         bytes.try_copy_to_slice(&mut fingerprint).ok()?;
         let status = StatusCode::from_u16(bytes.try_get_u16().ok()?).ok()?;
+        let reason = take(&mut bytes)?;
         let headers = take_headers(&mut bytes)?;
         let trailers = if bytes.try_get_u8().ok()? == 1 { Some(take_headers(&mut bytes)?) } else { None };
-        Some(Self { fingerprint, status, headers, trailers, body: bytes })
+        Some(Self { fingerprint, status, reason, headers, trailers, body: bytes })
     }
 }
 
 fn put_headers(out: &mut Vec<u8>, headers: &HeaderMap) {
-    let mut put = |part: &[u8]| {
-        out.extend_from_slice(&u32::try_from(part.len()).unwrap_or(u32::MAX).to_be_bytes());
-        out.extend_from_slice(part);
-    };
     for (name, value) in headers {
-        put(name.as_str().as_bytes());
-        put(value.as_bytes());
+        put(out, name.as_str().as_bytes());
+        put(out, value.as_bytes());
     }
     // No name is empty: it is their end.
-    put(b"");
+    put(out, b"");
+}
+
+fn put(out: &mut Vec<u8>, part: &[u8]) {
+    out.extend_from_slice(&u32::try_from(part.len()).unwrap_or(u32::MAX).to_be_bytes());
+    out.extend_from_slice(part);
 }
 
 fn take_headers(bytes: &mut Bytes) -> Option<HeaderMap> {
@@ -97,8 +102,8 @@ mod tests {
             }
             map
         };
-        let trailers = trailers.then(map);
-        Answer { fingerprint: [7; 32], status: StatusCode::CREATED, headers: map(), trailers, body: Bytes::copy_from_slice(body) }
+        let (trailers, reason) = (trailers.then(map), Bytes::from_static(b"Made"));
+        Answer { fingerprint: [7; 32], status: StatusCode::CREATED, reason, headers: map(), trailers, body: Bytes::copy_from_slice(body) }
     }
 
     #[test]

@@ -9,6 +9,7 @@ use std::time::{Duration, UNIX_EPOCH};
 
 use http::{HeaderName, HeaderValue, Response, header};
 use http_body::Frame;
+use hyper::ext::ReasonPhrase;
 use tokio::sync::oneshot;
 use tokio::task::spawn_local;
 
@@ -76,7 +77,7 @@ async fn unprotected(life: &Rc<Life>, forward: Forward, upload: Upload, record: 
 
 /// The answer that the first got.
 fn replay(answer: Answer, now: Timestamp) -> Response<Source> {
-    let Answer { status, headers, trailers, body, .. } = answer;
+    let Answer { status, reason, headers, trailers, body, .. } = answer;
     let exact = headers.contains_key(header::CONTENT_LENGTH).then_some(body.len() as u64);
     let (sink, tap) = Tap::new(exact);
     if !body.is_empty() {
@@ -89,6 +90,9 @@ fn replay(answer: Answer, now: Timestamp) -> Response<Source> {
     let mut response = Response::new(Source::Kept(tap));
     *response.status_mut() = status;
     *response.headers_mut() = headers;
+    if let Some(reason) = ReasonPhrase::try_from(reason).ok().filter(|reason| !reason.as_bytes().is_empty()) {
+        response.extensions_mut().insert(reason);
+    }
     response.headers_mut().insert(REPLAYED, HeaderValue::from_static("true"));
     let since = Duration::from_millis(u64::try_from(now.0).unwrap_or(0));
     if let Ok(date) = HeaderValue::try_from(httpdate::fmt_http_date(UNIX_EPOCH + since)) {

@@ -8,6 +8,7 @@ use bytes::Bytes;
 use http::{HeaderMap, Response, StatusCode, header, response};
 use http_body::{Body, Frame};
 use http_body_util::BodyExt as _;
+use hyper::ext::ReasonPhrase;
 use tokio::sync::oneshot;
 
 use crate::facts::is_grpc;
@@ -143,7 +144,8 @@ impl Run {
             let mut headers = head.headers.clone();
             Answer::strip(&mut headers);
             let fingerprint = reservation.fingerprint();
-            let answer = Answer { fingerprint, status: head.status, headers, trailers: None, body: Bytes::new() };
+            let reason = head.extensions.get::<ReasonPhrase>().map(|reason| Bytes::copy_from_slice(reason.as_bytes())).unwrap_or_default();
+            let answer = Answer { fingerprint, status: head.status, reason, headers, trailers: None, body: Bytes::new() };
             return Some(Keeping { answer, body: Vec::new(), limit, room: self.generation.app.ledger.answers().begin() });
         };
         self.settle(outcome).await;
