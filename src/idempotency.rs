@@ -8,6 +8,8 @@ mod ledger;
 mod memory;
 mod reservation;
 mod seal;
+#[cfg(test)]
+mod tests;
 
 use std::sync::Arc;
 use std::time::Duration;

@@ -71,6 +71,12 @@ impl Reservation {
         self.held.as_ref().map_or(0, |held| held.asked.max_body())
     }
 
+    #[cfg(test)]
+    pub(super) fn place_and_owner(&self) -> (Place, Owner) {
+        let held = self.held.as_ref().unwrap();
+        (held.place.clone(), held.owner)
+    }
+
     /// Renews the lease for as long as it is polled.
     pub fn renewing(&self) -> impl Future<Output = Infallible> + use<> {
         let (ledger, held) = (Arc::clone(&self.ledger), self.held.clone());
