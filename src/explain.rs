@@ -164,7 +164,7 @@ impl Explainer {
         let Self { gate, answers, upstreams, mask, .. } = self;
         let asked = format!("{} {}", described.method, described.target);
         let mut trace = Recorder { mask, request: masked(mask, &asked), steps: Vec::new() };
-        let connection = Connection { peer: Peer::from(described.from), tls: described.tls };
+        let connection = Connection::new(Peer::from(described.from), described.tls);
         let mut head = match trace.judge(Step::Framing, parse(described, self.limits), || Note::new(asked)) {
             Ok(head) => head,
             Err(refusal) => return refused(trace, answers, &refusal, &Gate::begin(&HeaderMap::new(), now)),
