@@ -165,3 +165,6 @@ impl<B: Payload> Pool<B> {
         Ok(Rc::new(RefCell::new(Connection::new(wire))))
     }
 }
+
+#[cfg(test)]
+mod tests;

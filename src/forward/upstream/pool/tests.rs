@@ -1,5 +1,7 @@
 //! Against upstreams that misbehave: each listens on a port of its own and plays a script, a line of it per connection.
 
+mod reuse;
+
 use std::collections::VecDeque;
 use std::pin::Pin;
 use std::sync::{Arc, Mutex};
