@@ -1,6 +1,7 @@
 //! The upstreams, compiled ([`Upstreams`]), and each worker's connections to them ([`pool::Pools`]).
 //! Nothing here judges a request; what arrives was rewritten under a permit.
 
+mod answer;
 mod connect;
 mod http1;
 mod http2;
