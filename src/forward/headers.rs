@@ -6,7 +6,7 @@ mod trailers;
 use http::{HeaderMap, HeaderName, HeaderValue, header};
 use smallvec::SmallVec;
 
-use super::fields::Fields;
+use super::head::Fields;
 use crate::config::problem::Problems;
 use crate::config::sections::{Config, OddNames};
 use crate::credential::Credentials;
@@ -93,11 +93,17 @@ impl HeaderRules {
                 fates.insert(name, fate);
             }
         };
-        forwarding.iter().for_each(|name| decide(name, Fate::Forwarding));
-        OVERRIDES.iter().for_each(|name| decide(name, Fate::Override));
+        for name in forwarding {
+            decide(name, Fate::Forwarding);
+        }
+        for name in OVERRIDES {
+            decide(name, Fate::Override);
+        }
         credentials.headers().for_each(|name| decide(name.as_str(), Fate::Credential));
         decide(header::AUTHORIZATION.as_str(), Fate::Credential);
-        HOP_BY_HOP.iter().for_each(|name| decide(name, Fate::HopByHop));
+        for name in HOP_BY_HOP {
+            decide(name, Fate::HopByHop);
+        }
         identity.names().chain(environments.added_headers()).for_each(|name| decide(&folded(name.as_str()), Fate::Reserved));
         decide(X_REQUEST_ID.as_str(), Fate::Reserved);
         if !config.identity.signed.header.is_empty() {
@@ -142,7 +148,7 @@ impl HeaderRules {
             out.text(&header::TE, b"trailers");
         }
         if let Some(announced) = announces.then(|| self.announced(headers)).flatten() {
-            out.field(&header::TRAILER, &announced);
+            out.announce(announced);
         }
         Ok(())
     }

@@ -27,7 +27,7 @@ use crate::clock::{Timestamp, instant};
 use crate::facts::{X_REQUEST_ID, is_grpc};
 use crate::forward::upgrade::Handshake;
 use crate::forward::upstream::pool::{Answer, Switch, Wire};
-use crate::forward::{self, Forward};
+use crate::forward::{Forward, Rewrite};
 use crate::gate::{Admitted, Connection, Seen};
 use crate::net::Peer;
 use crate::net::client::ClientAddr;
@@ -130,7 +130,8 @@ async fn judge(
     };
     // Only now: who may not ask at all is not told what would be too much.
     unread.check_length()?;
-    forward::rewrite(&app.gate, &app.upstreams, &permit, head, &session.connection, seen).map(Judged::Forward)
+    let rewrite = Rewrite { gate: &app.gate, upstreams: &app.upstreams, permit: &permit, connection: &session.connection, seen };
+    rewrite.apply(head).map(Judged::Forward)
 }
 
 async fn send(session: &Rc<Session>, life: &Rc<Life>, forward: Forward, body: Received, record: &mut Record) -> Outcome {
