@@ -15,7 +15,7 @@
 //!            policy            kind, network, referrer, browser, endpoint, scope
 //!            idempotency       whether it is to be run once
 //!       ─▶ gate::Permit        only the gate makes one, and nothing is forwarded without
-//!       ─▶ forward::rewrite    the request as the upstream gets it
+//!       ─▶ forward::Rewrite    the request as the upstream gets it
 //!       ─▶ idempotency::Ledger what is to be run once: the first, or its answer again
 //!       ─▶ forward::upstream   over a worker's own connections
 //!       ─▶ server::tunnel      bytes both ways, where the upstream agreed to a WebSocket

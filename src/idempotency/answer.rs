@@ -21,10 +21,15 @@ pub struct Answer {
 }
 
 impl Answer {
-    /// What of an answer's headers is not kept: it is of one moment, or of one client.
-    pub fn strip(headers: &mut HeaderMap) {
-        headers.remove(header::SET_COOKIE);
-        headers.remove(header::DATE);
+    /// The headers of an answer that are kept, in their order: not those of one moment, or of one client.
+    #[must_use]
+    pub fn lasting(headers: &HeaderMap) -> HeaderMap {
+        let lasting = headers.iter().filter(|(name, _)| **name != header::SET_COOKIE && **name != header::DATE);
+        let mut kept = HeaderMap::with_capacity(headers.len());
+        for (name, value) in lasting {
+            kept.append(name, value.clone());
+        }
+        kept
     }
 
     /// As bytes.

@@ -21,7 +21,6 @@ use super::http1;
 use super::life::Life;
 use super::record::Record;
 use super::socket::Socket;
-use crate::forward::upstream::pool::Lease;
 use crate::rejection::Rejection;
 pub(super) use source::{Sink, Source, Tap};
 
@@ -196,7 +195,7 @@ pub struct Download {
 #[derive(Debug)]
 enum Content {
     Own(Bytes),
-    Upstream { body: Source, lease: Option<Lease<Upload>>, ended: bool, speaks_grpc: bool },
+    Upstream { body: Source, ended: bool, speaks_grpc: bool },
 }
 
 impl Download {
@@ -206,9 +205,9 @@ impl Download {
     }
 
     /// The upstream's; `speaks_grpc` = its outcome is in its trailers.
-    pub(super) fn relayed(body: Source, lease: Option<Lease<Upload>>, life: &Rc<Life>, record: Record, speaks_grpc: bool) -> Self {
+    pub(super) fn relayed(body: Source, life: &Rc<Life>, record: Record, speaks_grpc: bool) -> Self {
         life.relay_began();
-        let content = Content::Upstream { body, lease, ended: false, speaks_grpc };
+        let content = Content::Upstream { body, ended: false, speaks_grpc };
         Self { content, life: Rc::clone(life), record: Some(record) }
     }
 
@@ -218,13 +217,11 @@ impl Download {
             record.expired(self.life.is_silent());
         }
         let Some(rejection) = self.life.ended_by() else { return Err(BrokenOff::Expired) };
-        if let (Content::Upstream { body, lease, ended, speaks_grpc: true }, Some(record)) = (&mut self.content, &self.record)
+        if let (Content::Upstream { body, ended, speaks_grpc: true }, Some(record)) = (&mut self.content, &self.record)
             && record.seen.grpc
             && body.size_hint().exact().is_none()
         {
             *ended = true;
-            // Its connection is in the middle of the answer.
-            drop(lease.take());
             return Ok(Frame::trailers(record.generation.app.answers.grpc_outcome(&rejection.into(), &record.seen)));
         }
         Err(BrokenOff::Ended(h2::Reason::CANCEL.into()))
@@ -302,13 +299,7 @@ impl Drop for Download {
     fn drop(&mut self) {
         let ended = match &mut self.content {
             Content::Own(_) => true,
-            Content::Upstream { body, lease, ended, .. } => {
-                let ended = *ended || body.is_end_stream();
-                if let Some(lease) = lease.take().filter(|_| ended) {
-                    lease.give_back();
-                }
-                ended
-            }
+            Content::Upstream { body, ended, .. } => *ended || body.is_end_stream(),
         };
         if let Some(record) = self.record.as_mut().filter(|_| !ended || self.life.is_given_up()) {
             record.broken_off();

@@ -16,7 +16,6 @@ use http::request::Parts;
 use http::{HeaderMap, HeaderName, HeaderValue, Request, Response, StatusCode, Version, header, response};
 use http_body::Body;
 use http_body_util::BodyExt as _;
-use hyper::body::Incoming;
 use pin_project_lite::pin_project;
 use tokio::time::timeout;
 
@@ -29,8 +28,8 @@ use super::tunnel::Tunnel;
 use crate::clock::{Timestamp, instant};
 use crate::facts::{X_REQUEST_ID, is_grpc};
 use crate::forward::upgrade::Handshake;
-use crate::forward::upstream::pool::{Lease, Switch, Wire};
-use crate::forward::{self, Forward};
+use crate::forward::upstream::pool::{Answer, Switch, Wire};
+use crate::forward::{Forward, Rewrite};
 use crate::gate::{Admitted, Connection, Seen};
 use crate::idempotency::Asked;
 use crate::net::Peer;
@@ -82,7 +81,7 @@ pub async fn answer(session: Rc<Session>, life: Rc<Life>, request: Request<Recei
         }
     };
     match outcome.unwrap_or_else(|refusal| Outcome::Refused(refusal, Left::Unread)) {
-        Outcome::Relayed(response, lease) => relay(&life, response, lease, record),
+        Outcome::Relayed(response) => relay(&life, response, record),
         Outcome::Switched(head, wire, ahead) => switch(&session, &life, head, wire, ahead, record),
         Outcome::Preflight(headers, left) => preflight(&life, headers, record, left),
         Outcome::Refused(refusal, left) => refuse(&life, refusal, record, left),
@@ -91,7 +90,7 @@ pub async fn answer(session: Rc<Session>, life: Rc<Life>, request: Request<Recei
 
 /// What came of a request, before it is an answer.
 enum Outcome {
-    Relayed(Response<Source>, Option<Lease<Upload>>),
+    Relayed(Response<Source>),
     Switched(response::Parts, Wire, Bytes),
     Preflight(HeaderMap, Left),
     Refused(Refusal, Left),
@@ -140,34 +139,32 @@ async fn judge(
     };
     // Only now: who may not ask at all is not told what would be too much.
     unread.check_length()?;
-    let forward = forward::rewrite(&app.gate, &app.upstreams, &permit, head, &session.connection, seen)?;
+    let rewrite = Rewrite { gate: &app.gate, upstreams: &app.upstreams, permit: &permit, connection: &session.connection, seen };
+    let forward = rewrite.apply(head)?;
     Ok(Judged::Forward(forward, permit.into_asked()))
 }
 
 async fn dispatch(life: &Rc<Life>, forward: Forward, upload: Upload, left: Left, record: &mut Record) -> Outcome {
     let asked = instant();
     match record.generation.pools.send(forward, upload, life.uploaded()).await {
-        Ok((response, lease)) => receive(response, lease, left, asked, record),
+        Ok(response) => receive(response, left, asked, record),
         // A fault in the client's own body breaks the upstream's connection; it is the client who is told.
         Err(refusal) => Outcome::Refused(life.take_fault().unwrap_or(refusal), left),
     }
 }
 
-fn receive(response: Response<Incoming>, lease: Lease<Upload>, left: Left, asked: Instant, record: &mut Record) -> Outcome {
+fn receive(response: Response<Answer<Upload>>, left: Left, asked: Instant, record: &mut Record) -> Outcome {
     if let Err(refusal) = check_answer(&response) {
         return Outcome::Refused(refusal, left);
     }
     record.relayed(response.status(), asked);
-    Outcome::Relayed(response.map(Source::Upstream), Some(lease))
+    Outcome::Relayed(response.map(Source::Upstream))
 }
 
 /// What cannot be passed on as an answer.
 fn check_answer<B>(response: &Response<B>) -> Result<(), Refusal> {
     if response.status() == StatusCode::SWITCHING_PROTOCOLS {
         return Err(Rejection::UpstreamUnavailable.because("101 without a request for it"));
-    }
-    if !is_plainly_framed(response.headers()) {
-        return Err(Rejection::UpstreamUnavailable.because("the answer's Transfer-Encoding is not chunked alone"));
     }
     Ok(())
 }
@@ -176,7 +173,7 @@ fn check_answer<B>(response: &Response<B>) -> Result<(), Refusal> {
 async fn open(forward: Forward, handshake: &Handshake, record: &mut Record) -> Outcome {
     let asked = instant();
     match record.generation.pools.switch(forward).await {
-        Ok(Switch::Answered(response, lease)) => receive(response, lease, Left::Nothing, asked, record),
+        Ok(Switch::Answered(response)) => receive(response, Left::Nothing, asked, record),
         Ok(Switch::Switched(head, wire, ahead)) if handshake.is_answered_by(&head.headers) => {
             record.relayed(head.status, asked);
             Outcome::Switched(head, wire, ahead)
@@ -199,7 +196,7 @@ fn switch(session: &Session, life: &Rc<Life>, mut head: response::Parts, wire: W
     Response::from_parts(head, Download::own(Bytes::new(), life, None))
 }
 
-fn relay(life: &Rc<Life>, response: Response<Source>, lease: Option<Lease<Upload>>, record: Record) -> Response<Download> {
+fn relay(life: &Rc<Life>, response: Response<Source>, record: Record) -> Response<Download> {
     let (mut head, body) = response.into_parts();
     head.version = Version::HTTP_11;
     strip_hop_by_hop(&mut head.headers);
@@ -207,7 +204,7 @@ fn relay(life: &Rc<Life>, response: Response<Source>, lease: Option<Lease<Upload
     record.generation.app.answers.expose(&record.seen, &mut head.headers);
     finish(life, &mut head.headers, &record.seen, false);
     let speaks_grpc = life.is_stream() && is_grpc(&head.headers);
-    Response::from_parts(head, Download::relayed(body, lease, life, record, speaks_grpc))
+    Response::from_parts(head, Download::relayed(body, life, record, speaks_grpc))
 }
 
 fn refuse(life: &Rc<Life>, refusal: Refusal, mut record: Record, left: Left) -> Response<Download> {
@@ -235,16 +232,6 @@ fn preflight(life: &Rc<Life>, headers: HeaderMap, mut record: Record, left: Left
     record.answered(StatusCode::NO_CONTENT);
     finish(life, response.headers_mut(), &record.seen, left == Left::Unread);
     response.map(|()| Download::own(Bytes::new(), life, Some(record)))
-}
-
-/// Any other coding would reach the client as content, its name removed with the hop's other headers.
-fn is_plainly_framed(headers: &HeaderMap) -> bool {
-    let mut codings = headers.get_all(header::TRANSFER_ENCODING).iter();
-    match (codings.next(), codings.next()) {
-        (None, _) => true,
-        (Some(coding), None) => coding.as_bytes().eq_ignore_ascii_case(b"chunked"),
-        (Some(_), Some(_)) => false,
-    }
 }
 
 /// One Content-Length, the one the body was read by; an answer without body (HEAD, 304) keeps what it says of the body it has not.

@@ -9,11 +9,11 @@ use std::task::{Context, Poll, ready};
 
 use bytes::Bytes;
 use http_body::{Body, Frame, SizeHint};
-use hyper::body::Incoming;
 use tokio::sync::Notify;
 use tokio::sync::mpsc::{UnboundedReceiver, UnboundedSender, unbounded_channel};
 
-use super::BrokenOff;
+use super::{BrokenOff, Upload};
+use crate::forward::upstream::pool::Answer;
 
 /// Bytes that wait for the client where nothing is kept any more.
 const QUEUE_MAX: u64 = 64 << 10;
@@ -22,7 +22,7 @@ const QUEUE_MAX: u64 = 64 << 10;
 #[derive(Debug)]
 pub(in crate::server) enum Source {
     /// As the upstream sends it.
-    Upstream(Incoming),
+    Upstream(Answer<Upload>),
     /// As it is kept.
     Kept(Tap),
 }

@@ -56,7 +56,7 @@ pub(super) async fn send(life: &Rc<Life>, forward: Forward, mut asked: Box<Asked
         Ok(Begun::Again(answer)) => {
             Counters::count(&ledger.counters().replayed);
             record.replayed(answer.status);
-            Outcome::Relayed(replay(*answer, record.began), None)
+            Outcome::Relayed(replay(*answer, record.began))
         }
         Ok(Begun::Running) => refused(Rejection::IdempotencyConflict.into()),
         Ok(Begun::Unknown(why)) => refused(Rejection::IdempotencyUnknown.because(why)),
@@ -113,7 +113,7 @@ async fn first(life: &Rc<Life>, forward: Forward, upload: Upload, reservation: R
     match told.await {
         Ok(Ok(response)) => {
             record.relayed(response.status(), asked);
-            Outcome::Relayed(response.map(Source::Kept), None)
+            Outcome::Relayed(response.map(Source::Kept))
         }
         Ok(Err(refusal)) => Outcome::Refused(refusal, Left::Nothing),
         Err(_) => Outcome::Refused(Rejection::Internal.because("its exchange ended without an answer"), Left::Nothing),

@@ -54,12 +54,8 @@ impl Run {
 
     async fn exchange(&mut self, forward: Forward, upload: Upload, tell: Tell) {
         let sent = self.generation.pools.send(forward, upload, &Cell::new(0)).await;
-        match sent.and_then(|(response, lease)| check_answer(&response).map(|()| (response, lease))) {
-            Ok((response, lease)) => {
-                if self.answer(response, tell).await {
-                    lease.give_back();
-                }
-            }
+        match sent.and_then(|response| check_answer(&response).map(|()| response)) {
+            Ok(response) => self.answer(response, tell).await,
             Err(refusal) => {
                 self.settle(if refusal.unsent { Outcome::Released } else { Outcome::Unknown }).await;
                 let _ = tell.send(Err(refusal));
@@ -73,8 +69,7 @@ impl Run {
         }
     }
 
-    /// Whether the answer was read to its end.
-    async fn answer<B>(&mut self, response: Response<B>, tell: Tell) -> bool
+    async fn answer<B>(&mut self, response: Response<B>, tell: Tell)
     where
         B: Body<Data = Bytes> + Unpin,
         B::Error: std::fmt::Display,
@@ -88,13 +83,13 @@ impl Run {
             self.keep_whole(keeping.take()).await;
             sink.end();
             let _ = tell.send(Ok(Response::from_parts(head, tap)));
-            return true;
+            return;
         }
         let _ = tell.send(Ok(Response::from_parts(head, tap)));
-        self.pass_on(body, keeping, sink).await
+        self.pass_on(body, keeping, sink).await;
     }
 
-    async fn pass_on<B>(&mut self, mut body: B, mut keeping: Option<Keeping>, sink: Sink) -> bool
+    async fn pass_on<B>(&mut self, mut body: B, mut keeping: Option<Keeping>, sink: Sink)
     where
         B: Body<Data = Bytes> + Unpin,
         B::Error: std::fmt::Display,
@@ -106,8 +101,7 @@ impl Run {
                 Ok(frame) => frame,
                 Err(error) => {
                     tracing::debug!(%error, "the upstream's answer broke off");
-                    self.settle(Outcome::Unknown).await;
-                    return false;
+                    return self.settle(Outcome::Unknown).await;
                 }
             };
             if keeping.as_mut().is_some_and(|keeping| !keeping.add(&frame)) {
@@ -122,13 +116,12 @@ impl Run {
             }
             // What is kept is in memory anyway: nobody is waited for.
             if keeping.is_none() && !sink.has_room().await {
-                return false;
+                return;
             }
         }
         self.keep_whole(keeping).await;
         last.into_iter().for_each(|frame| sink.send(frame));
         sink.end();
-        true
     }
 
     /// What is to be kept of an answer with this head: nothing where the upstream did not act, or where the answer has no end to
@@ -141,8 +134,7 @@ impl Run {
         } else if is_streamed(&head.headers) || body.size_hint().lower() > limit {
             Outcome::Unknown
         } else {
-            let mut headers = head.headers.clone();
-            Answer::strip(&mut headers);
+            let headers = Answer::lasting(&head.headers);
             let fingerprint = reservation.fingerprint();
             let reason = head.extensions.get::<ReasonPhrase>().map(|reason| Bytes::copy_from_slice(reason.as_bytes())).unwrap_or_default();
             let answer = Answer { fingerprint, status: head.status, reason, headers, trailers: None, body: Bytes::new() };
