@@ -1,6 +1,7 @@
 //! The page to read first: the order in which a request is judged. The order is a security property and lives here,
 //! not in configuration. Each step is a file of its own; this one only sequences, and makes the [`Permit`] that forwarding needs.
 
+mod once;
 mod permit;
 mod rules;
 pub mod seen;
@@ -18,7 +19,6 @@ use crate::credential::ApiKey;
 use crate::environment::Environments;
 use crate::facts::{Facts, RequestId, is_preflight};
 use crate::forward::headers::HeaderRules;
-use crate::idempotency::Asked;
 use crate::identity::Identity;
 use crate::key::record::KeyRecord;
 use crate::net::client::ClientAddr;
@@ -158,7 +158,7 @@ impl Gate {
         seen.identity = Some(Arc::clone(&identity));
         self.authorize(&identity, &facts, route, &captures, head, seen, trace)?;
         let asked = self.ask_once(&identity, &facts, route, head, seen, trace)?;
-        Ok(Admitted::Forward(Permit::new(Caller::Known(identity), upstream, route.response_timeout).to_run_once(asked)))
+        Ok(Admitted::Forward(Permit::new(Caller::Known(identity), upstream, route.response_timeout).run_once(asked)))
     }
 
     /// The route, and whether the path may be written as it is. A key in the query would be in every log on its way.
@@ -287,21 +287,6 @@ impl Gate {
                 policy::scope::demanded(if route.scopes.is_empty() { &route.any_scopes } else { &route.scopes }, captures);
         }
         verdict
-    }
-
-    /// Step 11, as far as it needs no store: whether the request is to be run once, and by which key.
-    fn ask_once<T: Trace>(
-        &self,
-        identity: &Identity,
-        facts: &Facts,
-        route: &Route,
-        head: &Parts,
-        seen: &Seen,
-        trace: &mut T,
-    ) -> Result<Option<Box<Asked>>, Refusal> {
-        let Some(rules) = &self.rules.idempotency else { return Ok(None) };
-        let asked = rules.ask(identity, seen.client, facts, route, &head.headers);
-        trace.judge(Step::Idempotency, asked, || Note::new(rules.describe(&head.headers)).at("idempotency.mode"))
     }
 
     /// A route that asks nobody: keys are still taken off, and networks still count.

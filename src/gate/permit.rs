@@ -32,7 +32,7 @@ impl Permit {
     }
 
     /// The same for a request that is to be run once.
-    pub(super) fn to_run_once(self, asked: Option<Box<Asked>>) -> Self {
+    pub(super) fn run_once(self, asked: Option<Box<Asked>>) -> Self {
         Self { asked, ..self }
     }
 

@@ -67,7 +67,9 @@ mod tests {
     fn of(method: &Method, target: &str, body: &[&[u8]]) -> [u8; 32] {
         let path = CanonicalPath::parse(target.parse().unwrap()).unwrap();
         let mut fingerprint = Fingerprint::of_head(method, &path);
-        body.iter().for_each(|piece| fingerprint.add(piece));
+        for piece in body {
+            fingerprint.add(piece);
+        }
         fingerprint.finish()
     }
 

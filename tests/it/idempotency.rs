@@ -119,7 +119,9 @@ fn nobody_gets_the_answer_of_another() {
         );
         let home = Home::new(kind, &text);
         let table = home.table();
-        ["acme", "globex"].iter().for_each(|tenant| table.put_tenant(&seed::tenant(&json!({ "id": tenant }))));
+        for tenant in ["acme", "globex"] {
+            table.put_tenant(&seed::tenant(&json!({ "id": tenant })));
+        }
         let secrets = [
             ("acme", json!({ "id": "key_a", "environment": "live" })),
             ("acme", json!({ "id": "key_b", "environment": "test" })),

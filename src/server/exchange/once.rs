@@ -107,7 +107,7 @@ async fn first(life: &Rc<Life>, forward: Forward, upload: Upload, reservation: R
     let (tell, told) = oneshot::channel();
     let (run, errand) = (Run::new(&record.generation, reservation), life.begin_errand());
     spawn_local(async move {
-        run.to_its_end(forward, upload, tell).await;
+        run.run(forward, upload, tell).await;
         drop((room, errand));
     });
     match told.await {

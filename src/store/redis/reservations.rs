@@ -51,12 +51,12 @@ impl RedisStore {
     }
 }
 
-fn number(of: impl ToString) -> Vec<u8> {
-    of.to_string().into_bytes()
+fn number(number: u64) -> Vec<u8> {
+    number.to_string().into_bytes()
 }
 
 fn millis(span: Duration) -> Vec<u8> {
-    number(span.as_millis())
+    span.as_millis().to_string().into_bytes()
 }
 
 fn standing(word: &str) -> Standing {
@@ -70,7 +70,7 @@ fn standing(word: &str) -> Standing {
 #[async_trait]
 impl Reservations for RedisStore {
     async fn claim(&self, place: &Place, claim: &Claim) -> Result<Claimed, StoreError> {
-        let (lease, ttl, max) = (millis(claim.lease), millis(claim.ttl), number(SEALED_MAX));
+        let (lease, ttl, max) = (millis(claim.lease), millis(claim.ttl), number(SEALED_MAX as u64));
         let arguments: [&[u8]; 4] = [&claim.owner.0, &lease, &ttl, &max];
         let (word, answer): (String, Value) = self.on_place(&self.reservations.claim, &self.names(place), place, &arguments).await?;
         Ok(match (word.as_str(), answer) {
@@ -104,7 +104,7 @@ impl Reservations for RedisStore {
     }
 
     async fn look(&self, place: &Place) -> Result<Option<Reserved>, StoreError> {
-        let max = number(SEALED_MAX);
+        let max = number(SEALED_MAX as u64);
         let found: Option<(String, i64, i64, Vec<u8>)> = self.on_place(&self.reservations.look, &self.names(place), place, &[&max]).await?;
         Ok(found.map(|(word, claimed_at, expires_at, sealed)| Reserved {
             standing: standing(&word),

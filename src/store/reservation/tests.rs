@@ -12,12 +12,15 @@ use crate::store::open;
 use crate::store::redis_server::RedisServer;
 use crate::store::redis_server::cluster::RedisCluster;
 
-const HOUR: Duration = Duration::from_secs(3600);
+const HOUR: Duration = Duration::from_hours(1);
+
+/// Ends the reservation of a tenant with this name.
+type End = dyn Fn(&str, Id);
 
 /// A store, and how a reservation in it comes to its end.
 struct Bench {
     store: Arc<dyn Reservations>,
-    end: Box<dyn Fn(&str, Id)>,
+    end: Box<End>,
 }
 
 async fn embedded(dir: &tempfile::TempDir, clock: &Clock) -> Bench {
@@ -224,7 +227,7 @@ async fn of_many_claims_one_is_the_first(store: Arc<dyn Reservations>) {
     for claimed in claims {
         match claimed.await.unwrap() {
             Claimed::First => first += 1,
-            other => assert_eq!(other, Claimed::Running),
+            other @ (Claimed::Running | Claimed::Unknown | Claimed::Done(_)) => assert_eq!(other, Claimed::Running),
         }
     }
     assert_eq!(first, 1);

@@ -42,7 +42,7 @@ impl Run {
         Self { generation: Rc::clone(generation), reservation: Some(reservation) }
     }
 
-    pub(super) async fn to_its_end(mut self, forward: Forward, upload: Upload, tell: Tell) {
+    pub(super) async fn run(mut self, forward: Forward, upload: Upload, tell: Tell) {
         let Some(reservation) = &mut self.reservation else { return };
         reservation.begin();
         let renewing = reservation.renewing();
@@ -108,7 +108,9 @@ impl Run {
                 keeping = None;
                 self.settle(Outcome::Unknown).await;
             }
-            last.take().into_iter().for_each(|frame| sink.send(frame));
+            if let Some(frame) = last.take() {
+                sink.send(frame);
+            }
             if body.is_end_stream() || body.size_hint().exact() == Some(0) {
                 last = Some(frame);
             } else {
@@ -120,7 +122,9 @@ impl Run {
             }
         }
         self.keep_whole(keeping).await;
-        last.into_iter().for_each(|frame| sink.send(frame));
+        if let Some(frame) = last {
+            sink.send(frame);
+        }
         sink.end();
     }
 
