@@ -42,7 +42,7 @@ class Bed:
 
     def __enter__(self) -> Bed:
         try:
-            self._write_keys(self.run / "keys.txt", self.keys)
+            self._write_keys()
             self._write_certificate()
             self.upstream = self._serve([str(_compiled("upstream")), str(self.ports["UPSTREAM"]), str(self.run / "upstream.sock")], "UPSTREAM")
             # Without Redis there are no peers that need it; that they are missing is told elsewhere.
@@ -108,9 +108,9 @@ class Bed:
         if answers != b"+OK\r\n" * len(commands):
             raise RuntimeError("Redis did not take the keys")
 
-    def _write_keys(self, target: Path, those: Iterable[Key]) -> None:
-        target.write_text("".join(key.secret + "\n" for key in those))
-        (self.run / "haproxy.map").write_text("".join(f"{key.secret} {key.tenant},{key.id}\n" for key in those))
+    def _write_keys(self) -> None:
+        (self.run / "keys.txt").write_text("".join(key.secret + "\n" for key in self.keys))
+        (self.run / "haproxy.map").write_text("".join(f"{key.secret} {key.tenant}/{key.id}\n" for key in self.keys))
 
     def _write_certificate(self) -> None:
         certificate, key = self.run / "tls.crt", self.run / "tls.key"

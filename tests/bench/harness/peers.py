@@ -109,7 +109,12 @@ def verify(peer: Peer, bed: Bed) -> None:
 
 def _printed(*command: str) -> str:
     done = subprocess.run(command, capture_output=True, text=True, check=False)
-    found = re.search(r"\d+\.\d+(\.\d+)?", done.stdout + done.stderr)
+    return read_version(done.stdout + done.stderr)
+
+
+def read_version(printed: str) -> str:
+    """The first number of three parts, after whatever separates it: paths, names, hashes."""
+    found = re.search(r"(?<![\w.])\d+\.\d+\.\d+", printed)
     return found[0] if found else "?"
 
 
