@@ -21,6 +21,8 @@ BENCH = Path(__file__).resolve().parent.parent
 ROOT = BENCH.parent.parent
 TARGET = Path(os.environ.get("CARGO_TARGET_DIR", ROOT / "target"))
 BUILT = TARGET / "bench"
+TEMPLATES = BENCH / "peers"
+WORD = re.compile(r"@([A-Z0-9_]+)@")
 KEYS, TENANTS = 1000, 50
 PORTS = ("H1", "H2", "TLS", "ADMIN", "UPSTREAM", "REDIS")
 
@@ -34,7 +36,7 @@ class Bed:
         # A copy: what is built meanwhile does not change what is measured.
         self.sidegate = Path(shutil.copy(sidegate, self.run / "sidegate"))
         self.log = self.run / "processes.log"
-        self.ports = dict(zip(PORTS, _free_ports(len(PORTS))))
+        self.ports = dict(zip(PORTS, _free_ports(len(PORTS)), strict=True))
         self.keys = list(keys(KEYS, TENANTS))
         self.yardstick = _compiled("yardstick")
         self._started: list[subprocess.Popen[bytes]] = []
@@ -44,7 +46,8 @@ class Bed:
         try:
             self._write_keys()
             self._write_certificate()
-            self.upstream = self._serve([str(_compiled("upstream")), str(self.ports["UPSTREAM"]), str(self.run / "upstream.sock")], "UPSTREAM")
+            command = [str(_compiled("upstream")), str(self.ports["UPSTREAM"]), str(self.run / "upstream.sock")]
+            self.upstream = self._serve(command, "UPSTREAM")
             # Without Redis there are no peers that need it; that they are missing is told elsewhere.
             if shutil.which("redis-server"):
                 self._start_redis()
@@ -64,9 +67,8 @@ class Bed:
     def render(self, template: str, **words: str) -> Path:
         """A file of tests/bench/peers/ with its @WORDS@ filled in, in the run directory."""
         known = {name: str(port) for name, port in self.ports.items()} | {"RUN": str(self.run)} | words
-        text = (BENCH / "peers" / template).read_text()
         target = self.run / template
-        target.write_text(re.sub(r"@([A-Z0-9_]+)@", lambda word: known[word[1]], text))
+        target.write_text(WORD.sub(lambda word: known[word[1]], (TEMPLATES / template).read_text()))
         return target
 
     def start(self, command: Iterable[str], env: dict[str, str] | None = None) -> subprocess.Popen[bytes]:
@@ -97,9 +99,10 @@ class Bed:
 
     def _start_redis(self) -> None:
         port = self.ports["REDIS"]
-        self._serve(["redis-server", "--port", str(port), "--bind", "127.0.0.1", "--save", "", "--appendonly", "no", "--loglevel", "warning"], "REDIS")
+        command = ["redis-server", "--port", str(port), "--bind", "127.0.0.1", "--loglevel", "warning"]
+        self._serve([*command, "--save", "", "--appendonly", "no"], "REDIS")
         # nginx + Lua has a layout of its own: digest to tenant, id and scopes.
-        commands = [f"SET key:{key.digest} \"{key.tenant} {key.id} read,write\"\r\n".encode() for key in self.keys]
+        commands = [f'SET key:{key.digest} "{key.tenant} {key.id} read,write"\r\n'.encode() for key in self.keys]
         with socket.create_connection(("127.0.0.1", port)) as redis:
             redis.sendall(b"".join(commands))
             answers = b""

@@ -19,10 +19,10 @@ from . import machine, report
 from .bed import BUILT, ROOT, Bed
 from .install import install
 from .measure import Failure, Rounds, plan
-from .peers import PEERS, sidegate_binary
 from .probes import PROBES
+from .proxies import PEERS, sidegate_binary
 from .report import Results
-from .targets import OURS, TARGETS, Figure, Ratio, Target
+from .targets import OURS, TARGETS, Figure, Target
 
 README_BEGIN, README_END = "<!-- speed: begin -->\n", "<!-- speed: end -->\n"
 TOOLS = ("cc", "openssl", "wrk", "h2load", "curl", "redis-server")
@@ -33,8 +33,8 @@ def parser() -> argparse.ArgumentParser:
     """The command line."""
     parse = argparse.ArgumentParser(
         prog="tests/bench/run",
-        description="Measures Sidegate beside the proxies that are installed here, and writes what it promises and what it is as Markdown.",
-        epilog="SIDEGATE_BIN names the binary to measure; without it the release build is made and measured. A whole run of six rounds takes "
+        description="Measures Sidegate beside the proxies that are installed here; writes what it promises and what it is, as Markdown.",
+        epilog="SIDEGATE_BIN names the binary to measure; without it the release build is made and measured. A run of six rounds takes "
         "about half an hour and wants the machine for itself. Exit: 0 every figure that was measured holds, 1 one does not, 2 usage.",
     )
     parse.add_argument("--quick", action="store_true", help="two rounds of one second: to see that it works, not to judge by")
@@ -43,7 +43,9 @@ def parser() -> argparse.ArgumentParser:
     parse.add_argument("--rows", metavar="LIST", help="rows by name, such as 'h1-*,start' (default: all)")
     parse.add_argument("--out", type=Path, metavar="FILE", help="where the report goes (default: stdout)")
     parse.add_argument("--readme", action="store_true", help="put the table of all rows into README.md too")
-    parse.add_argument("--install", action="store_true", help="first install what is missing, by apt-get and pip; pingora only if --peers names it")
+    parse.add_argument(
+        "--install", action="store_true", help="first install what is missing (apt-get, pip; pingora only if --peers names it)"
+    )
     parse.add_argument("--list", action="store_true", help="list rows and peers, and what is missing; measure nothing")
     return parse
 
@@ -79,7 +81,7 @@ def main(arguments: list[str]) -> int:
 
 def measure(targets: list[Target], wanted: frozenset[str], rounds: int, seconds: int) -> Results:
     """All rounds. What was measured before an interruption is told all the same."""
-    absent = {name: missing for name, peer in PEERS.items() if (missing := peer.missing())}
+    absent = {name: missing for name, peer in PEERS.items() if (missing := peer.software.missing())}
     absent |= {name: missing for name, probe in PROBES.items() if (missing := probe.missing())}
     results = Results(_heading(rounds, seconds), absent=absent, left_out=frozenset(PEERS) - wanted)
     planned = plan(targets, sorted(wanted))
@@ -122,7 +124,7 @@ def listing(targets: list[Target]) -> str:
 
 
 def _state(name: str) -> str:
-    missing = PEERS[name].missing()
+    missing = PEERS[name].software.missing()
     return f"not installed: {missing}" if missing else "here"
 
 
@@ -137,7 +139,8 @@ def in_readme(readme: str, block: str) -> str:
 
 def _heading(rounds: int, seconds: int) -> str:
     today = datetime.datetime.now(datetime.timezone.utc).date()
-    versions = {peer.name.split("-")[0]: peer.version() for peer in PEERS.values() if peer.command and peer.missing() is None}
+    here = [peer.software for peer in PEERS.values() if peer.command and peer.software.missing() is None]
+    versions = {software.name: software.version() for software in here}
     listed = ", ".join(f"{name} {version}" for name, version in versions.items())
     took = f"{rounds} round{'s' if rounds > 1 else ''} of {seconds} s"
     return f"{today}, {machine.describe()}; commit {machine.commit(ROOT)}; {listed}; {took}, one worker each."

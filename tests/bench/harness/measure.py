@@ -11,7 +11,8 @@ from . import peers, process
 from .bed import Bed
 from .load import Asked
 from .machine import TICKS_PER_SECOND, Busy, wait_until_quiet
-from .peers import PEERS, Peer, Running
+from .peers import Peer, Running
+from .proxies import PEERS
 from .targets import SCENARIOS, Ratio, Scenario, Target
 
 FOREIGN_LIMIT = 0.25
@@ -67,7 +68,7 @@ def plan(targets: Iterable[Target], wanted: Sequence[str]) -> dict[str, list[str
             names += [target.source.subject, target.source.base]
     for scenario, names in planned.items():
         every = dict.fromkeys([*names, *SCENARIOS[scenario].shown])
-        planned[scenario] = [name for name in every if name in wanted and PEERS[name].missing() is None]
+        planned[scenario] = [name for name in every if name in wanted and PEERS[name].software.missing() is None]
     return planned
 
 

@@ -6,7 +6,6 @@ import json
 import re
 import resource
 import shutil
-import signal
 import socket
 import subprocess
 import time
@@ -18,14 +17,18 @@ from . import peers, process
 from .bed import ROOT, TARGET, Bed
 from .keys import Key, keys
 from .load import download, wrk
-from .peers import PEERS, Running
+from .peers import Running
+from .proxies import PEERS, without
 from .targets import OURS
+from .watch import while_watched
 
 IDLE_CONNECTIONS = 1000
 CACHED_KEYS = 50_000
 # So few keys a tenant that the default of [keys] max_per_tenant lets them in.
 CACHED_TENANTS = 500
 SYSCALL_SECONDS = 2
+PERF = ["perf", "stat", "-x,", "-e", "raw_syscalls:sys_enter"]
+STRACE = ["strace", "-c", "-f"]
 MIB = 1 << 20
 
 
@@ -114,45 +117,32 @@ def start(bed: Bed) -> dict[str, float]:
 
 def syscalls(bed: Bed) -> dict[str, float]:
     """System calls of all threads per request: counted by perf where it may, else by strace, which slows what it counts."""
+    command, read = (PERF, read_perf) if _perf_may() else (STRACE, read_strace)
     with _sidegate(bed) as running:
         port = bed.ports["H1"]
         wrk(bed, port, 1, 64)
-        pids = ",".join(map(str, running.pids))
-        counted = _count_by_perf if _perf_may() else _count_by_strace
-        return {"per request": counted(pids, lambda: wrk(bed, port, SYSCALL_SECONDS, 64).units)}
+        said, asked = while_watched(bed, command, running.pids, lambda: wrk(bed, port, SYSCALL_SECONDS, 64))
+    return {"per request": read(said) / asked.units}
 
 
 def _perf_may() -> bool:
-    command = ["perf", "stat", "-x,", "-e", "raw_syscalls:sys_enter", "true"]
-    return shutil.which("perf") is not None and subprocess.run(command, capture_output=True, check=False).returncode == 0
+    return shutil.which("perf") is not None and subprocess.run([*PERF, "true"], capture_output=True, check=False).returncode == 0
 
 
-def _count_by_perf(pids: str, load: Callable[[], int]) -> float:
-    command = ["perf", "stat", "-x,", "-e", "raw_syscalls:sys_enter", "-p", pids]
-    printed, requests = _while_watched(command, load)
-    found = re.search(r"^(\d+),.*raw_syscalls:sys_enter", printed, re.MULTILINE)
+def read_perf(said: str) -> int:
+    found = re.search(r"^(\d+),.*raw_syscalls:sys_enter", said, re.MULTILINE)
     if not found:
-        raise RuntimeError(f"perf: {printed[-200:]}")
-    return int(found[1]) / requests
+        raise RuntimeError(f"perf: {said[-200:]}")
+    return int(found[1])
 
 
-def _count_by_strace(pids: str, load: Callable[[], int]) -> float:
-    printed, requests = _while_watched(["strace", "-c", "-f", "-p", pids], load)
-    found = re.search(r"^100\.00\s+\S+\s+(?:\S+\s+)?(\d+)\s+(?:\d+\s+)?total$", printed, re.MULTILINE)
+def read_strace(said: str) -> int:
+    """The calls in the line of sums. Its cells may be empty, so they are found by the rule that stands above it."""
+    found = re.search(r"^([- ]+)\n(.*total)$", said, re.MULTILINE)
     if not found:
-        raise RuntimeError(f"strace: {printed[-200:]}")
-    return int(found[1]) / requests
-
-
-def _while_watched(command: list[str], load: Callable[[], int]) -> tuple[str, int]:
-    """What a watcher says on stderr of the time that the load takes, and how many requests that were."""
-    watcher = subprocess.Popen(command, stdin=subprocess.DEVNULL, stdout=subprocess.DEVNULL, stderr=subprocess.PIPE, text=True)
-    try:
-        time.sleep(0.3)  # until it is attached; nothing is asked in between
-        requests = load()
-    finally:
-        watcher.send_signal(signal.SIGINT)
-    return watcher.communicate(timeout=20)[1], requests
+        raise RuntimeError(f"strace: {said[-200:]}")
+    _share, _seconds, _each, calls, *_rest = (found[2][cell.start() : cell.end()] for cell in re.finditer("-+", found[1]))
+    return int(calls)
 
 
 def size(bed: Bed) -> dict[str, float]:
@@ -191,10 +181,6 @@ def _cargo(bed: Bed, *arguments: str) -> str:
     return process.run(["cargo", *arguments], bed.cores.proxy, {"CARGO_TERM_COLOR": "never"}, timeout=900, cwd=ROOT)
 
 
-def _without(*programs: str) -> Callable[[], str | None]:
-    return lambda: ", ".join(program for program in programs if shutil.which(program) is None) or None
-
-
 def _without_watcher() -> str | None:
     return None if shutil.which("perf") or shutil.which("strace") else "perf, strace"
 
@@ -202,10 +188,10 @@ def _without_watcher() -> str | None:
 PROBES = {
     "memory": Probe(memory),
     "cached keys": Probe(cached_keys),
-    "transfers": Probe(transfers, missing=_without("curl")),
+    "transfers": Probe(transfers, missing=without("curl")),
     "start": Probe(start),
     "syscalls": Probe(syscalls, missing=_without_watcher),
     "size": Probe(size, every_round=False),
-    "decision": Probe(decision, every_round=False, missing=_without("cargo")),
-    "allocations": Probe(allocations, every_round=False, missing=_without("cargo")),
+    "decision": Probe(decision, every_round=False, missing=without("cargo")),
+    "allocations": Probe(allocations, every_round=False, missing=without("cargo")),
 }

@@ -7,6 +7,7 @@ import os
 import signal
 import subprocess
 from collections.abc import Callable, Mapping, Sequence
+from contextlib import suppress
 from pathlib import Path
 
 PR_SET_PDEATHSIG = 1
@@ -25,18 +26,15 @@ def _settle(core: int | None) -> Callable[[], None]:
         if core is None:
             return
         os.sched_setaffinity(0, {core})
-        try:
+        # Not allowed, or not there: then strangers count as much as we do, and the report tells of their CPU.
+        with suppress(OSError):
             os.setpriority(os.PRIO_PROCESS, 0, -20)
             Path("/proc/self/autogroup").write_text("-20")
-        except OSError:
-            pass  # not allowed, or not there: strangers count as much as we do, and the report tells of their CPU
 
     return settle
 
 
-def start(
-    command: Sequence[str], core: int | None, log: Path, cwd: Path, env: Mapping[str, str] | None = None
-) -> subprocess.Popen[bytes]:
+def start(command: Sequence[str], core: int | None, log: Path, cwd: Path, env: Mapping[str, str] | None = None) -> subprocess.Popen[bytes]:
     """Starts a program that goes on until `stop`."""
     with log.open("ab") as output:
         return subprocess.Popen(
@@ -83,10 +81,8 @@ def stop(process: subprocess.Popen[bytes]) -> None:
         process.wait(3)
     except subprocess.TimeoutExpired:
         for pid in family:
-            try:
+            with suppress(ProcessLookupError):
                 os.kill(pid, signal.SIGKILL)
-            except ProcessLookupError:
-                pass
         process.wait()
 
 

@@ -7,7 +7,7 @@ from dataclasses import dataclass, field
 from statistics import median
 
 from .measure import FOREIGN_LIMIT, Failure, Sample
-from .peers import PEERS
+from .proxies import PEERS
 from .targets import OURS, SCENARIOS, TARGETS, Figure, Metric, Ratio, Target
 
 MB_PER_MIB = 1.048576
@@ -100,8 +100,9 @@ def _quality(samples: Sequence[Sample]) -> str:
     if not samples:
         return ""
     noisy, steps = sum(sample.noisy for sample in samples), [sample.yardstick_ns / 1000 for sample in samples]
-    told = f"{len(samples)} samples, {noisy} of them while others used more than {FOREIGN_LIMIT} of a core; yardstick {min(steps):.2f}–{max(steps):.2f} µs."
-    return told + (" **Too noisy to judge by.**" if noisy * 4 > len(samples) else "")
+    told = f"{len(samples)} samples, {noisy} of them while others used more than {FOREIGN_LIMIT} of a core"
+    judged = " **Too noisy to judge by.**" if noisy * 4 > len(samples) else ""
+    return f"{told}; yardstick {min(steps):.2f}–{max(steps):.2f} µs.{judged}"
 
 
 def _scenario_table(samples: Sequence[Sample], name: str) -> str:
@@ -109,8 +110,12 @@ def _scenario_table(samples: Sequence[Sample], name: str) -> str:
     here = [sample for sample in samples if sample.scenario == name]
     step = median(sample.yardstick_ns for sample in here)
     scenario = SCENARIOS[name]
-    head = f"| peer | | CPU µs per {scenario.unit} [range] | sidegate against it | {scenario.unit}s/s | p50 µs | p99 µs | core used | foreign | rounds |"
-    rows = [_peer_row([sample for sample in here if sample.peer == peer], here, step) for peer in dict.fromkeys(sample.peer for sample in here)]
+    rate = "requests/s" if scenario.unit == "request" else "MiB/s"
+    head = (
+        f"| peer | | CPU µs per {scenario.unit} [range] | sidegate against it | {rate} | p50 µs | p99 µs | core used | foreign | rounds |"
+    )
+    names = dict.fromkeys(sample.peer for sample in here)
+    rows = [_peer_row([sample for sample in here if sample.peer == name], here, step) for name in names]
     return "\n".join([f"#### {name}: {scenario.what}", "", head, "| --- | --- " + "| --: " * 8 + "|", *rows])
 
 

@@ -65,7 +65,9 @@ class Target:
 SCENARIOS = {
     scenario.name: scenario
     for scenario in (
-        Scenario("h1-c64", "HTTP/1.1, 64 connections", "H1", lambda bed, port, s: wrk(bed, port, s, 64), ("haproxy", "haproxy-map", "direct")),
+        Scenario(
+            "h1-c64", "HTTP/1.1, 64 connections", "H1", lambda bed, port, s: wrk(bed, port, s, 64), ("haproxy", "haproxy-map", "direct")
+        ),
         Scenario("h1-c1", "HTTP/1.1, one connection", "H1", lambda bed, port, s: wrk(bed, port, s, 1), ("direct",)),
         Scenario("h2-8x32", "HTTP/2, 8 connections of 32 streams", "H2", lambda bed, port, s: h2load(bed, port, s, 8, 32)),
         Scenario("tls-c64", "TLS, HTTP/1.1, 64 connections", "TLS", lambda bed, port, s: wrk(bed, port, s, 64, tls=True)),
