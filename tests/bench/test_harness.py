@@ -8,7 +8,6 @@ import io
 import re
 import subprocess
 import unittest
-from unittest import mock
 
 from harness import cli, measure, report
 from harness.bed import BENCH, PORTS, ROOT, TEMPLATES, WORD
@@ -42,16 +41,10 @@ class Plans(unittest.TestCase):
             self.assertLessEqual(set(scenario.shown), set(PEERS))
 
     def test_a_plan_has_both_sides_of_its_rows_once_and_nobody_who_is_not_here(self) -> None:
-        gone = dataclasses.replace(PEERS["envoy"], software=dataclasses.replace(PEERS["envoy"].software, missing=lambda: "envoy"))
-        here = {
-            name: dataclasses.replace(peer, software=dataclasses.replace(peer.software, missing=lambda: None))
-            for name, peer in PEERS.items()
-        }
-        with mock.patch.object(measure, "PEERS", here | {"envoy": gone}):
-            planned = measure.plan([BY_NAME["h1-nginx"], BY_NAME["h1-envoy"], BY_NAME["p99-c64"]], list(PEERS))
-            narrow = measure.plan([BY_NAME["h1-nginx"]], ["sidegate"])
+        rows = [BY_NAME[name] for name in ("h1-nginx", "h1-envoy", "p99-c64", "h2-nginx", "start")]
+        planned = measure.plan(rows, set(PEERS), {"envoy", "h2-8x32"})
         self.assertEqual(planned, {"h1-c64": ["sidegate", "nginx", "haproxy", "haproxy-map", "direct"]})
-        self.assertEqual(narrow, {"h1-c64": ["sidegate"]})
+        self.assertEqual(measure.plan(rows[:1], {"sidegate"}, ()), {"h1-c64": ["sidegate"]})
 
     def test_every_round_begins_with_another_peer(self) -> None:
         turns = [measure.rotated(["a", "b", "c"], number) for number in range(4)]
@@ -86,9 +79,15 @@ class Reports(unittest.TestCase):
         self.assertEqual(row.split(" | ")[1:], ["≤ 1.05", "1.00 [0.90–2.00]", "yes |"])
 
     def test_a_peer_that_is_not_here_has_no_figure(self) -> None:
-        results = Results("", absent={"envoy": "envoy"}, left_out=frozenset({"nginx-lua"}), failures=[Failure("h1-c64", "nginx", "x")])
+        results = Results(
+            "",
+            absent={"envoy": "envoy", "h2-8x32": "h2load"},
+            left_out=frozenset({"nginx-lua"}),
+            failures=[Failure("h1-c64", "nginx", "x")],
+        )
         told = {name: report.targets_table(results, [BY_NAME[name]]).splitlines()[-1].split(" | ")[2:] for name in BY_NAME}
         self.assertEqual(told["h1-envoy"], ["not installed: envoy", "– |"])
+        self.assertEqual(told["h2-nginx"], ["not installed: h2load", "– |"])
         self.assertEqual(told["h1-nginx-lua"], ["left out: nginx-lua", "– |"])
         self.assertEqual(told["h1-nginx"], ["failed", "– |"])
         self.assertEqual(told["start"], ["not measured", "– |"])

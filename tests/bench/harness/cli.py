@@ -20,12 +20,12 @@ from .bed import BUILT, ROOT, Bed
 from .install import install
 from .measure import Failure, Rounds, plan
 from .probes import PROBES
-from .proxies import PEERS, sidegate_binary
+from .proxies import PEERS, sidegate_binary, without
 from .report import Results
-from .targets import OURS, TARGETS, Figure, Target
+from .targets import OURS, SCENARIOS, TARGETS, Figure, Target
 
 README_BEGIN, README_END = "<!-- speed: begin -->\n", "<!-- speed: end -->\n"
-TOOLS = ("cc", "openssl", "wrk", "h2load", "curl", "redis-server")
+TOOLS = ("cc", "openssl", "redis-server")
 SAMPLES = BUILT / "samples.jsonl"
 
 
@@ -81,10 +81,8 @@ def main(arguments: list[str]) -> int:
 
 def measure(targets: list[Target], wanted: frozenset[str], rounds: int, seconds: int) -> Results:
     """All rounds. What was measured before an interruption is told all the same."""
-    absent = {name: missing for name, peer in PEERS.items() if (missing := peer.software.missing())}
-    absent |= {name: missing for name, probe in PROBES.items() if (missing := probe.missing())}
-    results = Results(_heading(rounds, seconds), absent=absent, left_out=frozenset(PEERS) - wanted)
-    planned = plan(targets, sorted(wanted))
+    results = Results(_heading(rounds, seconds), absent=_absent(), left_out=frozenset(PEERS) - wanted)
+    planned = plan(targets, wanted, results.absent)
     probes = dict.fromkeys(target.source.probe for target in targets if isinstance(target.source, Figure))
     signal.signal(signal.SIGTERM, _interrupt)
     with Bed(sidegate_binary()) as bed:
@@ -114,6 +112,14 @@ def _probe(bed: Bed, results: Results, names: list[str]) -> None:
         except (RuntimeError, OSError, subprocess.SubprocessError) as problem:
             results.failures.append(Failure(name, OURS, str(problem)))
             _tell(f"{name} failed: {problem}")
+
+
+def _absent() -> dict[str, str]:
+    """What is missing here, by the peer, scenario or probe that it is missing for."""
+    needs = {name: peer.software.missing for name, peer in PEERS.items()}
+    needs |= {name: without(scenario.tool) for name, scenario in SCENARIOS.items()}
+    needs |= {name: probe.missing for name, probe in PROBES.items()}
+    return {name: missing for name, need in needs.items() if (missing := need())}
 
 
 def listing(targets: list[Target]) -> str:

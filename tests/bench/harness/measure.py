@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import resource
 import time
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Collection, Iterable, Sequence
 from dataclasses import dataclass
 
 from . import peers, process
@@ -59,16 +59,15 @@ class Failure:
 Tell = Callable[[str], None]
 
 
-def plan(targets: Iterable[Target], wanted: Sequence[str]) -> dict[str, list[str]]:
+def plan(targets: Iterable[Target], wanted: Collection[str], absent: Collection[str]) -> dict[str, list[str]]:
     """By scenario, the peers that are here and wanted: those that the rows compare, then those that are shown."""
     planned: dict[str, list[str]] = {}
     for target in targets:
-        if isinstance(target.source, Ratio):
-            names = planned.setdefault(target.source.scenario, [])
-            names += [target.source.subject, target.source.base]
+        if isinstance(target.source, Ratio) and target.source.scenario not in absent:
+            planned.setdefault(target.source.scenario, []).extend((target.source.subject, target.source.base))
     for scenario, names in planned.items():
         every = dict.fromkeys([*names, *SCENARIOS[scenario].shown])
-        planned[scenario] = [name for name in every if name in wanted and PEERS[name].software.missing() is None]
+        planned[scenario] = [name for name in every if name in wanted and name not in absent]
     return planned
 
 

@@ -38,8 +38,8 @@ class Results:
     def why_not(self, target: Target) -> str:
         """Why a target has no figure."""
         source = target.source
-        where, who = (source.scenario, (source.subject, source.base)) if isinstance(source, Ratio) else (source.probe, (OURS, source.probe))
-        for name in who:
+        where, who = (source.scenario, (source.subject, source.base)) if isinstance(source, Ratio) else (source.probe, (OURS,))
+        for name in (where, *who):
             if name in self.absent:
                 return f"not installed: {self.absent[name]}"
             if name in self.left_out:

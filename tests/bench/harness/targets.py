@@ -4,10 +4,12 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass
+from functools import partial
 from typing import Literal
 
 from .bed import Bed
 from .load import Asked, download, h2load, wrk
+from .peers import Protocol
 
 OURS = "sidegate"
 Metric = Literal["cpu", "p99", "throughput"]
@@ -19,7 +21,8 @@ class Scenario:
 
     name: str
     what: str
-    protocol: Literal["H1", "H2", "TLS"]
+    protocol: Protocol
+    tool: str
     ask: Callable[[Bed, int, int], Asked]
     shown: tuple[str, ...] = ()
     unit: Literal["request", "MiB"] = "request"
@@ -65,14 +68,12 @@ class Target:
 SCENARIOS = {
     scenario.name: scenario
     for scenario in (
-        Scenario(
-            "h1-c64", "HTTP/1.1, 64 connections", "H1", lambda bed, port, s: wrk(bed, port, s, 64), ("haproxy", "haproxy-map", "direct")
-        ),
-        Scenario("h1-c1", "HTTP/1.1, one connection", "H1", lambda bed, port, s: wrk(bed, port, s, 1), ("direct",)),
-        Scenario("h2-8x32", "HTTP/2, 8 connections of 32 streams", "H2", lambda bed, port, s: h2load(bed, port, s, 8, 32)),
-        Scenario("tls-c64", "TLS, HTTP/1.1, 64 connections", "TLS", lambda bed, port, s: wrk(bed, port, s, 64, tls=True)),
-        Scenario("h1-16k", "HTTP/1.1, 64 connections, answers of 16 KiB", "H1", lambda bed, port, s: wrk(bed, port, s, 64, "/v1/blob16k")),
-        Scenario("download", "downloads of 100 MiB", "H1", download, unit="MiB"),
+        Scenario("h1-c64", "HTTP/1.1, 64 connections", "H1", "wrk", partial(wrk, connections=64), ("haproxy", "haproxy-map", "direct")),
+        Scenario("h1-c1", "HTTP/1.1, one connection", "H1", "wrk", partial(wrk, connections=1), ("direct",)),
+        Scenario("h2-8x32", "HTTP/2, 8 connections of 32 streams", "H2", "h2load", partial(h2load, connections=8, streams=32)),
+        Scenario("tls-c64", "TLS, HTTP/1.1, 64 connections", "TLS", "wrk", partial(wrk, connections=64, tls=True)),
+        Scenario("h1-16k", "HTTP/1.1, 64 connections, answers of 16 KiB", "H1", "wrk", partial(wrk, connections=64, path="/v1/blob16k")),
+        Scenario("download", "downloads of 100 MiB", "H1", "curl", download, unit="MiB"),
     )
 }
 
