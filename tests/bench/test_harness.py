@@ -187,7 +187,7 @@ class Commands(unittest.TestCase):
             self.assertIn(f"  {name} ", printed.getvalue())
 
     def test_what_is_not_called_so_is_a_mistake_of_usage(self) -> None:
-        for arguments in (["--rows", "nonsense"], ["--peers", "apache"], ["--readme", "--rows", "start"]):
+        for arguments in (["--rows", "nonsense"], ["--peers", "apache"], ["--readme", "--rows", "start"], ["--rounds", "0"]):
             with contextlib.redirect_stderr(io.StringIO()), self.assertRaises(SystemExit) as ended:
                 cli.main(arguments)
             self.assertEqual(ended.exception.code, 2)

@@ -32,21 +32,23 @@ class Bed:
 
     def __init__(self, sidegate: Path) -> None:
         self.cores = Cores.of_this_machine()
+        self.yardstick, self._upstream = _compiled("yardstick"), _compiled("upstream")
         self.run = Path(tempfile.mkdtemp(prefix="sidegate-bench-"))
         # A copy: what is built meanwhile does not change what is measured.
         self.sidegate = Path(shutil.copy(sidegate, self.run / "sidegate"))
         self.log = self.run / "processes.log"
         self.ports = dict(zip(PORTS, _free_ports(len(PORTS)), strict=True))
         self.keys = list(keys(KEYS, TENANTS))
-        self.yardstick = _compiled("yardstick")
         self._started: list[subprocess.Popen[bytes]] = []
         self._imported = False
 
     def __enter__(self) -> Bed:
+        # The harness itself works beside the proxy, not on its core.
+        os.sched_setaffinity(0, self.cores.all - {self.cores.proxy} or self.cores.all)
         try:
             self._write_keys()
             self._write_certificate()
-            command = [str(_compiled("upstream")), str(self.ports["UPSTREAM"]), str(self.run / "upstream.sock")]
+            command = [str(self._upstream), str(self.ports["UPSTREAM"]), str(self.run / "upstream.sock")]
             self.upstream = self._serve(command, "UPSTREAM")
             # Without Redis there are no peers that need it; that they are missing is told elsewhere.
             if shutil.which("redis-server"):
@@ -63,6 +65,7 @@ class Bed:
         for started in reversed(self._started):
             process.stop(started)
         shutil.rmtree(self.run, ignore_errors=True)
+        os.sched_setaffinity(0, self.cores.all)
 
     def render(self, template: str, **words: str) -> Path:
         """A file of tests/bench/peers/ with its @WORDS@ filled in, in the run directory."""

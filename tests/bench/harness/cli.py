@@ -38,7 +38,7 @@ def parser() -> argparse.ArgumentParser:
         "about half an hour and wants the machine for itself. Exit: 0 every figure that was measured holds, 1 one does not, 2 usage.",
     )
     parse.add_argument("--quick", action="store_true", help="two rounds of one second: to see that it works, not to judge by")
-    parse.add_argument("--rounds", type=int, metavar="N", help="rounds; a row is judged by the median (default 6)")
+    parse.add_argument("--rounds", type=_at_least_one, metavar="N", help="rounds; a row is judged by the median (default 6)")
     parse.add_argument("--peers", metavar="LIST", help="peers by name, with commas; *, ? as in file names (default: all that are here)")
     parse.add_argument("--rows", metavar="LIST", help="rows by name, such as 'h1-*,start' (default: all)")
     parse.add_argument("--out", type=Path, metavar="FILE", help="where the report goes (default: stdout)")
@@ -64,18 +64,18 @@ def main(arguments: list[str]) -> int:
     if options.list:
         print(listing(targets))
         return 0
-    rounds, seconds = options.rounds or (2 if options.quick else 6), 1 if options.quick else 2
+    rounds, seconds = (options.rounds or 2, 1) if options.quick else (options.rounds or 6, 2)
     _require(TOOLS)
-    _build()
+    _build(targets)
     results = measure(targets, wanted, rounds, seconds)
     text = report.markdown(results, targets)
     if options.out:
         options.out.write_text(text)
     else:
         print(text)
-    if options.readme:
+    if options.readme and not results.interrupted:
         readme = ROOT / "README.md"
-        readme.write_text(in_readme(readme.read_text(), f"{results.heading}\n\n{report.targets_table(results)}\n"))
+        readme.write_text(in_readme(readme.read_text(), report.summary(results) + "\n"))
     return 1 if any(results.passes(target) is False for target in targets) else 0
 
 
@@ -83,7 +83,6 @@ def measure(targets: list[Target], wanted: frozenset[str], rounds: int, seconds:
     """All rounds. What was measured before an interruption is told all the same."""
     results = Results(_heading(rounds, seconds), absent=_absent(), left_out=frozenset(PEERS) - wanted)
     planned = plan(targets, wanted, results.absent)
-    probes = dict.fromkeys(target.source.probe for target in targets if isinstance(target.source, Figure))
     signal.signal(signal.SIGTERM, _interrupt)
     with Bed(sidegate_binary()) as bed:
         taken = Rounds(bed, seconds, _tell)
@@ -92,9 +91,10 @@ def measure(targets: list[Target], wanted: frozenset[str], rounds: int, seconds:
             for number in range(rounds):
                 _tell(f"round {number + 1} of {rounds}")
                 taken.take(planned, number)
-                _probe(bed, results, [name for name in probes if number == 0 or PROBES[name].every_round])
+                _probe(bed, results, [name for name in _probes(targets) if number == 0 or PROBES[name].every_round])
         except KeyboardInterrupt:
-            _tell("interrupted: this is what was measured until now")
+            results.interrupted = True
+            results.heading += " **Interrupted before the end.**"
     BUILT.mkdir(parents=True, exist_ok=True)
     SAMPLES.write_text("".join(json.dumps(asdict(sample)) + "\n" for sample in results.samples))
     return results
@@ -109,7 +109,7 @@ def _probe(bed: Bed, results: Results, names: list[str]) -> None:
             for figure, value in PROBES[name].measure(bed).items():
                 results.readings.setdefault((name, figure), []).append(value)
                 _tell(f"{name}: {figure} {value:.2f}")
-        except (RuntimeError, OSError, subprocess.SubprocessError) as problem:
+        except Exception as problem:  # what one probe meets does not keep the others from being measured
             results.failures.append(Failure(name, OURS, str(problem)))
             _tell(f"{name} failed: {problem}")
 
@@ -152,6 +152,12 @@ def _heading(rounds: int, seconds: int) -> str:
     return f"{today}, {machine.describe()}; commit {machine.commit(ROOT)}; {listed}; {took}, one worker each."
 
 
+def _at_least_one(text: str) -> int:
+    if not text.isdecimal() or int(text) == 0:
+        raise argparse.ArgumentTypeError("a whole number, at least 1")
+    return int(text)
+
+
 def _chosen(parse: argparse.ArgumentParser, patterns: str | None, known: list[str]) -> frozenset[str]:
     if patterns is None:
         return frozenset(known)
@@ -172,9 +178,17 @@ def _require(tools: tuple[str, ...]) -> None:
         raise SystemExit("tests/bench/run: this kernel does not count CPU time by the scheduler (/proc/PID/schedstat)")
 
 
-def _build() -> None:
+def _build(targets: list[Target]) -> None:
+    """Compiles what will be measured. Sidegate last: benches and tests are built with features that it does not ship with."""
+    for probe in _probes(targets):
+        if PROBES[probe].compiled and PROBES[probe].missing() is None:
+            subprocess.run(["cargo", *PROBES[probe].compiled, "--no-run"], cwd=ROOT, check=True)
     if "SIDEGATE_BIN" not in os.environ:
         subprocess.run(["cargo", "build", "--release", "--locked"], cwd=ROOT, check=True)
+
+
+def _probes(targets: list[Target]) -> list[str]:
+    return list(dict.fromkeys(target.source.probe for target in targets if isinstance(target.source, Figure)))
 
 
 def _interrupt(_signal: int, _frame: FrameType | None) -> None:

@@ -16,13 +16,19 @@ TICKS_PER_SECOND = os.sysconf("SC_CLK_TCK")
 class Cores:
     """The proxy stands alone on one core; load generator, upstream and Redis share another."""
 
-    proxy: int
-    rest: int
+    all: frozenset[int]
 
     @classmethod
     def of_this_machine(cls) -> Cores:
-        usable = sorted(os.sched_getaffinity(0))
-        return cls(proxy=usable[-1], rest=usable[0])
+        return cls(frozenset(os.sched_getaffinity(0)))
+
+    @property
+    def proxy(self) -> int:
+        return max(self.all)
+
+    @property
+    def rest(self) -> int:
+        return min(self.all)
 
 
 @dataclass(frozen=True)

@@ -92,7 +92,7 @@ class Rounds:
             for name in rotated(names, number):
                 try:
                     sample = self._sample(SCENARIOS[scenario], PEERS[name], number)
-                except (RuntimeError, OSError) as problem:
+                except Exception as problem:  # what one peer does wrong does not keep the others from being measured
                     self.failures.append(Failure(scenario, name, str(problem)))
                     self.tell(f"{scenario:8} {name:14} failed: {problem}")
                     continue

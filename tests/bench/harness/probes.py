@@ -29,6 +29,8 @@ CACHED_TENANTS = 500
 SYSCALL_SECONDS = 2
 PERF = ["perf", "stat", "-x,", "-e", "raw_syscalls:sys_enter"]
 STRACE = ["strace", "-c", "-f"]
+DECIDE = ("bench", "--locked", "--bench", "decide")
+ALLOCATIONS = ("test", "--locked", "--test", "allocations")
 MIB = 1 << 20
 
 
@@ -39,6 +41,8 @@ class Probe:
     measure: Callable[[Bed], dict[str, float]]
     every_round: bool = True
     missing: Callable[[], str | None] = lambda: None
+    # What cargo has to compile for it, which is done before anything is measured.
+    compiled: tuple[str, ...] = ()
 
 
 @contextmanager
@@ -151,7 +155,7 @@ def size(bed: Bed) -> dict[str, float]:
 
 def decision(bed: Bed) -> dict[str, float]:
     """Criterion's bench `decide`: the gate alone, in a loop."""
-    _cargo(bed, "bench", "--locked", "--bench", "decide", "--", "--noplot")
+    process.run(["cargo", *DECIDE, "--", "--noplot"], bed.cores.proxy, cwd=ROOT)
     return {"ns": read_estimates((TARGET / "criterion/decide, cached key/new/estimates.json").read_text())}
 
 
@@ -162,8 +166,7 @@ def read_estimates(text: str) -> float:
 
 def allocations(bed: Bed) -> dict[str, float]:
     """The test that counts them says so when it is asked to print. Unoptimised code allocates no less."""
-    printed = _cargo(bed, "test", "--locked", "--test", "allocations", "--", "--nocapture")
-    return {"worst": read_allocations(printed)}
+    return {"worst": read_allocations(process.run(["cargo", *ALLOCATIONS, "--", "--nocapture"], bed.cores.proxy, cwd=ROOT))}
 
 
 def read_allocations(printed: str) -> float:
@@ -171,13 +174,6 @@ def read_allocations(printed: str) -> float:
     if not found:
         raise RuntimeError(f"the test says nothing of allocations: {printed[-200:]}")
     return float(found[1])
-
-
-def _cargo(bed: Bed, *arguments: str) -> str:
-    """Compiles with all cores, at no priority of its own; runs on the proxy's core."""
-    split = arguments.index("--")
-    subprocess.run(["cargo", *arguments[:split], "--no-run"], cwd=ROOT, check=True, stdout=subprocess.DEVNULL)
-    return process.run(["cargo", *arguments], bed.cores.proxy, {"CARGO_TERM_COLOR": "never"}, timeout=900, cwd=ROOT)
 
 
 def _without_watcher() -> str | None:
@@ -191,6 +187,6 @@ PROBES = {
     "start": Probe(start),
     "syscalls": Probe(syscalls, missing=_without_watcher),
     "size": Probe(size, every_round=False),
-    "decision": Probe(decision, every_round=False, missing=without("cargo")),
-    "allocations": Probe(allocations, every_round=False, missing=without("cargo")),
+    "decision": Probe(decision, every_round=False, missing=without("cargo"), compiled=DECIDE),
+    "allocations": Probe(allocations, every_round=False, missing=without("cargo"), compiled=ALLOCATIONS),
 }

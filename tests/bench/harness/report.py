@@ -23,6 +23,7 @@ class Results:
     failures: list[Failure] = field(default_factory=list)
     absent: Mapping[str, str] = field(default_factory=dict)
     left_out: frozenset[str] = frozenset()
+    interrupted: bool = False
 
     def values(self, target: Target) -> list[float]:
         """A target's figure, round by round."""
@@ -65,14 +66,20 @@ def _ratio(subject: Sample, base: Sample, metric: Metric) -> float:
 
 def markdown(results: Results, targets: Sequence[Target]) -> str:
     """The whole report."""
-    parts = [results.heading, targets_table(results, targets), _quality(results.samples)]
+    parts = [summary(results, targets)]
     parts += [_scenario_table(results.samples, name) for name in SCENARIOS if any(sample.scenario == name for sample in results.samples)]
     if results.failures:
         parts.append("**Failed:**\n\n" + "\n".join(f"- {failure.scenario}, {failure.peer}: {failure.why}" for failure in results.failures))
     return "\n\n".join(part for part in parts if part) + "\n"
 
 
-def targets_table(results: Results, targets: Sequence[Target] = TARGETS) -> str:
+def summary(results: Results, targets: Sequence[Target] = TARGETS) -> str:
+    """The promises, with how, where and how well they were measured."""
+    parts = [results.heading, targets_table(results, targets), _quality(results.samples)]
+    return "\n\n".join(part for part in parts if part)
+
+
+def targets_table(results: Results, targets: Sequence[Target]) -> str:
     """What was promised, what it is, and whether that holds."""
     rows = [f"| {target.what} | {target.bound} | {_measured(results, target)} | {_verdict(results.passes(target))} |" for target in targets]
     return "\n".join(["| what | must | measured [range] | pass? |", "| --- | --- | --- | --- |", *rows])
