@@ -16,7 +16,7 @@ use super::http1;
 use super::life::Life;
 use super::record::Record;
 use super::socket::Socket;
-use crate::forward::upstream::pool::Lease;
+use crate::forward::upstream::pool::Answer;
 use crate::rejection::Rejection;
 
 /// Why a body broke off.
@@ -140,7 +140,7 @@ pub struct Download {
 #[derive(Debug)]
 enum Content {
     Own(Bytes),
-    Upstream { body: Incoming, lease: Option<Lease<Upload>>, ended: bool, speaks_grpc: bool },
+    Upstream { body: Answer<Upload>, ended: bool, speaks_grpc: bool },
 }
 
 impl Download {
@@ -150,9 +150,9 @@ impl Download {
     }
 
     /// The upstream's; `speaks_grpc` = its outcome is in its trailers.
-    pub(super) fn relayed(body: Incoming, lease: Lease<Upload>, life: &Rc<Life>, record: Record, speaks_grpc: bool) -> Self {
+    pub(super) fn relayed(body: Answer<Upload>, life: &Rc<Life>, record: Record, speaks_grpc: bool) -> Self {
         life.relay_began();
-        let content = Content::Upstream { body, lease: Some(lease), ended: false, speaks_grpc };
+        let content = Content::Upstream { body, ended: false, speaks_grpc };
         Self { content, life: Rc::clone(life), record: Some(record) }
     }
 
@@ -162,13 +162,11 @@ impl Download {
             record.expired(self.life.is_silent());
         }
         let Some(rejection) = self.life.ended_by() else { return Err(BrokenOff::Expired) };
-        if let (Content::Upstream { body, lease, ended, speaks_grpc: true }, Some(record)) = (&mut self.content, &self.record)
+        if let (Content::Upstream { body, ended, speaks_grpc: true }, Some(record)) = (&mut self.content, &self.record)
             && record.seen.grpc
             && body.size_hint().exact().is_none()
         {
             *ended = true;
-            // Its connection is in the middle of the answer.
-            drop(lease.take());
             return Ok(Frame::trailers(record.generation.app.answers.grpc_outcome(&rejection.into(), &record.seen)));
         }
         Err(BrokenOff::Ended(h2::Reason::CANCEL.into()))
@@ -246,13 +244,7 @@ impl Drop for Download {
     fn drop(&mut self) {
         let ended = match &mut self.content {
             Content::Own(_) => true,
-            Content::Upstream { body, lease, ended, .. } => {
-                let ended = *ended || body.is_end_stream();
-                if let Some(lease) = lease.take().filter(|_| ended) {
-                    lease.give_back();
-                }
-                ended
-            }
+            Content::Upstream { body, ended, .. } => *ended || body.is_end_stream(),
         };
         if let Some(record) = self.record.as_mut().filter(|_| !ended || self.life.is_given_up()) {
             record.broken_off();
