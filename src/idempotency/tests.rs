@@ -244,3 +244,29 @@ fn a_store_that_comes_back_takes_the_outcome_it_missed() {
         assert!(matches!(begun, Begun::First(_)), "{begun:?}");
     });
 }
+
+#[test]
+fn every_mistake_in_the_section_is_reported_at_its_key() {
+    for (text, path, words) in [
+        ("methods = [\"POST\", \"GET\"]", "idempotency.methods[1]", "GET changes nothing"),
+        ("methods = [\"a b\"]", "idempotency.methods[0]", "is not a method"),
+        ("methods = []", "idempotency.methods", "would protect nothing"),
+        ("max_body = \"33MiB\"", "idempotency.max_body", "at most 32MiB"),
+        ("lock_timeout = \"10ms\"", "idempotency.lock_timeout", "too short"),
+        ("ttl = \"30s\"", "idempotency.lock_timeout", "longer than `ttl`"),
+        ("store_url = \"embedded:x\"", "idempotency.store_url", "no other Redis"),
+        ("store_url = \"mysql://x\"", "idempotency.store_url", "is of no store"),
+    ] {
+        let compiled = |mode: &str| {
+            let config = toml::from_str(&format!("[idempotency]\nmode = \"{mode}\"\n{text}")).unwrap();
+            let mut problems = Problems::default();
+            let rules = Rules::compile(&config, &mut problems);
+            crate::store::target::check_reservations(&config, &mut problems);
+            (rules, problems)
+        };
+        let (_, problems) = compiled("optional");
+        let is_told = problems.list().iter().any(|problem| problem.path == path && problem.message.contains(words));
+        assert!(is_told, "{text}: {:?}", problems.list());
+        assert!(matches!(compiled("off"), (Some(None), problems) if problems.list().is_empty()), "{text}");
+    }
+}

@@ -247,3 +247,33 @@ fn operators_see_what_became_of_a_request_and_may_have_it_run_again() {
     assert_eq!((&line["replayed"], &line["reason"], &line["http.response.status_code"]), (&json!(true), &json!(""), &json!(200)));
     assert!(line.get("upstream_ms").is_none());
 }
+
+#[test]
+fn what_became_of_requests_with_a_key_is_counted() {
+    let statuses = std::sync::Mutex::new(vec![200, 503]);
+    let upstream = Upstream::start(move |exchange| {
+        exchange.read_body();
+        let status = statuses.lock().unwrap().pop().unwrap_or(200);
+        exchange.answer(status, &[], b"x");
+    });
+    let text = format!(
+        "upstream = \"{}\"\n[ops]\nlisten = \"127.0.0.1:0\"\n[idempotency]\nmode = \"optional\"\nmax_body = \"16B\"",
+        upstream.url()
+    );
+    let sidecar = Sidecar::start(&text);
+    let secret = sidecar.home.issue().secret;
+    for (key, body) in [("a", "1"), ("a", "1"), ("a", "1"), ("a", "2"), ("b", "more than sixteen bytes")] {
+        once(sidecar.address(), &Request::new("POST", "/pay").bearer(&secret).header("Idempotency-Key", key).body(body));
+    }
+    let metrics = once(sidecar.ops(), &Request::get("/metrics")).text();
+    for (series, count) in [
+        ("sidegate_idempotent_requests_total{outcome=\"released\"}", 1),
+        ("sidegate_idempotent_requests_total{outcome=\"kept\"}", 1),
+        ("sidegate_idempotent_requests_total{outcome=\"replayed\"}", 1),
+        ("sidegate_idempotent_requests_total{outcome=\"unprotected\"}", 1),
+        ("sidegate_idempotent_requests_total{outcome=\"unknown\"}", 0),
+        ("sidegate_decisions_total{reason=\"idempotency_param_mismatch\"}", 1),
+    ] {
+        assert!(metrics.contains(&format!("{series} {count}\n")), "{series}: {metrics}");
+    }
+}
