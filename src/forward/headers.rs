@@ -234,8 +234,15 @@ impl HeaderRules {
             Caller::Nobody => (Some(&self.nobody), &[][..]),
             Caller::Preflight => (None, &[][..]),
         };
-        let own = own.into_iter().flat_map(Told::iter).filter(|(name, _)| !added.iter().any(|(other, _)| other == *name));
-        for (name, value) in own.chain(added.iter().map(|(name, value)| (name, value))) {
+        match own {
+            Some(told) if added.is_empty() => out.told(told),
+            Some(told) => {
+                let is_added = |name: &HeaderName| added.iter().any(|(other, _)| other == name);
+                told.iter().filter(|(name, _)| !is_added(name)).for_each(|(name, value)| out.text(name, value));
+            }
+            None => {}
+        }
+        for (name, value) in added {
             out.field(name, value);
         }
         out.text(&X_REQUEST_ID, seen.request_id.as_bytes());
