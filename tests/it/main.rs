@@ -35,6 +35,7 @@ mod outage;
 mod paths;
 mod proxy_protocol;
 mod readme;
+mod real_clients;
 mod reload;
 mod retries;
 mod secrets;

@@ -26,6 +26,8 @@ pub(crate) struct Recorded {
     pub(crate) framing: Option<Framing>,
     pub(crate) body: Vec<u8>,
     pub(crate) body_len: u64,
+    /// CRC-32 of all of it.
+    pub(crate) body_crc: u32,
     pub(crate) trailers: Vec<(String, String)>,
     /// Whether its body ended as its framing said.
     pub(crate) complete: bool,
@@ -76,11 +78,14 @@ impl Exchange<'_> {
             return;
         }
         let request = &mut self.request;
+        let mut crc = crc32fast::Hasher::new();
         let result = self.reader.body(request.framing.unwrap_or(Framing::Length(0)), &mut |bytes| {
             let room = BODY_KEPT.saturating_sub(request.body.len()).min(bytes.len());
             request.body.extend_from_slice(&bytes[..room]);
             request.body_len += bytes.len() as u64;
+            crc.update(bytes);
         });
+        request.body_crc = crc.finalize();
         match result {
             Ok(trailers) => {
                 request.trailers = trailers;
