@@ -44,9 +44,8 @@ fn answer(exchange: &mut Exchange<'_>, words: &Words) {
     let target = exchange.request.target.clone();
     let path: Vec<&str> = target.split('?').next().unwrap_or_default().split('/').skip(1).collect();
     if path.as_slice() == ["early"] {
-        // Before anything of the content is read, as APIs answer what is too much.
-        exchange.answer(413, &[("Content-Type", "text/plain"), ("Connection", "close")], b"too much");
-        return exchange.close();
+        // Before anything of the content is read, as APIs answer what is too much; what still comes is read away.
+        return exchange.answer(413, &[("Content-Type", "text/plain")], b"too much");
     }
     exchange.read_body();
     match path.as_slice() {
