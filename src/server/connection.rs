@@ -26,8 +26,8 @@ use crate::config::sections::{Listener, Protocol};
 use crate::rejection::Refusal;
 
 /// A closing connection is read this much longer, so that the client gets its answer and no reset.
-const LINGER_TIME: Duration = Duration::from_secs(1);
-const LINGER_BYTES: usize = 1 << 20;
+pub(super) const LINGER_TIME: Duration = Duration::from_secs(1);
+pub(super) const LINGER_BYTES: usize = 1 << 20;
 /// Header lines that hyper parses without being told otherwise.
 const HYPER_HEADERS: usize = 100;
 /// Bytes that hyper buffers without being told otherwise.

@@ -81,12 +81,12 @@ fn curl_sends_its_upload_when_it_is_told_to_go_on_and_not_when_it_is_refused() {
 fn curl_reads_the_refusal_of_an_upload_that_it_has_begun() {
     let scene = Scene::new();
     let file = scene.large_file();
-    let upload = ["--http1.1", "-T", file.to_str().unwrap(), "-H", "Expect:", "-w", " %{http_code}"];
-    for base in [scene.clear(""), scene.tls("")] {
-        let (out, _) = scene.curl("sk_live_nobody", &[&upload[..], &[&format!("{base}/refused")]].concat());
-        assert!(out.ends_with("\"code\":\"API_KEY_INVALID\"} 401"), "{base}: {out}");
-        let (out, _) = scene.curl(scene.front.key(), &[&upload[..], &[&format!("{base}/early")]].concat());
-        assert_eq!(out, "too much 413", "{base}: the API's own");
+    let upload = ["-T", file.to_str().unwrap(), "-H", "Expect:", "-w", " %{http_code}"];
+    for (offer, base) in [("--http1.1", scene.clear("")), ("--http1.1", scene.tls("")), ("--http2", scene.tls(""))] {
+        let (out, _) = scene.curl("sk_live_nobody", &[&upload[..], &[offer, &format!("{base}/refused")]].concat());
+        assert!(out.ends_with("\"code\":\"API_KEY_INVALID\"} 401"), "{offer} {base}: {out}");
+        let (out, _) = scene.curl(scene.front.key(), &[&upload[..], &[offer, &format!("{base}/early")]].concat());
+        assert_eq!(out, "too much 413", "{offer} {base}: the API's own");
     }
     scene.identified();
 }
