@@ -1,12 +1,22 @@
 //! Clients and servers in Python.
 
-use super::script::{client, run};
-use super::{Scene, pattern};
+use super::script::{Api, client, run};
+use super::{Front, Scene, pattern};
 use crate::support::upstream::Recorded;
 use crate::support::wire::Framing;
 
 /// Bytes of a large upload in check.py.
 const LARGE: usize = 8 << 20;
+
+const CALLS: &str = r#"
+[[routes]]
+name = "calls"
+match = "POST /test.Api/**"
+[[routes]]
+name = "scoped"
+match = "POST /test.Admin/**"
+scopes = ["admin"]
+"#;
 
 /// Runs a script to its end; what the API saw.
 #[track_caller]
@@ -44,4 +54,16 @@ fn httpx_speaks_both_versions_and_streams_in_both_directions() {
 fn aiohttp_uploads_in_pieces_and_leaves_what_it_cancels() {
     let scene = Scene::new();
     assert_eq!(framings(&calls(&scene, "with_aiohttp.py")), [SIZED, Framing::Chunked, SIZED].repeat(2));
+}
+
+#[test]
+fn websockets_talks_to_ws() {
+    let api = Api::start("ws_api.js");
+    run(&mut client("with_websockets.py", &Front::of(&api.url, "")));
+}
+
+#[test]
+fn grpcio_makes_calls_of_every_kind_and_understands_refusals() {
+    let api = Api::start("grpc_api.py");
+    run(&mut client("with_grpcio.py", &Front::of(&api.url, CALLS)));
 }

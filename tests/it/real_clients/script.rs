@@ -56,6 +56,8 @@ pub(super) fn client(name: &str, front: &Front) -> Command {
         .env("SIDEGATE_HTTP", format!("http://{}", front.serve.address))
         .env("SIDEGATE_HTTPS", format!("https://{}", front.https))
         .env("SIDEGATE_CA", front.ca_file())
+        // Node's fetch takes authorities from nowhere else.
+        .env("NODE_EXTRA_CA_CERTS", front.ca_file())
         .env("SIDEGATE_KEY", front.key());
     command
 }
