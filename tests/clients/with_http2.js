@@ -39,7 +39,8 @@ async function many_streams_share_a_connection(session) {
 }
 
 async function content_and_trailers_go_both_ways(session) {
-  const put = { ':method': 'PUT', ':path': '/upload' };
+  // What is not announced is not sent on: an upstream of HTTP/1.1 would not know what to do with it.
+  const put = { ':method': 'PUT', ':path': '/upload', trailer: 'x-checksum' };
   const { content } = await exchange(session, put, pattern(LARGE), { 'x-checksum': '7' });
   assert.deepEqual(JSON.parse(content), { length: LARGE });
   const chunks = await exchange(session, { ':path': '/chunks', te: 'trailers' });
