@@ -8,6 +8,7 @@ use std::net::{Ipv4Addr, Shutdown, SocketAddr};
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::sync::{Arc, Condvar, Mutex};
 use std::thread;
+use std::time::Duration;
 
 use super::PATIENCE;
 use super::stream::{Address, Listener, Stream};
@@ -224,8 +225,13 @@ impl Upstream {
 
     /// Waits until `enough` of what came.
     pub(crate) fn wait(&self, enough: impl Fn(&[Recorded]) -> bool) -> Vec<Recorded> {
+        self.wait_within(PATIENCE, enough)
+    }
+
+    /// The same, for what takes its time to begin.
+    pub(crate) fn wait_within(&self, patience: Duration, enough: impl Fn(&[Recorded]) -> bool) -> Vec<Recorded> {
         let recorded = self.shared.recorded.lock().unwrap();
-        let (recorded, timeout) = self.shared.changed.wait_timeout_while(recorded, PATIENCE, |all| !enough(all)).unwrap();
+        let (recorded, timeout) = self.shared.changed.wait_timeout_while(recorded, patience, |all| !enough(all)).unwrap();
         assert!(!timeout.timed_out(), "the upstream only saw {:?}", targets(&recorded));
         recorded.clone()
     }

@@ -10,6 +10,8 @@ use crate::support::upstream::{Exchange, Upstream};
 
 /// `packed by the API, unpacked by the client`, as `gzip -n9` packs it.
 const GZIP: &[u8] = b"\x1f\x8b\x08\x00\x00\x00\x00\x00\x02\x03\x2bHL\xceNMQH\xaaT(\xc9HUp\x0c\xf0\xd4Q(\xcd+@\x11L\xce\xc9L\xcd+\xe1\x02\x00\xec\x98w?\x2a\x00\x00\x00";
+/// What the browser is shown.
+const PAGE: &[u8] = include_bytes!("../../clients/page.html");
 /// Events of a stream.
 pub(super) const EVENTS: usize = 5;
 
@@ -75,6 +77,7 @@ fn answer(exchange: &mut Exchange<'_>, words: &Words) {
         ["cached"] => exchange.answer(200, &[("ETag", "\"v1\"")], b"fresh"),
         ["nothing"] => exchange.send(b"HTTP/1.1 204 Answer\r\n\r\n"),
         ["absent"] => exchange.answer(404, &[("Content-Type", "application/json")], b"{\"error\":\"the API's own\"}"),
+        ["page"] => exchange.answer(200, &[("Content-Type", "text/html")], PAGE),
         ["events", stream] => events(exchange, words, stream),
         ["seen", stream, count] => {
             words.say(stream, count.parse().unwrap());
@@ -106,7 +109,8 @@ fn events(exchange: &mut Exchange<'_>, words: &Words, stream: &str) {
         // What an EventSource takes for the end.
         return exchange.send(b"HTTP/1.1 204 Answer\r\n\r\n");
     }
-    exchange.send(b"HTTP/1.1 200 Answer\r\nContent-Type: text/event-stream\r\nCache-Control: no-cache\r\nTransfer-Encoding: chunked\r\n\r\n");
+    exchange
+        .send(b"HTTP/1.1 200 Answer\r\nContent-Type: text/event-stream\r\nCache-Control: no-cache\r\nTransfer-Encoding: chunked\r\n\r\n");
     for event in 1..=EVENTS {
         let text = format!("id: {event}\nretry: 1\ndata: {event}\n\n");
         exchange.send(format!("{:x}\r\n{text}\r\n", text.len()).as_bytes());

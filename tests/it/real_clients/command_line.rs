@@ -118,7 +118,8 @@ fn nghttp_sends_content_and_trailers_on_many_streams() {
     for base in [scene.clear(""), scene.tls("")] {
         let (out, _) = run(tool("nghttp").args(["--no-verify-peer", "-H", &bearer, "-m", "20", &format!("{base}/hello")]));
         assert_eq!(out, "hello".repeat(20));
-        let (out, _) = run(tool("nghttp").args(["-H", &bearer, "--trailer", "x-checksum: 7", "-d"]).arg(&file).arg(format!("{base}/upload")));
+        let (out, _) =
+            run(tool("nghttp").args(["-H", &bearer, "--trailer", "x-checksum: 7", "-d"]).arg(&file).arg(format!("{base}/upload")));
         assert_eq!(out, format!("{{\"length\":{LARGE}}}"));
         let seen = scene.identified().pop().unwrap();
         assert_eq!(seen.body_crc, crc32fast::hash(&pattern(LARGE)));

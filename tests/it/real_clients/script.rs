@@ -14,7 +14,7 @@ use crate::support::process::{Lines, signal};
 const ROOT: &str = env!("CARGO_MANIFEST_DIR");
 
 /// How long a client may take with all it has to do; works in a fraction of it.
-const ENOUGH: Duration = Duration::from_mins(1);
+pub(super) const ENOUGH: Duration = Duration::from_mins(1);
 
 /// A program of the machine.
 pub(super) fn tool(name: &str) -> Command {
