@@ -5,13 +5,13 @@ use std::borrow::Cow;
 use std::net::IpAddr;
 
 use http::request::Parts;
-use http::{HeaderMap, HeaderName, HeaderValue, Request};
+use http::{HeaderMap, HeaderName, HeaderValue};
 use serde::Serialize;
 
 use crate::answer::Answers;
 use crate::authn::KeyTable;
 use crate::clock::{Clock, Timestamp};
-use crate::forward;
+use crate::forward::Rewrite;
 use crate::forward::upstream::Upstreams;
 use crate::gate::trace::{Note, Step, Trace};
 use crate::gate::{Admitted, Connection, Gate, Presented, Seen};
@@ -19,7 +19,7 @@ use crate::key::record::KeyRecord;
 use crate::net::Peer;
 use crate::policy::CHECKS;
 use crate::rejection::{Refusal, Rejection};
-use crate::server::framing::{Framing, Limits};
+use crate::server::framing::{Head, Limits};
 use crate::store::StoreError;
 use crate::telemetry::mask::Mask;
 
@@ -164,7 +164,7 @@ impl Explainer {
         let Self { gate, answers, upstreams, mask, .. } = self;
         let asked = format!("{} {}", described.method, described.target);
         let mut trace = Recorder { mask, request: masked(mask, &asked), steps: Vec::new() };
-        let connection = Connection { peer: Peer::from(described.from), tls: described.tls };
+        let connection = Connection::new(Peer::from(described.from), described.tls);
         let mut head = match trace.judge(Step::Framing, parse(described, self.limits), || Note::new(asked)) {
             Ok(head) => head,
             Err(refusal) => return refused(trace, answers, &refusal, &Gate::begin(&HeaderMap::new(), now)),
@@ -178,17 +178,17 @@ impl Explainer {
             }
             Ok(Admitted::Forward(permit)) => permit,
         };
-        let rewritten = forward::rewrite(gate, upstreams, &permit, head, &connection, &seen);
+        let rewritten = Rewrite { gate, upstreams, permit: &permit, connection: &connection, seen: &seen }.parts(head);
         match trace.judge(Step::Rewrite, rewritten, || Note::new("headers").at("identity")) {
             Err(refusal) => refused(trace, answers, &refusal, &seen),
-            Ok(forward) => {
-                let request = masked(mask, &format!("{} {}", forward.head.method, forward.head.uri));
-                let sent = &forward.head.headers;
+            Ok(rewritten) => {
+                let request = masked(mask, &format!("{} {}", rewritten.method, rewritten.uri));
+                let sent = &rewritten.headers;
                 let headers = sent.iter().map(|(name, value)| header_line(mask, name, value)).collect();
                 let is_kept = |name: &str, value: &str| sent.get_all(name).iter().any(|kept| kept.as_bytes() == value.trim().as_bytes());
                 let removed =
                     described.headers.iter().filter(|(name, value)| !is_kept(name, value)).map(|(name, _)| name.to_lowercase()).collect();
-                finish(trace, "", "", None, Some(Forwarded { upstream: forward.upstream, request, headers, removed }))
+                finish(trace, "", "", None, Some(Forwarded { upstream: permit.upstream(), request, headers, removed }))
             }
         }
     }
@@ -231,7 +231,7 @@ fn masked(mask: &Mask, text: &str) -> String {
     text.into_owned()
 }
 
-/// The head through the framing guard's own state machine, then as hyper would hand it on.
+/// The head as the server would read it.
 fn parse(described: &Described, limits: Limits) -> Result<Parts, Refusal> {
     let mut raw = format!("{} {} HTTP/1.1\r\n", described.method, described.target);
     let has_host = described.headers.iter().any(|(name, _)| name.eq_ignore_ascii_case("host"));
@@ -242,17 +242,9 @@ fn parse(described: &Described, limits: Limits) -> Result<Parts, Refusal> {
         raw.extend([name, ": ", value, "\r\n"]);
     }
     raw.push_str("\r\n");
-    let taken = Framing::new(limits).advance(raw.as_bytes())?;
-    if taken < raw.len() {
-        return Err(Rejection::RequestInvalid.because("a line break inside the described request"));
+    let mut head = Head::default();
+    match head.advance(raw.as_bytes(), limits)? {
+        Some((taken, _)) if taken == raw.len() => Ok(head.request(&raw.into())?.0),
+        Some(_) | None => Err(Rejection::RequestInvalid.because("a line break inside the described request")),
     }
-    let mut builder = Request::builder().method(described.method.as_str()).uri(described.target.as_str());
-    if !has_host {
-        builder = builder.header(http::header::HOST, "localhost");
-    }
-    for (name, value) in &described.headers {
-        builder = builder.header(name.as_str(), value.trim());
-    }
-    let request = builder.body(()).map_err(|error| Rejection::RequestInvalid.because(error.to_string()))?;
-    Ok(request.into_parts().0)
 }

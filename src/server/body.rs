@@ -16,9 +16,11 @@ use tokio::time::timeout;
 use super::connection::{LINGER_BYTES, LINGER_TIME};
 use super::exchange::strip_hop_by_hop;
 use super::generation::Generation;
+use super::http1;
 use super::life::Life;
 use super::record::Record;
-use crate::forward::upstream::pool::Lease;
+use super::socket::Socket;
+use crate::forward::upstream::pool::Answer;
 use crate::rejection::Rejection;
 
 /// Why a body broke off.
@@ -38,13 +40,48 @@ pub enum BrokenOff {
     Ended(#[source] h2::Error),
 }
 
+/// A request's content as it arrives, over either protocol.
+#[derive(Debug)]
+pub enum Received {
+    /// Over HTTP/1.
+    Http1(http1::Content<Socket>),
+    /// Of a stream.
+    Http2(Incoming),
+}
+
+impl Body for Received {
+    type Data = Bytes;
+    type Error = BrokenOff;
+
+    fn poll_frame(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Option<Result<Frame<Bytes>, BrokenOff>>> {
+        match self.get_mut() {
+            Self::Http1(content) => Pin::new(content).poll_frame(cx).map_err(|_| BrokenOff::Upload),
+            Self::Http2(content) => Pin::new(content).poll_frame(cx).map_err(|_| BrokenOff::Upload),
+        }
+    }
+
+    fn is_end_stream(&self) -> bool {
+        match self {
+            Self::Http1(content) => content.is_end_stream(),
+            Self::Http2(content) => content.is_end_stream(),
+        }
+    }
+
+    fn size_hint(&self) -> SizeHint {
+        match self {
+            Self::Http1(content) => content.size_hint(),
+            Self::Http2(content) => content.size_hint(),
+        }
+    }
+}
+
 /// The client's body on its way to the upstream. Of its trailers those go on that a header could be.
 #[derive(Debug, Default)]
 pub struct Upload(Option<Receiving>);
 
 #[derive(Debug)]
 struct Receiving {
-    body: Incoming,
+    body: Received,
     /// What the request was judged by.
     generation: Rc<Generation>,
     life: Rc<Life>,
@@ -54,7 +91,7 @@ struct Receiving {
 impl Upload {
     /// The body of a request that was admitted: at most `limit` bytes.
     #[must_use]
-    pub fn new(body: Incoming, generation: Rc<Generation>, life: Rc<Life>, limit: u64) -> Self {
+    pub fn new(body: Received, generation: Rc<Generation>, life: Rc<Life>, limit: u64) -> Self {
         Self(Some(Receiving { body, generation, life, limit }))
     }
 }
@@ -98,10 +135,7 @@ impl Body for Upload {
 
 impl Drop for Upload {
     fn drop(&mut self) {
-        if let Some(Receiving { body, life, .. }) = self.0.take()
-            && life.is_stream()
-            && !body.is_end_stream()
-        {
+        if let Some(Receiving { body: body @ Received::Http2(_), .. }) = self.0.take() {
             read_away(body);
         }
     }
@@ -109,14 +143,17 @@ impl Drop for Upload {
 
 /// Reads for a while what a client still sends on a stream whose answer does not need it. Were it reset at once, the client
 /// might take that for the answer, or wait for leave to send more and never look at the answer.
-pub(super) fn read_away(mut body: Incoming) {
+pub(super) fn read_away(mut body: Received) {
+    if body.is_end_stream() {
+        return;
+    }
     let reading = async move {
         let mut read = 0;
         while read < LINGER_BYTES {
             let Some(Ok(frame)) = body.frame().await else { return };
             read += frame.data_ref().map_or(0, Bytes::len);
         }
-        std::future::pending().await
+        std::future::pending::<()>().await;
     };
     drop(spawn_local(timeout(LINGER_TIME, reading)));
 }
@@ -132,7 +169,7 @@ pub struct Download {
 #[derive(Debug)]
 enum Content {
     Own(Bytes),
-    Upstream { body: Incoming, lease: Option<Lease<Upload>>, ended: bool, speaks_grpc: bool },
+    Upstream { body: Answer<Upload>, ended: bool, speaks_grpc: bool },
 }
 
 impl Download {
@@ -142,9 +179,9 @@ impl Download {
     }
 
     /// The upstream's; `speaks_grpc` = its outcome is in its trailers.
-    pub(super) fn relayed(body: Incoming, lease: Lease<Upload>, life: &Rc<Life>, record: Record, speaks_grpc: bool) -> Self {
+    pub(super) fn relayed(body: Answer<Upload>, life: &Rc<Life>, record: Record, speaks_grpc: bool) -> Self {
         life.relay_began();
-        let content = Content::Upstream { body, lease: Some(lease), ended: false, speaks_grpc };
+        let content = Content::Upstream { body, ended: false, speaks_grpc };
         Self { content, life: Rc::clone(life), record: Some(record) }
     }
 
@@ -154,13 +191,11 @@ impl Download {
             record.expired(self.life.is_silent());
         }
         let Some(rejection) = self.life.ended_by() else { return Err(BrokenOff::Expired) };
-        if let (Content::Upstream { body, lease, ended, speaks_grpc: true }, Some(record)) = (&mut self.content, &self.record)
+        if let (Content::Upstream { body, ended, speaks_grpc: true }, Some(record)) = (&mut self.content, &self.record)
             && record.seen.grpc
             && body.size_hint().exact().is_none()
         {
             *ended = true;
-            // Its connection is in the middle of the answer.
-            drop(lease.take());
             return Ok(Frame::trailers(record.generation.app.answers.grpc_outcome(&rejection.into(), &record.seen)));
         }
         Err(BrokenOff::Ended(h2::Reason::CANCEL.into()))
@@ -238,13 +273,7 @@ impl Drop for Download {
     fn drop(&mut self) {
         let ended = match &mut self.content {
             Content::Own(_) => true,
-            Content::Upstream { body, lease, ended, .. } => {
-                let ended = *ended || body.is_end_stream();
-                if let Some(lease) = lease.take().filter(|_| ended) {
-                    lease.give_back();
-                }
-                ended
-            }
+            Content::Upstream { body, ended, .. } => *ended || body.is_end_stream(),
         };
         if let Some(record) = self.record.as_mut().filter(|_| !ended || self.life.is_given_up()) {
             record.broken_off();

@@ -1,4 +1,4 @@
-//! A browser. An EventSource cannot send a key: its operator opens the stream's route, or the page reads it by fetch with a
+//! A browser. An `EventSource` cannot send a key: its operator opens the stream's route, or the page reads it by fetch with a
 //! publishable key that is bound to the page's address.
 
 use std::os::unix::process::CommandExt as _;

@@ -1,4 +1,4 @@
-//! Clients in Node; its WebSockets end in Python.
+//! Clients in Node; its web sockets end in Python.
 
 use super::script::{Api, client, run};
 use super::{Front, Scene, pattern};
