@@ -40,7 +40,7 @@ module.exports = {
   BEARER: { authorization: `Bearer ${KEY}` },
   STRANGER: { authorization: 'Bearer sk_live_nobody' },
   REFUSED: { success: false, error: 'Invalid API key', code: 'API_KEY_INVALID' },
-  LARGE: 8 << 20,
+  LARGE: 4 << 20,
   EVENTS: 5,
   pattern,
   run,

@@ -13,7 +13,7 @@ KEY = os.environ.get("SIDEGATE_KEY", "")
 BEARER = {"Authorization": f"Bearer {KEY}"}
 STRANGER = {"Authorization": "Bearer sk_live_nobody"}
 REFUSED = {"success": False, "error": "Invalid API key", "code": "API_KEY_INVALID"}
-LARGE = 8 << 20
+LARGE = 4 << 20
 # What Sidegate reads of a refused upload before it only waits: clients that do not look before they have sent all get that far.
 READ_AWAY = 1 << 20
 EVENTS = 5

@@ -4,7 +4,7 @@ use super::script::{Api, client, run};
 use super::{Front, Scene, pattern};
 
 /// Bytes of a large upload in check.js.
-const LARGE: usize = 8 << 20;
+const LARGE: usize = 4 << 20;
 
 #[test]
 fn fetch_streams_in_both_directions() {

@@ -6,7 +6,7 @@ use crate::support::upstream::Recorded;
 use crate::support::wire::Framing;
 
 /// Bytes of a large upload in check.py.
-const LARGE: usize = 8 << 20;
+const LARGE: usize = 4 << 20;
 
 const CALLS: &str = r#"
 [[routes]]
