@@ -63,7 +63,8 @@ pub(super) fn client(name: &str, front: &Front) -> Command {
 }
 
 pub(super) fn spawn(command: &mut Command) -> Child {
-    command.spawn().unwrap_or_else(|error| panic!("{command:?}: {error}; tests/run installs what is missing"))
+    let spawned = command.spawn();
+    spawned.unwrap_or_else(|error| panic!("{}: {error}; tests/run installs what is missing", command.get_program().display()))
 }
 
 /// Runs a program to its end and returns what it printed to stdout and stderr.
