@@ -7,7 +7,7 @@ use http::{HeaderMap, HeaderName, HeaderValue, Method, header};
 use crate::http1::outbox;
 
 /// Room for an ordinary request's head, bytes.
-const ORDINARY: usize = 1 << 10;
+const ORDINARY: usize = 1000;
 
 /// A head that may be sent.
 #[derive(Debug)]
@@ -74,6 +74,10 @@ impl Encoded {
         let mut lines = Vec::with_capacity(ORDINARY);
         lines.extend_from_slice(method.as_str().as_bytes());
         lines.push(b' ');
+        // What was sent as `http://host?query` has no path.
+        if !target.starts_with(['/', '*']) {
+            lines.push(b'/');
+        }
         lines.extend_from_slice(target.as_bytes());
         lines.extend_from_slice(b" HTTP/1.1\r\n");
         Self { method, lines, announced: None }

@@ -163,7 +163,7 @@ pub(super) fn read_away(mut body: Received) {
 pub struct Download {
     content: Content,
     life: Rc<Life>,
-    record: Option<Record>,
+    record: Option<Box<Record>>,
 }
 
 #[derive(Debug)]
@@ -174,12 +174,12 @@ enum Content {
 
 impl Download {
     /// An answer of ours.
-    pub(super) fn own(content: Bytes, life: &Rc<Life>, record: Option<Record>) -> Self {
+    pub(super) fn own(content: Bytes, life: &Rc<Life>, record: Option<Box<Record>>) -> Self {
         Self { content: Content::Own(content), life: Rc::clone(life), record }
     }
 
     /// The upstream's; `speaks_grpc` = its outcome is in its trailers.
-    pub(super) fn relayed(body: Answer<Upload>, life: &Rc<Life>, record: Record, speaks_grpc: bool) -> Self {
+    pub(super) fn relayed(body: Answer<Upload>, life: &Rc<Life>, record: Box<Record>, speaks_grpc: bool) -> Self {
         life.relay_began();
         let content = Content::Upstream { body, ended: false, speaks_grpc };
         Self { content, life: Rc::clone(life), record: Some(record) }

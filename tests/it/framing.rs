@@ -282,7 +282,6 @@ fn a_client_that_expects_leave_gets_it_once_it_was_admitted() {
     let scene = Scene::new("");
     let mut client = scene.connect();
     client.send(scene.fill("POST / HTTP/1.1\r\n{id}Content-Length: 5\r\nExpect: 100-continue\r\n\r\n"));
-    // Content that is there already needs no leave.
     assert_eq!(client.head().first_line, "HTTP/1.1 100 Continue");
     client.send("12345");
     let answer = client.answer("POST");
