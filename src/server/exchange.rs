@@ -17,7 +17,7 @@ use http_body_util::BodyExt as _;
 use pin_project_lite::pin_project;
 use tokio::time::timeout;
 
-use super::body::{Download, Received, Upload};
+use super::body::{Download, Received, Upload, read_away};
 use super::framing::{Limits, fields};
 use super::generation::Generation;
 use super::life::Life;
@@ -286,7 +286,7 @@ struct Unread {
     limit: u64,
     expects_continue: bool,
     expects_other: bool,
-    /// Of a stream nothing need be read: what comes behind it is another's.
+    /// Of a stream nothing need be read before its answer: what comes behind it is another's.
     is_stream: bool,
 }
 
@@ -323,7 +323,11 @@ impl Unread {
         if body.is_end_stream() {
             return Left::Nothing;
         }
-        if self.is_stream || self.expects_continue || self.length.is_some_and(|length| length > DISCARD_BYTES) {
+        if self.is_stream {
+            read_away(body);
+            return Left::Unread;
+        }
+        if self.expects_continue || self.length.is_some_and(|length| length > DISCARD_BYTES) {
             return Left::Unread;
         }
         let discard = async {
