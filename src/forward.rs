@@ -102,9 +102,10 @@ impl Rewrite<'_> {
         let Self { gate, upstreams, permit, connection, seen } = self;
         let rules = gate.header_rules();
         let trusted = gate.trusts(connection.peer);
-        upstreams.set_host(permit.upstream(), sent.get(header::HOST), out);
+        let host = sent.get(header::HOST);
+        upstreams.set_host(permit.upstream(), host, out);
         rules.pass_on(sent, trusted, out)?;
-        HeaderRules::set_forwarding(sent, connection, trusted, out);
+        HeaderRules::set_forwarding(sent, host, connection, trusted, out);
         rules.set_identity(permit, gate.environments(), seen, out);
         if asks_to_switch {
             Handshake::ask(out);

@@ -5,9 +5,10 @@ use http::request::Parts;
 use http::{HeaderMap, HeaderName, HeaderValue, Method, header};
 
 use crate::http1::outbox;
+use crate::identity::template::Told;
 
 /// Room for an ordinary request's head, bytes.
-const ORDINARY: usize = 1 << 10;
+const ORDINARY: usize = 1000;
 
 /// A head that may be sent.
 #[derive(Debug)]
@@ -33,6 +34,11 @@ pub(super) trait Fields {
 
     /// One that we say, in visible ASCII.
     fn text(&mut self, name: &HeaderName, value: &[u8]);
+
+    /// Who is calling.
+    fn told(&mut self, told: &Told) {
+        told.iter().for_each(|(name, value)| self.text(name, value));
+    }
 
     /// The trailers that come behind the content.
     fn announce(&mut self, names: HeaderValue);
@@ -63,6 +69,10 @@ impl Fields for Encoded {
         outbox::field(&mut self.lines, name.as_str().as_bytes(), value);
     }
 
+    fn told(&mut self, told: &Told) {
+        self.lines.extend_from_slice(told.lines());
+    }
+
     fn announce(&mut self, names: HeaderValue) {
         self.announced = Some(names);
     }
@@ -74,6 +84,10 @@ impl Encoded {
         let mut lines = Vec::with_capacity(ORDINARY);
         lines.extend_from_slice(method.as_str().as_bytes());
         lines.push(b' ');
+        // What was sent as `http://host?query` has no path.
+        if !target.starts_with(['/', '*']) {
+            lines.push(b'/');
+        }
         lines.extend_from_slice(target.as_bytes());
         lines.extend_from_slice(b" HTTP/1.1\r\n");
         Self { method, lines, announced: None }

@@ -39,6 +39,7 @@ mod outage;
 mod paths;
 mod proxy_protocol;
 mod readme;
+mod real_clients;
 mod reload;
 mod retries;
 mod secrets;
