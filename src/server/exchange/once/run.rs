@@ -76,7 +76,7 @@ impl Run {
     {
         let (mut head, body) = response.into_parts();
         strip_hop_by_hop(&mut head.headers);
-        one_length(&mut head.headers, &body);
+        one_length(head.status, &mut head.headers, &body);
         let mut keeping = self.keep(&head, &body).await;
         let (sink, tap) = Tap::new(body.size_hint().exact());
         if body.is_end_stream() {
