@@ -142,7 +142,12 @@ impl Run {
             let fingerprint = reservation.fingerprint();
             let reason = head.extensions.get::<ReasonPhrase>().map(|reason| Bytes::copy_from_slice(reason.as_bytes())).unwrap_or_default();
             let answer = Answer { fingerprint, status: head.status, reason, headers, trailers: None, body: Bytes::new() };
-            return Some(Keeping { answer, body: Vec::new(), limit, room: self.generation.app.ledger.answers().begin() });
+            return Some(Keeping {
+                answer,
+                body: Vec::new(),
+                limit,
+                room: self.generation.app.ledger.answers().begin(reservation.tenant()),
+            });
         };
         self.settle(outcome).await;
         None
