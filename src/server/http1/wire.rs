@@ -119,7 +119,10 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Wire<S> {
                 match state.head.advance(state.inbox.bytes(), limits) {
                     Ok(None) => {
                         state.judged = state.inbox.bytes().len();
-                        self.life.head_began();
+                        // An empty line behind the request before is none: nobody waits for the rest of it, or is told so.
+                        if !state.inbox.bytes().iter().all(|byte| matches!(byte, b'\r' | b'\n')) {
+                            self.life.head_began();
+                        }
                     }
                     Ok(Some((bytes, length))) => return Poll::Ready(self.begin(state, bytes, length)),
                     Err(refusal) => return Poll::Ready(Arrival::Refused(refusal)),
@@ -134,7 +137,7 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Wire<S> {
             match state.poll_ahead(cx) {
                 Poll::Ready(read) => state.client_gone = read.is_err(),
                 // Only now: what has arrived when a drain begins is served.
-                Poll::Pending if self.is_done(state) => return Poll::Ready(Arrival::Ended),
+                Poll::Pending if self.is_done() => return Poll::Ready(Arrival::Ended),
                 Poll::Pending => return Poll::Pending,
             }
         }
@@ -173,8 +176,8 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Wire<S> {
     }
 
     /// Whether no request is waited for any more.
-    fn is_done(&self, state: &mut State<S>) -> bool {
-        self.life.phase() == Phase::Idle && self.life.draining() && state.inbox.bytes().is_empty()
+    fn is_done(&self) -> bool {
+        self.life.phase() == Phase::Idle && self.life.draining()
     }
 
     /// While a request is answered: writes what waits, keeps what the client sends ahead, and is ready when it has left.

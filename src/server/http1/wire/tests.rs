@@ -286,6 +286,20 @@ fn a_request_that_has_arrived_when_a_drain_begins_is_served() {
 }
 
 #[test]
+fn an_empty_line_behind_a_request_begins_no_other() {
+    let ends: [fn(&Bench); 2] = [|bench| bench.wait(100), |bench| bench.pulse.enter(Stage::Drain)];
+    for end in ends {
+        let mut bench = Bench::new(&[GET, "\r\n"], false);
+        assert_eq!((bench.head(), bench.answer()), (head("GET /"), true));
+        assert_eq!(bench.head(), Read::Waits);
+        end(&bench);
+        assert_eq!(bench.head(), Read::End, "an answer that nobody asked for would be taken for the next one's");
+    }
+    let mut bench = Bench::new(&[GET, "\r\n", GET], false);
+    assert_eq!((bench.head(), bench.answer(), bench.head()), (head("GET /"), true, head("GET /")));
+}
+
+#[test]
 fn who_reads_slowly_is_waited_for_and_who_stops_is_not() {
     let mut bench = Bench::new(&[GET], false);
     assert_eq!(bench.head(), head("GET /"));
