@@ -35,6 +35,8 @@ enum End {
     Switched,
     /// In the middle of an answer, or without one.
     Broken,
+    /// In the middle of an answer that the connection's end would complete.
+    Torn,
 }
 
 /// Serves a connection to its end; the socket and what was read of it where the client begins with HTTP/2, if it `tells` so.
@@ -45,6 +47,10 @@ pub(super) async fn serve(socket: Socket, session: &Rc<Session>, limits: Limits,
     match end {
         // An orderly end would make it look complete.
         End::Broken => return None,
+        End::Torn => {
+            stream.reset();
+            return None;
+        }
         End::Switched => {
             if let Some(tunnel) = session.tunnel.take() {
                 Box::pin(tunnel.run(stream, ahead, &session.life)).await;
@@ -95,7 +101,7 @@ async fn exchanges(wire: &Rc<Wire<Socket>>, session: &Rc<Session>, limits: Limit
             poll_reply(wire, &mut body, framing, cx)
         });
         if written.await.is_err() {
-            return End::Broken;
+            return if framing.content == reply::Content::UntilClose { End::Torn } else { End::Broken };
         }
         life.flushed();
         if life.switched() {

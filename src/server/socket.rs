@@ -25,6 +25,13 @@ impl Socket {
     pub fn speaks_http2(&self) -> bool {
         matches!(self, Self::Tls(stream) if stream.get_ref().1.alpn_protocol() == Some(b"h2"))
     }
+
+    /// Closes it so that the other side sees that it was not in order. TLS shows that by itself, and a Unix socket cannot.
+    pub fn reset(self) {
+        if let Self::Tcp(stream) = self {
+            let _ = stream.set_zero_linger();
+        }
+    }
 }
 
 macro_rules! forward {
@@ -66,5 +73,23 @@ impl AsyncWrite for Socket {
             Self::Unix(stream) => stream.is_write_vectored(),
             Self::Tls(stream) => stream.is_write_vectored(),
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::io::ErrorKind;
+
+    use tokio::io::AsyncReadExt as _;
+    use tokio::net::TcpListener;
+
+    use super::*;
+
+    #[tokio::test]
+    async fn a_reset_is_no_orderly_end() {
+        let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+        let mut client = TcpStream::connect(listener.local_addr().unwrap()).await.unwrap();
+        Socket::Tcp(listener.accept().await.unwrap().0).reset();
+        assert_eq!(client.read(&mut [0]).await.unwrap_err().kind(), ErrorKind::ConnectionReset);
     }
 }
