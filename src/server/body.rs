@@ -61,7 +61,9 @@ impl Body for Upload {
 
     fn poll_frame(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Option<Result<Frame<Bytes>, BrokenOff>>> {
         let Some(Receiving { body, generation, life, limit }) = &mut self.0 else { return Poll::Ready(None) };
-        let mut frame = match ready!(Pin::new(body).poll_frame(cx)) {
+        let polled = Pin::new(body).poll_frame(cx);
+        life.content_awaited(polled.is_pending());
+        let mut frame = match ready!(polled) {
             None => return Poll::Ready(None),
             Some(Ok(frame)) => frame,
             Some(Err(_)) => {

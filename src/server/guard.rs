@@ -131,13 +131,19 @@ impl<S> Guard<S> {
                 true
             }
             Phase::Fresh | Phase::Idle if self.life.expired() => true,
-            Phase::Idle => self.life.draining() && self.held.is_empty(),
-            Phase::Fresh | Phase::Head | Phase::Busy | Phase::Written | Phase::Tunnel | Phase::Streams | Phase::Leaving => false,
+            Phase::Fresh | Phase::Idle | Phase::Head | Phase::Busy | Phase::Written | Phase::Tunnel | Phase::Streams | Phase::Leaving => {
+                false
+            }
         }
     }
 }
 
 impl<S: AsyncRead + Unpin> Guard<S> {
+    /// Whether no further request is waited for, now that none has arrived.
+    fn is_done(&self) -> bool {
+        self.life.phase() == Phase::Idle && self.life.draining() && self.held.is_empty()
+    }
+
     /// Reads into `buf` as a scratch buffer and returns how many bytes were read (behind those filled before).
     fn read(&mut self, cx: &mut Context<'_>, buf: &mut ReadBuf<'_>) -> Poll<io::Result<usize>> {
         let before = buf.filled().len();
@@ -194,7 +200,11 @@ impl<S: AsyncRead + Unpin> AsyncRead for Guard<S> {
                 continue;
             }
             let before = buf.filled().len();
-            if ready!(this.read(cx, buf))? == 0 {
+            let read = this.read(cx, buf);
+            if read.is_pending() && this.is_done() {
+                return Poll::Ready(Ok(()));
+            }
+            if ready!(read)? == 0 {
                 continue;
             }
             if !this.held.is_empty() {
