@@ -9,6 +9,7 @@ use crate::support::http2::{
     ACK, CONTINUATION, DATA, END_HEADERS, END_STREAM, Frames, GET, GOAWAY, HEADERS, Http2, PING, RST_STREAM, SETTINGS, WINDOW_UPDATE,
     block, frame,
 };
+use crate::support::memory::peak_kib;
 use crate::support::process::Serve;
 use crate::support::sidecar::{Home, Kind, Sidecar};
 use crate::support::upstream::Upstream;
@@ -55,13 +56,6 @@ impl Scene {
         let grown = peak_kib(self.serve.id()) - self.peak;
         assert!(grown < 16 << 10, "grown by {grown} KiB");
     }
-}
-
-/// The most memory that a process ever had.
-fn peak_kib(id: u32) -> u64 {
-    let status = std::fs::read_to_string(format!("/proc/{id}/status")).unwrap();
-    let line = status.lines().find_map(|line| line.strip_prefix("VmHWM:")).unwrap();
-    line.trim().trim_end_matches(" kB").parse().unwrap()
 }
 
 /// Sends the same bytes until the server has had enough, or as often as `most`.

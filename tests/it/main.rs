@@ -46,6 +46,7 @@ mod store_faults;
 mod support;
 mod tls;
 mod trailers;
+mod transfers;
 mod transparency;
 mod upstream_answers;
 mod upstream_h2;

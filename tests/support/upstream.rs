@@ -72,6 +72,11 @@ pub(crate) struct Exchange<'a> {
 impl Exchange<'_> {
     /// Reads the body, unless that was done; the recorded request is complete then.
     pub(crate) fn read_body(&mut self) {
+        self.read_body_with(&mut |_| {});
+    }
+
+    /// The same; `each` is told of every piece, and nothing more is read before it returns.
+    pub(crate) fn read_body_with(&mut self, each: &mut dyn FnMut(&[u8])) {
         if std::mem::replace(&mut self.body_read, true) || self.close {
             return;
         }
@@ -80,6 +85,7 @@ impl Exchange<'_> {
             let room = BODY_KEPT.saturating_sub(request.body.len()).min(bytes.len());
             request.body.extend_from_slice(&bytes[..room]);
             request.body_len += bytes.len() as u64;
+            each(bytes);
         });
         match result {
             Ok(trailers) => {

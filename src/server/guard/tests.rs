@@ -169,6 +169,11 @@ fn a_drain_ends_idle_connections_and_lets_begun_heads_and_first_requests_come() 
     assert_eq!(idle.read(), Read::Waits, "it is being answered");
     idle.answer();
     assert_eq!(idle.read(), Read::End);
+    let mut asked = Bench::new(&[GET, GET], false);
+    assert_eq!(asked.read(), Read::Bytes(GET.into()));
+    asked.answer();
+    asked.pulse.enter(Stage::Drain);
+    assert_eq!(asked.read(), Read::Bytes(GET.into()), "it has arrived");
     for pieces in [vec!["GET / HT", "TP/1.1\r\nHost: a\r\n\r\n"], vec![GET]] {
         let mut begun = Bench::new(&pieces, false);
         begun.pulse.enter(Stage::Drain);
