@@ -142,6 +142,11 @@ impl Client {
         }
     }
 
+    /// Whether bytes have come, or come in time; none are taken.
+    pub(crate) fn has_bytes(&mut self) -> bool {
+        self.reader.has_bytes()
+    }
+
     /// Waits until the server ends the connection; `false` where more bytes come instead.
     pub(crate) fn is_closed(&mut self) -> bool {
         self.reader.at_end()
