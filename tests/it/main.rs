@@ -37,6 +37,7 @@ mod paths;
 mod proxy_protocol;
 mod readme;
 mod reload;
+mod restarts;
 mod retries;
 mod secrets;
 mod slow_bodies;

@@ -7,7 +7,7 @@ use std::io::Write as _;
 use std::net::{Ipv4Addr, Shutdown, SocketAddr};
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::sync::{Arc, Condvar, Mutex};
-use std::thread;
+use std::thread::{self, JoinHandle};
 
 use super::PATIENCE;
 use super::stream::{Address, Listener, Stream};
@@ -56,6 +56,7 @@ struct Shared {
 pub(crate) struct Upstream {
     pub(crate) address: Address,
     shared: Arc<Shared>,
+    accepting: Option<JoinHandle<()>>,
 }
 
 /// A request that waits for its answer.
@@ -177,7 +178,7 @@ impl Upstream {
             odd_names_pass: AtomicBool::new(false),
         });
         let accepting = Arc::clone(&shared);
-        thread::spawn(move || {
+        let accepting = thread::spawn(move || {
             while let Ok(stream) = listener.accept() {
                 if accepting.stopping.load(Ordering::SeqCst) {
                     return;
@@ -188,7 +189,7 @@ impl Upstream {
                 thread::spawn(move || shared.serve(connection, stream));
             }
         });
-        Self { address, shared }
+        Self { address, shared, accepting: Some(accepting) }
     }
 
     pub(crate) fn url(&self) -> String {
@@ -245,8 +246,10 @@ impl Upstream {
 impl Drop for Upstream {
     fn drop(&mut self) {
         self.shared.stopping.store(true, Ordering::SeqCst);
-        // Wakes the accepting thread, which ends then.
-        let _ = self.address.connect();
+        // Wakes the accepting thread, which ends then; another may listen there as soon as this is gone.
+        if let (Ok(_), Some(accepting)) = (self.address.connect(), self.accepting.take()) {
+            let _ = accepting.join();
+        }
         for stream in self.shared.open.lock().unwrap().values() {
             stream.shutdown(Shutdown::Both);
         }
