@@ -1,5 +1,6 @@
 //! The request as the upstream gets it: rewritten under a permit ([`rewrite`]), sent over a worker's own connections ([`upstream`]).
 
+mod fields;
 pub mod headers;
 pub mod upgrade;
 pub mod upstream;
@@ -8,7 +9,7 @@ use std::time::Duration;
 
 use http::request::Parts;
 use http::uri::PathAndQuery;
-use http::{Request, Uri};
+use http::{HeaderMap, Request, Uri, header};
 
 use crate::gate::{Connection, Gate, Permit, Seen};
 use crate::rejection::{Refusal, Rejection};
@@ -16,7 +17,7 @@ use headers::HeaderRules;
 use upgrade::Handshake;
 use upstream::Upstreams;
 
-/// About as many headers as are set: one growth of the map instead of two.
+/// About as many fields as are set.
 const HEADERS_ADDED: usize = 12;
 
 /// A head that may be sent.
@@ -37,7 +38,7 @@ pub struct Forward {
 pub fn probe(upstreams: &Upstreams, upstream: usize, target: PathAndQuery) -> Forward {
     let mut head = Request::new(()).into_parts().0;
     head.uri = Uri::from(target);
-    upstreams.set_host(upstream, &mut head.headers);
+    upstreams.set_host(upstream, None, &mut head.headers);
     Forward { head, upstream, response_timeout: None, handshake: None }
 }
 
@@ -54,15 +55,17 @@ pub fn rewrite(
     seen: &Seen,
 ) -> Result<Forward, Refusal> {
     let rules = gate.header_rules();
-    head.headers.reserve(HEADERS_ADDED);
     let handshake = Handshake::of(&head).filter(|_| upstreams.switches_protocols(permit.upstream()));
-    rules.clean(&mut head.headers, gate.trusts(connection.peer))?;
-    HeaderRules::set_forwarding(&mut head.headers, connection);
-    rules.set_identity(&mut head.headers, permit, gate.environments(), seen);
+    let trusted = gate.trusts(connection.peer);
+    let mut headers = HeaderMap::with_capacity(head.headers.len() + HEADERS_ADDED);
+    upstreams.set_host(permit.upstream(), head.headers.get(header::HOST), &mut headers);
+    rules.pass_on(&head.headers, trusted, &mut headers)?;
+    HeaderRules::set_forwarding(&head.headers, connection, trusted, &mut headers);
+    rules.set_identity(permit, gate.environments(), seen, &mut headers);
     if handshake.is_some() {
-        Handshake::ask(&mut head.headers);
+        Handshake::ask(&mut headers);
     }
-    upstreams.set_host(permit.upstream(), &mut head.headers);
+    head.headers = headers;
     // Absolute-form was checked against Host; upstreams get origin-form (RFC 9112 §3.2.1), the same bytes that were matched.
     let target = head.uri.path_and_query().cloned().ok_or_else(|| Rejection::RequestInvalid.because("no path in the target"))?;
     head.uri = Uri::from(target);

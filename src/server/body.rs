@@ -12,9 +12,11 @@ use hyper::body::Incoming;
 
 use super::exchange::strip_hop_by_hop;
 use super::generation::Generation;
+use super::http1;
 use super::life::Life;
 use super::record::Record;
-use crate::forward::upstream::pool::Lease;
+use super::socket::Socket;
+use crate::forward::upstream::pool::Answer;
 use crate::rejection::Rejection;
 
 /// Why a body broke off.
@@ -34,13 +36,48 @@ pub enum BrokenOff {
     Ended(#[source] h2::Error),
 }
 
+/// A request's content as it arrives, over either protocol.
+#[derive(Debug)]
+pub enum Received {
+    /// Over HTTP/1.
+    Http1(http1::Content<Socket>),
+    /// Of a stream.
+    Http2(Incoming),
+}
+
+impl Body for Received {
+    type Data = Bytes;
+    type Error = BrokenOff;
+
+    fn poll_frame(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Option<Result<Frame<Bytes>, BrokenOff>>> {
+        match self.get_mut() {
+            Self::Http1(content) => Pin::new(content).poll_frame(cx).map_err(|_| BrokenOff::Upload),
+            Self::Http2(content) => Pin::new(content).poll_frame(cx).map_err(|_| BrokenOff::Upload),
+        }
+    }
+
+    fn is_end_stream(&self) -> bool {
+        match self {
+            Self::Http1(content) => content.is_end_stream(),
+            Self::Http2(content) => content.is_end_stream(),
+        }
+    }
+
+    fn size_hint(&self) -> SizeHint {
+        match self {
+            Self::Http1(content) => content.size_hint(),
+            Self::Http2(content) => content.size_hint(),
+        }
+    }
+}
+
 /// The client's body on its way to the upstream. Of its trailers those go on that a header could be.
 #[derive(Debug, Default)]
 pub struct Upload(Option<Receiving>);
 
 #[derive(Debug)]
 struct Receiving {
-    body: Incoming,
+    body: Received,
     /// What the request was judged by.
     generation: Rc<Generation>,
     life: Rc<Life>,
@@ -50,7 +87,7 @@ struct Receiving {
 impl Upload {
     /// The body of a request that was admitted: at most `limit` bytes.
     #[must_use]
-    pub fn new(body: Incoming, generation: Rc<Generation>, life: Rc<Life>, limit: u64) -> Self {
+    pub fn new(body: Received, generation: Rc<Generation>, life: Rc<Life>, limit: u64) -> Self {
         Self(Some(Receiving { body, generation, life, limit }))
     }
 }
@@ -105,7 +142,7 @@ pub struct Download {
 #[derive(Debug)]
 enum Content {
     Own(Bytes),
-    Upstream { body: Incoming, lease: Option<Lease<Upload>>, ended: bool, speaks_grpc: bool },
+    Upstream { body: Answer<Upload>, ended: bool, speaks_grpc: bool },
 }
 
 impl Download {
@@ -115,9 +152,9 @@ impl Download {
     }
 
     /// The upstream's; `speaks_grpc` = its outcome is in its trailers.
-    pub(super) fn relayed(body: Incoming, lease: Lease<Upload>, life: &Rc<Life>, record: Record, speaks_grpc: bool) -> Self {
+    pub(super) fn relayed(body: Answer<Upload>, life: &Rc<Life>, record: Record, speaks_grpc: bool) -> Self {
         life.relay_began();
-        let content = Content::Upstream { body, lease: Some(lease), ended: false, speaks_grpc };
+        let content = Content::Upstream { body, ended: false, speaks_grpc };
         Self { content, life: Rc::clone(life), record: Some(record) }
     }
 
@@ -127,13 +164,11 @@ impl Download {
             record.expired(self.life.is_silent());
         }
         let Some(rejection) = self.life.ended_by() else { return Err(BrokenOff::Expired) };
-        if let (Content::Upstream { body, lease, ended, speaks_grpc: true }, Some(record)) = (&mut self.content, &self.record)
+        if let (Content::Upstream { body, ended, speaks_grpc: true }, Some(record)) = (&mut self.content, &self.record)
             && record.seen.grpc
             && body.size_hint().exact().is_none()
         {
             *ended = true;
-            // Its connection is in the middle of the answer.
-            drop(lease.take());
             return Ok(Frame::trailers(record.generation.app.answers.grpc_outcome(&rejection.into(), &record.seen)));
         }
         Err(BrokenOff::Ended(h2::Reason::CANCEL.into()))
@@ -211,13 +246,7 @@ impl Drop for Download {
     fn drop(&mut self) {
         let ended = match &mut self.content {
             Content::Own(_) => true,
-            Content::Upstream { body, lease, ended, .. } => {
-                let ended = *ended || body.is_end_stream();
-                if let Some(lease) = lease.take().filter(|_| ended) {
-                    lease.give_back();
-                }
-                ended
-            }
+            Content::Upstream { body, ended, .. } => *ended || body.is_end_stream(),
         };
         if let Some(record) = self.record.as_mut().filter(|_| !ended || self.life.is_given_up()) {
             record.broken_off();

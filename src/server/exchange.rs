@@ -14,11 +14,10 @@ use http::request::Parts;
 use http::{HeaderMap, HeaderName, HeaderValue, Request, Response, StatusCode, Version, header, response};
 use http_body::Body as _;
 use http_body_util::BodyExt as _;
-use hyper::body::Incoming;
 use pin_project_lite::pin_project;
 use tokio::time::timeout;
 
-use super::body::{Download, Upload};
+use super::body::{Download, Received, Upload};
 use super::framing::{Limits, fields};
 use super::generation::Generation;
 use super::life::Life;
@@ -27,7 +26,7 @@ use super::tunnel::Tunnel;
 use crate::clock::{Timestamp, instant};
 use crate::facts::{X_REQUEST_ID, is_grpc};
 use crate::forward::upgrade::Handshake;
-use crate::forward::upstream::pool::{Lease, Switch, Wire};
+use crate::forward::upstream::pool::{Answer, Switch, Wire};
 use crate::forward::{self, Forward};
 use crate::gate::{Admitted, Connection, Seen};
 use crate::net::Peer;
@@ -66,9 +65,9 @@ impl Session {
 }
 
 /// Answers one request, whose life is its connection's or its stream's. Never fails: what goes wrong is an answer too.
-pub async fn answer(session: Rc<Session>, life: Rc<Life>, request: Request<Incoming>) -> Response<Download> {
+pub async fn answer(session: Rc<Session>, life: Rc<Life>, request: Request<Received>) -> Response<Download> {
     let (mut head, body) = request.into_parts();
-    // Over HTTP/1 the guard judged the bytes.
+    // Over HTTP/1 the bytes were judged.
     let framed = if life.is_stream() { fields::canonical(&mut head, session.limits) } else { Ok(()) };
     let mut record = Record::of(&head, &session.scribe, &life);
     let outcome = match framed {
@@ -79,7 +78,7 @@ pub async fn answer(session: Rc<Session>, life: Rc<Life>, request: Request<Incom
         }
     };
     match outcome.unwrap_or_else(|refusal| Outcome::Refused(refusal, Left::Unread)) {
-        Outcome::Relayed(response, lease) => relay(&life, response, lease, record),
+        Outcome::Relayed(response) => relay(&life, response, record),
         Outcome::Switched(head, wire, ahead) => switch(&session, &life, head, wire, ahead, record),
         Outcome::Preflight(headers, left) => preflight(&life, headers, record, left),
         Outcome::Refused(refusal, left) => refuse(&life, refusal, record, left),
@@ -88,13 +87,13 @@ pub async fn answer(session: Rc<Session>, life: Rc<Life>, request: Request<Incom
 
 /// What came of a request, before it is an answer.
 enum Outcome {
-    Relayed(Response<Incoming>, Lease<Upload>),
+    Relayed(Response<Answer<Upload>>),
     Switched(response::Parts, Wire, Bytes),
     Preflight(HeaderMap, Left),
     Refused(Refusal, Left),
 }
 
-async fn exchange(session: &Rc<Session>, life: &Rc<Life>, head: Parts, body: Incoming, record: &mut Record) -> Outcome {
+async fn exchange(session: &Rc<Session>, life: &Rc<Life>, head: Parts, body: Received, record: &mut Record) -> Outcome {
     let unread = Unread::of(&head, &body, session.body_limit);
     match judge(session, &record.generation, head, unread, record.began, &mut record.seen).await {
         Ok(Judged::Forward(mut forward)) => {
@@ -134,33 +133,30 @@ async fn judge(
     forward::rewrite(&app.gate, &app.upstreams, &permit, head, &session.connection, seen).map(Judged::Forward)
 }
 
-async fn send(session: &Rc<Session>, life: &Rc<Life>, forward: Forward, body: Incoming, record: &mut Record) -> Outcome {
+async fn send(session: &Rc<Session>, life: &Rc<Life>, forward: Forward, body: Received, record: &mut Record) -> Outcome {
     let asked = instant();
     let left = if body.is_end_stream() { Left::Nothing } else { Left::Unread };
     let upload = Upload::new(body, Rc::clone(&record.generation), Rc::clone(life), session.body_limit);
     match record.generation.pools.send(forward, upload, life.uploaded()).await {
-        Ok((response, lease)) => receive(response, lease, left, asked, record),
+        Ok(response) => receive(response, left, asked, record),
         // A fault in the client's own body breaks the upstream's connection; it is the client who is told.
         Err(refusal) => Outcome::Refused(life.take_fault().unwrap_or(refusal), left),
     }
 }
 
-fn receive(response: Response<Incoming>, lease: Lease<Upload>, left: Left, asked: Instant, record: &mut Record) -> Outcome {
+fn receive(response: Response<Answer<Upload>>, left: Left, asked: Instant, record: &mut Record) -> Outcome {
     if response.status() == StatusCode::SWITCHING_PROTOCOLS {
         return Outcome::Refused(Rejection::UpstreamUnavailable.because("101 without a request for it"), left);
     }
-    if !is_plainly_framed(response.headers()) {
-        return Outcome::Refused(Rejection::UpstreamUnavailable.because("the answer's Transfer-Encoding is not chunked alone"), left);
-    }
     record.relayed(response.status(), asked);
-    Outcome::Relayed(response, lease)
+    Outcome::Relayed(response)
 }
 
 /// Asks the upstream for a WebSocket. Only a 101 that answers this very handshake opens one.
 async fn open(forward: Forward, handshake: &Handshake, record: &mut Record) -> Outcome {
     let asked = instant();
     match record.generation.pools.switch(forward).await {
-        Ok(Switch::Answered(response, lease)) => receive(response, lease, Left::Nothing, asked, record),
+        Ok(Switch::Answered(response)) => receive(response, Left::Nothing, asked, record),
         Ok(Switch::Switched(head, wire, ahead)) if handshake.is_answered_by(&head.headers) => {
             record.relayed(head.status, asked);
             Outcome::Switched(head, wire, ahead)
@@ -183,7 +179,7 @@ fn switch(session: &Session, life: &Rc<Life>, mut head: response::Parts, wire: W
     Response::from_parts(head, Download::own(Bytes::new(), life, None))
 }
 
-fn relay(life: &Rc<Life>, response: Response<Incoming>, lease: Lease<Upload>, record: Record) -> Response<Download> {
+fn relay(life: &Rc<Life>, response: Response<Answer<Upload>>, record: Record) -> Response<Download> {
     let (mut head, body) = response.into_parts();
     head.version = Version::HTTP_11;
     strip_hop_by_hop(&mut head.headers);
@@ -191,7 +187,7 @@ fn relay(life: &Rc<Life>, response: Response<Incoming>, lease: Lease<Upload>, re
     record.generation.app.answers.expose(&record.seen, &mut head.headers);
     finish(life, &mut head.headers, &record.seen, false);
     let speaks_grpc = life.is_stream() && is_grpc(&head.headers);
-    Response::from_parts(head, Download::relayed(body, lease, life, record, speaks_grpc))
+    Response::from_parts(head, Download::relayed(body, life, record, speaks_grpc))
 }
 
 fn refuse(life: &Rc<Life>, refusal: Refusal, mut record: Record, left: Left) -> Response<Download> {
@@ -200,7 +196,7 @@ fn refuse(life: &Rc<Life>, refusal: Refusal, mut record: Record, left: Left) -> 
     record.refused(head.status, refusal);
     finish(life, &mut head.headers, &record.seen, close);
     if life.is_stream() && record.is_head() {
-        // hyper does so itself over HTTP/1.
+        // Over HTTP/1 its writer sees to that.
         head.headers.insert(header::CONTENT_LENGTH, HeaderValue::from(content.len()));
         content.clear();
     }
@@ -221,18 +217,8 @@ fn preflight(life: &Rc<Life>, headers: HeaderMap, mut record: Record, left: Left
     response.map(|()| Download::own(Bytes::new(), life, Some(record)))
 }
 
-/// Any other coding would reach the client as content, its name removed with the hop's other headers.
-fn is_plainly_framed(headers: &HeaderMap) -> bool {
-    let mut codings = headers.get_all(header::TRANSFER_ENCODING).iter();
-    match (codings.next(), codings.next()) {
-        (None, _) => true,
-        (Some(coding), None) => coding.as_bytes().eq_ignore_ascii_case(b"chunked"),
-        (Some(_), Some(_)) => false,
-    }
-}
-
 /// One Content-Length, the one the body was read by; an answer without body (HEAD, 304) keeps what it says of the body it has not.
-fn one_length(headers: &mut HeaderMap, body: &Incoming) {
+fn one_length(headers: &mut HeaderMap, body: &Answer<Upload>) {
     let is_one = |headers: &HeaderMap| {
         let mut lines = headers.get_all(header::CONTENT_LENGTH).iter();
         matches!((lines.next(), lines.next()), (Some(line), None) if line.as_bytes().iter().all(u8::is_ascii_digit))
@@ -288,7 +274,7 @@ enum Left {
 }
 
 impl Unread {
-    fn of(head: &Parts, body: &Incoming, limit: u64) -> Self {
+    fn of(head: &Parts, body: &Received, limit: u64) -> Self {
         let mut expectations = head.headers.get_all(header::EXPECT).iter();
         let expects_other = expectations.any(|value| !value.as_bytes().eq_ignore_ascii_case(b"100-continue"));
         // An HTTP/1.0 client's expectation is ignored (RFC 9110 §10.1.1).
@@ -309,7 +295,7 @@ impl Unread {
     }
 
     /// Reads a refused request's body away, unless it is long or the client waits to be asked for it.
-    async fn discard(self, mut body: Incoming) -> Left {
+    async fn discard(self, mut body: Received) -> Left {
         if body.is_end_stream() {
             return Left::Nothing;
         }

@@ -1,4 +1,4 @@
-//! A worker's connections to the upstreams, whatever these speak ([`Pools`]), and the connection that an exchange holds ([`Lease`]).
+//! A worker's connections to the upstreams, whatever these speak ([`Pools`]).
 //! A request is repeated only where the upstream cannot have acted on it, once, on another connection.
 
 use std::cell::Cell;
@@ -10,9 +10,8 @@ use std::time::Duration;
 use bytes::Bytes;
 use http::{Method, Response, response};
 use http_body::Body;
-use hyper::body::Incoming;
-use hyper::client::conn::http1::SendRequest;
 
+pub use super::answer::{Answer, Broken};
 pub use super::wire::Wire;
 use super::{Protocol, Target, Upstreams, http1, http2};
 use crate::forward::Forward;
@@ -35,27 +34,13 @@ enum Pool<B: Payload> {
     Http2(Rc<http2::Pool<B>>),
 }
 
-/// A connection in use by one exchange, or its share of one.
-#[derive(Debug)]
-pub struct Lease<B: Payload>(Held<B>);
-
-#[derive(Debug)]
-enum Held<B: Payload> {
-    /// All of a pooled one.
-    Http1(Rc<http1::Pool<B>>, http1::Connection<B>),
-    /// A stream; its place is free when this is dropped.
-    Http2 { _stream: http2::Stream<B> },
-    /// One that nobody else will use.
-    Own { _sender: SendRequest<B> },
-}
-
 /// What came of asking for another protocol.
 #[derive(Debug)]
 pub enum Switch<B: Payload> {
     /// 101: the connection, and what the upstream has sent on it already.
     Switched(response::Parts, Wire, Bytes),
     /// An ordinary answer.
-    Answered(Response<Incoming>, Lease<B>),
+    Answered(Response<Answer<B>>),
 }
 
 impl<B: Payload> Pools<B> {
@@ -77,11 +62,12 @@ impl<B: Payload> Pools<B> {
     ///
     /// # Errors
     /// `upstream_unavailable`, `upstream_timeout`, `overloaded`.
-    pub async fn send(&self, forward: Forward, body: B, progress: &Cell<u64>) -> Result<(Response<Incoming>, Lease<B>), Refusal> {
+    pub async fn send(&self, forward: Forward, body: B, progress: &Cell<u64>) -> Result<Response<Answer<B>>, Refusal> {
         match self.pools.get(forward.upstream) {
             Some(Pool::Http1(pool)) => {
                 let limit = forward.response_timeout.unwrap_or(pool.target.response_timeout);
-                pool.send(forward.head, body, limit, progress).await
+                let answer = pool.send(forward.head, body, limit, progress).await;
+                answer.map(|answer| answer.map(Into::into))
             }
             Some(Pool::Http2(pool)) => {
                 let limit = forward.response_timeout.unwrap_or(pool.target.response_timeout);
@@ -147,28 +133,6 @@ impl<B: Payload> Pool<B> {
         match self {
             Self::Http1(pool) => Self::Http1(Rc::clone(pool)),
             Self::Http2(pool) => Self::Http2(Rc::clone(pool)),
-        }
-    }
-}
-
-impl<B: Payload> Lease<B> {
-    pub(super) const fn pooled(pool: Rc<http1::Pool<B>>, connection: http1::Connection<B>) -> Self {
-        Self(Held::Http1(pool, connection))
-    }
-
-    pub(super) const fn stream(stream: http2::Stream<B>) -> Self {
-        Self(Held::Http2 { _stream: stream })
-    }
-
-    pub(super) const fn own(sender: SendRequest<B>) -> Self {
-        Self(Held::Own { _sender: sender })
-    }
-
-    /// The exchange is over: the connection may serve another.
-    pub fn give_back(self) {
-        match self.0 {
-            Held::Http1(pool, connection) => pool.put(connection),
-            Held::Http2 { .. } | Held::Own { .. } => {}
         }
     }
 }
