@@ -212,7 +212,7 @@ fn slow_heads(scene: &Scene, count: usize) -> Figures {
 #[test]
 fn slow_heads_are_ended_and_delay_nobody() {
     let (count, timeout) = if full() { (5_000, "10s") } else { (500, "1s") };
-    let scene = Scene::new(&format!("header_timeout = \"{timeout}\""), echo);
+    let scene = Scene::new(&format!("header_timeout = \"{timeout}\"\n[runtime]\nworkers = 1"), echo);
     let alone = good_client(&scene, |asked| asked < 2_000);
     let before = scene.rss();
     println!("a good client alone: {alone}; {before} KiB");
