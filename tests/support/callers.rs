@@ -5,6 +5,7 @@ use std::sync::Mutex;
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::thread;
 
+use h2::Reason;
 use sidegate::clock::instant;
 
 use super::PATIENCE;
@@ -34,7 +35,7 @@ impl Service {
     }
 }
 
-/// A client that keeps its connection as long as it may, or never; nothing is asked twice.
+/// A client that keeps its connection as long as it may, or never; nothing is asked twice that may have been processed.
 enum Caller {
     Http1(Option<Client>),
     Http2(Option<Http2>),
@@ -54,10 +55,14 @@ impl Caller {
             Self::Fresh => Self::Http1(None).ask(service, request),
             Self::Http2(kept) => loop {
                 let client = kept.get_or_insert_with(|| service.connect(Http2::connect));
-                match client.try_open(head(request), true) {
-                    Ok(opened) => return client.try_answer(opened.response).map(|answer| answer.status).map_err(|error| error.to_string()),
-                    // It was told to leave: nothing was sent.
-                    Err(_) => *kept = None,
+                // Who is told to leave has sent nothing, or is told with it that this was not processed (RFC 9113 §6.8).
+                let Ok(opened) = client.try_open(head(request), true) else {
+                    *kept = None;
+                    continue;
+                };
+                match client.try_answer(opened.response) {
+                    Err(error) if error.is_go_away() && error.is_remote() && error.reason() == Some(Reason::NO_ERROR) => *kept = None,
+                    answer => return answer.map(|answer| answer.status).map_err(|error| error.to_string()),
                 }
             },
         }
