@@ -14,7 +14,7 @@
 //!            policy::guess_guard, authn   who that is: from the cache at once, or by one look-up for all who wait
 //!            policy            kind, network, referrer, browser, endpoint, scope
 //!       ─▶ gate::Permit        only the gate makes one, and nothing is forwarded without
-//!       ─▶ forward::rewrite    the request as the upstream gets it
+//!       ─▶ forward::Rewrite    the request as the upstream gets it
 //!       ─▶ forward::upstream   over a worker's own connections
 //!       ─▶ server::tunnel      bytes both ways, where the upstream agreed to a WebSocket
 //!       ─▶ telemetry::access   exactly one line

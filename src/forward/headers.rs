@@ -6,7 +6,7 @@ mod trailers;
 use http::{HeaderMap, HeaderName, HeaderValue, header};
 use smallvec::SmallVec;
 
-use super::fields::Fields;
+use super::head::Fields;
 use crate::config::problem::Problems;
 use crate::config::sections::{Config, OddNames};
 use crate::credential::Credentials;
@@ -93,11 +93,17 @@ impl HeaderRules {
                 fates.insert(name, fate);
             }
         };
-        forwarding.iter().for_each(|name| decide(name, Fate::Forwarding));
-        OVERRIDES.iter().for_each(|name| decide(name, Fate::Override));
+        for name in forwarding {
+            decide(name, Fate::Forwarding);
+        }
+        for name in OVERRIDES {
+            decide(name, Fate::Override);
+        }
         credentials.headers().for_each(|name| decide(name.as_str(), Fate::Credential));
         decide(header::AUTHORIZATION.as_str(), Fate::Credential);
-        HOP_BY_HOP.iter().for_each(|name| decide(name, Fate::HopByHop));
+        for name in HOP_BY_HOP {
+            decide(name, Fate::HopByHop);
+        }
         identity.names().chain(environments.added_headers()).for_each(|name| decide(&folded(name.as_str()), Fate::Reserved));
         decide(X_REQUEST_ID.as_str(), Fate::Reserved);
         if !config.identity.signed.header.is_empty() {
@@ -142,7 +148,7 @@ impl HeaderRules {
             out.text(&header::TE, b"trailers");
         }
         if let Some(announced) = announces.then(|| self.announced(headers)).flatten() {
-            out.field(&header::TRAILER, &announced);
+            out.announce(announced);
         }
         Ok(())
     }
@@ -195,7 +201,13 @@ impl HeaderRules {
     }
 
     /// Says where the request came from: the peer is appended, scheme and host are set where no trusted proxy did.
-    pub(super) fn set_forwarding(headers: &HeaderMap, connection: &Connection, trusted: bool, out: &mut impl Fields) {
+    pub(super) fn set_forwarding(
+        headers: &HeaderMap,
+        host: Option<&HeaderValue>,
+        connection: &Connection,
+        trusted: bool,
+        out: &mut impl Fields,
+    ) {
         let said = |name: &HeaderName| trusted && headers.contains_key(name);
         match &connection.address {
             Some(address) if !said(&X_FORWARDED_FOR) => out.field(&X_FORWARDED_FOR, address),
@@ -210,7 +222,7 @@ impl HeaderRules {
         if !said(&X_FORWARDED_PROTO) {
             out.text(&X_FORWARDED_PROTO, if connection.tls { b"https" } else { b"http" });
         }
-        if let Some(host) = headers.get(header::HOST).filter(|_| !said(&X_FORWARDED_HOST)) {
+        if let Some(host) = host.filter(|_| !said(&X_FORWARDED_HOST)) {
             out.field(&X_FORWARDED_HOST, host);
         }
     }
@@ -222,11 +234,18 @@ impl HeaderRules {
             Caller::Nobody => (Some(&self.nobody), &[][..]),
             Caller::Preflight => (None, &[][..]),
         };
-        let own = own.into_iter().flat_map(Told::iter).filter(|(name, _)| !added.iter().any(|(other, _)| other == *name));
-        for (name, value) in own.chain(added.iter().map(|(name, value)| (name, value))) {
+        match own {
+            Some(told) if added.is_empty() => out.told(told),
+            Some(told) => {
+                let is_added = |name: &HeaderName| added.iter().any(|(other, _)| other == name);
+                told.iter().filter(|(name, _)| !is_added(name)).for_each(|(name, value)| out.text(name, value));
+            }
+            None => {}
+        }
+        for (name, value) in added {
             out.field(name, value);
         }
-        out.text(&X_REQUEST_ID, seen.request_id.as_str().as_bytes());
+        out.text(&X_REQUEST_ID, seen.request_id.as_bytes());
     }
 }
 
@@ -358,7 +377,7 @@ mod tests {
             let mut out = HeaderMap::new();
             rules("").pass_on(&headers, trusted, &mut out).unwrap();
             let peer = Connection::new(Peer::Ip([203, 0, 113, 9].into()), true);
-            HeaderRules::set_forwarding(&headers, &peer, trusted, &mut out);
+            HeaderRules::set_forwarding(&headers, headers.get(header::HOST), &peer, trusted, &mut out);
             out
         };
         let stranger = set(false);

@@ -20,7 +20,7 @@ use std::time::Duration;
 use http::uri::{Authority, Scheme};
 use http::{HeaderValue, header};
 
-use super::fields::Fields;
+use super::head::Fields;
 use crate::config::path::join;
 use crate::config::problem::Problems;
 use crate::config::sections::{Config, Upstream, UpstreamTls};
@@ -141,8 +141,8 @@ impl Upstreams {
         self.targets.iter().map(|target| (target.name.as_str(), target.open.load(Ordering::Relaxed), &target.counts))
     }
 
-    /// Whether the upstream with this index can be asked to switch protocols: HTTP/2 cannot (RFC 9113 §8.6).
-    pub(super) fn switches_protocols(&self, index: usize) -> bool {
+    /// Whether HTTP/1.1 is spoken with the upstream with this index. HTTP/2 cannot be asked to switch protocols (RFC 9113 §8.6).
+    pub(super) fn speaks_http1(&self, index: usize) -> bool {
         self.targets.get(index).is_some_and(|target| target.protocol == Protocol::Http1)
     }
 

@@ -10,6 +10,7 @@
 )]
 #![expect(clippy::print_stdout, reason = "a drill prints its figures")]
 
+mod bench;
 mod change_log;
 mod cli;
 mod client_address;
@@ -36,6 +37,7 @@ mod outage;
 mod paths;
 mod proxy_protocol;
 mod readme;
+mod real_clients;
 mod reload;
 mod restarts;
 mod retries;

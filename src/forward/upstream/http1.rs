@@ -13,13 +13,13 @@ use std::rc::Rc;
 use std::sync::Arc;
 use std::time::Duration;
 
-use http::request::Parts;
 use http::{Response, StatusCode};
 
 use super::pool::{Payload, Switch, is_safe};
 use super::timeout::Deadlines;
 use super::wire::Wire;
 use super::{Counts, Target};
+use crate::forward::Encoded;
 use crate::rejection::{Refusal, Rejection};
 use connection::{Connection, Fault};
 pub(super) use content::Content;
@@ -65,7 +65,7 @@ impl<B: Payload> Pool<B> {
     /// change, has no body, and a connection that had served before closed without a byte of an answer.
     pub(super) async fn send(
         self: &Rc<Self>,
-        head: Parts,
+        head: Encoded,
         body: B,
         limit: Duration,
         progress: &Cell<u64>,
@@ -84,7 +84,7 @@ impl<B: Payload> Pool<B> {
             Err(fault) => fault,
         };
         let unwritten = connection.borrow_mut().take_unwritten().filter(|_| !fault.is_requests);
-        let may_repeat = reused && bodiless && is_safe(&head.method) && !connection.borrow().was_heard();
+        let may_repeat = reused && bodiless && is_safe(head.method()) && !connection.borrow().was_heard();
         drop(connection);
         if unwritten.is_none() && !may_repeat {
             return Err(self.target.unavailable(&fault.why));
@@ -105,17 +105,17 @@ impl<B: Payload> Pool<B> {
     async fn receive(
         &self,
         connection: &Shared<B>,
-        head: &Parts,
+        head: &Encoded,
         limit: Duration,
         progress: &Cell<u64>,
     ) -> Result<Result<Head, Fault>, Refusal> {
-        let received = poll_fn(|cx| connection.borrow_mut().poll_head(&head.method, cx));
+        let received = poll_fn(|cx| connection.borrow_mut().poll_head(head.method(), cx));
         let received = self.deadlines.while_progressing(limit, progress, received).await;
         received.ok_or_else(|| Rejection::UpstreamTimeout.because(self.target.name.clone()))
     }
 
     /// Asks for another protocol, on a connection of its own: nothing else was or will be sent on it.
-    pub(super) async fn switch(&self, head: Parts, limit: Duration) -> Result<Switch<B>, Refusal> {
+    pub(super) async fn switch(&self, head: Encoded, limit: Duration) -> Result<Switch<B>, Refusal> {
         let connection = self.connect().await?;
         connection.borrow_mut().begin(&head, Framing::Length(0), None);
         let answer = self.receive(&connection, &head, limit, &Cell::new(0)).await?;

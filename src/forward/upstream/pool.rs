@@ -14,7 +14,7 @@ use http_body::Body;
 pub use super::answer::{Answer, Broken};
 pub use super::wire::Wire;
 use super::{Protocol, Target, Upstreams, http1, http2};
-use crate::forward::Forward;
+use crate::forward::{Forward, Head};
 use crate::rejection::{Refusal, Rejection};
 
 /// What a request's body must be to be sent.
@@ -63,17 +63,17 @@ impl<B: Payload> Pools<B> {
     /// # Errors
     /// `upstream_unavailable`, `upstream_timeout`, `overloaded`.
     pub async fn send(&self, forward: Forward, body: B, progress: &Cell<u64>) -> Result<Response<Answer<B>>, Refusal> {
-        match self.pools.get(forward.upstream) {
-            Some(Pool::Http1(pool)) => {
+        match (self.pools.get(forward.upstream), forward.head) {
+            (Some(Pool::Http1(pool)), Head::Http1(head)) => {
                 let limit = forward.response_timeout.unwrap_or(pool.target.response_timeout);
-                let answer = pool.send(forward.head, body, limit, progress).await;
+                let answer = pool.send(head, body, limit, progress).await;
                 answer.map(|answer| answer.map(Into::into))
             }
-            Some(Pool::Http2(pool)) => {
+            (Some(Pool::Http2(pool)), Head::Http2(head)) => {
                 let limit = forward.response_timeout.unwrap_or(pool.target.response_timeout);
-                Box::pin(pool.send(forward.head, body, limit, progress)).await
+                Box::pin(pool.send(*head, body, limit, progress)).await
             }
-            None => Err(Rejection::Internal.because("the permit names no upstream")),
+            (Some(Pool::Http1(_) | Pool::Http2(_)) | None, _) => Err(Rejection::Internal.because("the permit names no upstream")),
         }
     }
 
@@ -82,9 +82,11 @@ impl<B: Payload> Pools<B> {
     /// # Errors
     /// As [`Self::send`].
     pub async fn switch(&self, forward: Forward) -> Result<Switch<B>, Refusal> {
-        match self.pools.get(forward.upstream) {
-            Some(Pool::Http1(pool)) => pool.switch(forward.head, forward.response_timeout.unwrap_or(pool.target.response_timeout)).await,
-            Some(Pool::Http2(_)) | None => Err(Rejection::Internal.because("no upstream that switches protocols")),
+        match (self.pools.get(forward.upstream), forward.head) {
+            (Some(Pool::Http1(pool)), Head::Http1(head)) => {
+                pool.switch(head, forward.response_timeout.unwrap_or(pool.target.response_timeout)).await
+            }
+            (Some(Pool::Http1(_) | Pool::Http2(_)) | None, _) => Err(Rejection::Internal.because("no upstream that switches protocols")),
         }
     }
 

@@ -7,7 +7,6 @@ use std::task::{Context, Poll, Waker, ready};
 
 use bytes::Bytes;
 use http::Method;
-use http::request::Parts;
 use http_body::Frame;
 
 use super::super::answer::Broken;
@@ -15,6 +14,7 @@ use super::super::pool::Payload;
 use super::super::wire::Wire;
 use super::head::{self, Framing, Head};
 use super::request::{Request, Unsent};
+use crate::forward::Encoded;
 use crate::http1::decode::Decoder;
 use crate::http1::inbox::{Inbox, is_quiet};
 
@@ -60,7 +60,7 @@ impl<B: Payload> Connection<B> {
     }
 
     /// An exchange begins.
-    pub(super) fn begin(&mut self, head: &Parts, framing: Framing, body: Option<B>) {
+    pub(super) fn begin(&mut self, head: &Encoded, framing: Framing, body: Option<B>) {
         self.request.begin(head, framing, body);
         self.expect();
     }

@@ -6,10 +6,10 @@ use std::io::Write as _;
 use std::mem::MaybeUninit;
 
 use bytes::Bytes;
-use http::request::Parts;
 use http::{HeaderMap, HeaderName, HeaderValue, Method, Response, StatusCode, Version, header, response};
 use hyper::ext::ReasonPhrase;
 
+use crate::forward::Encoded;
 use crate::http1::decode::Length;
 use crate::http1::outbox::field;
 use crate::http1::syntax::content_length;
@@ -30,37 +30,28 @@ pub(super) enum Framing {
 
 impl Framing {
     /// By what is known of the content: `None` = neither its length nor that there is none. Trailers need chunks.
-    pub(super) fn of(head: &Parts, bodiless: bool, length: Option<u64>) -> Self {
+    pub(super) fn of(head: &Encoded, bodiless: bool, length: Option<u64>) -> Self {
         match length {
             _ if bodiless => Self::Length(0),
-            Some(length) if !head.headers.contains_key(header::TRAILER) => Self::Length(length),
+            Some(length) if head.announced().is_none() => Self::Length(length),
             Some(_) | None => Self::Chunked,
         }
     }
 }
 
-/// Writes a request's head with one framing header, whatever others it has: none where no content is what everybody expects.
-pub(super) fn encode(out: &mut Vec<u8>, head: &Parts, framing: Framing) {
-    out.extend_from_slice(head.method.as_str().as_bytes());
-    out.push(b' ');
-    let target = head.uri.path_and_query().map_or("/", |target| target.as_str());
-    if !target.starts_with(['/', '*']) {
-        out.push(b'/');
-    }
-    out.extend_from_slice(target.as_bytes());
-    out.extend_from_slice(b" HTTP/1.1\r\n");
-    for (name, value) in &head.headers {
-        match *name {
-            header::CONTENT_LENGTH | header::TRANSFER_ENCODING => {}
-            header::TRAILER if framing != Framing::Chunked => {}
-            _ => field(out, name.as_str().as_bytes(), value.as_bytes()),
-        }
-    }
+/// Writes a request's head with one framing header: none where no content is what everybody expects.
+pub(super) fn write(out: &mut Vec<u8>, head: &Encoded, framing: Framing) {
+    out.extend_from_slice(head.lines());
     match framing {
-        Framing::Length(0) if !matches!(head.method, Method::POST | Method::PUT | Method::PATCH) => {}
+        Framing::Length(0) if !matches!(*head.method(), Method::POST | Method::PUT | Method::PATCH) => {}
         // Writing into a Vec cannot fail.
         Framing::Length(length) => drop(write!(out, "content-length: {length}\r\n")),
-        Framing::Chunked => out.extend_from_slice(b"transfer-encoding: chunked\r\n"),
+        Framing::Chunked => {
+            if let Some(names) = head.announced() {
+                field(out, b"trailer", names.as_bytes());
+            }
+            out.extend_from_slice(b"transfer-encoding: chunked\r\n");
+        }
     }
     out.extend_from_slice(b"\r\n");
 }

@@ -5,12 +5,12 @@ use std::io;
 use std::pin::Pin;
 use std::task::{Context, Poll, ready};
 
-use http::request::Parts;
-use http::{HeaderMap, HeaderValue, header};
+use http::{HeaderMap, HeaderValue};
 use tokio::io::AsyncWrite;
 
 use super::super::pool::Payload;
 use super::head::{self, Framing};
+use crate::forward::Encoded;
 use crate::http1::outbox::Outbox;
 
 /// Why a request is not sent any further.
@@ -47,10 +47,9 @@ impl<B> Default for Request<B> {
 
 impl<B: Payload> Request<B> {
     /// Another one begins.
-    pub(super) fn begin(&mut self, head: &Parts, framing: Framing, body: Option<B>) {
-        head::encode(self.outbox.head(), head, framing);
-        let announced = head.headers.get(header::TRAILER);
-        self.rest = body.map(|body| Rest { body, framing, announced: announced.cloned() });
+    pub(super) fn begin(&mut self, head: &Encoded, framing: Framing, body: Option<B>) {
+        head::write(self.outbox.head(), head, framing);
+        self.rest = body.map(|body| Rest { body, framing, announced: head.announced().cloned() });
     }
 
     /// Whether all of it was sent.

@@ -59,7 +59,7 @@ fn pair() -> (Shared<Stream>, UnixStream) {
     (Rc::new(RefCell::new(Connection::new(wire))), far)
 }
 
-fn post() -> Parts {
+fn post() -> http::request::Parts {
     Request::post("/").body(()).unwrap().into_parts().0
 }
 
@@ -81,7 +81,7 @@ fn an_answer_that_comes_early_does_not_stop_the_upload_even_if_nobody_reads_it()
     run(async {
         let (connection, mut far) = pair();
         let (frames, body) = stream();
-        connection.borrow_mut().begin(&post(), Framing::Chunked, Some(body));
+        connection.borrow_mut().begin(&Encoded::from(&post()), Framing::Chunked, Some(body));
         data(&frames, "ab");
         far.write_all(b"HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n1\r\nx\r\n").await.unwrap();
         let answer = Content::answer(head(&connection, &Method::POST).await.unwrap(), connection, None);
@@ -99,7 +99,7 @@ fn an_answer_that_is_left_lets_go_of_the_upload_at_once_and_of_the_connection() 
     run(async {
         let (connection, mut far) = pair();
         let (frames, body) = stream();
-        connection.borrow_mut().begin(&post(), Framing::Chunked, Some(body));
+        connection.borrow_mut().begin(&Encoded::from(&post()), Framing::Chunked, Some(body));
         far.write_all(b"HTTP/1.1 413 Content Too Large\r\nContent-Length: 1\r\n\r\n").await.unwrap();
         let answer = Content::answer(head(&connection, &Method::POST).await.unwrap(), connection, None);
         drop(answer);
@@ -115,7 +115,7 @@ fn a_request_that_breaks_off_takes_its_answer_with_it() {
     run(async {
         let (connection, mut far) = pair();
         let (frames, body) = stream();
-        connection.borrow_mut().begin(&post(), Framing::Chunked, Some(body));
+        connection.borrow_mut().begin(&Encoded::from(&post()), Framing::Chunked, Some(body));
         far.write_all(b"HTTP/1.1 200 OK\r\nContent-Length: 5\r\n\r\n").await.unwrap();
         let answer = Content::answer(head(&connection, &Method::POST).await.unwrap(), connection, None);
         let reading = tokio::task::spawn_local(answer.into_body().collect());
@@ -132,7 +132,7 @@ fn a_body_that_is_not_as_long_as_it_said_ends_the_exchange() {
         for (said, sent) in [(1, "ab"), (3, "ab")] {
             let (connection, mut far) = pair();
             let (frames, body) = stream();
-            connection.borrow_mut().begin(&post(), Framing::Length(said), Some(body));
+            connection.borrow_mut().begin(&Encoded::from(&post()), Framing::Length(said), Some(body));
             data(&frames, sent);
             drop(frames);
             let fault = head(&connection, &Method::POST).await.unwrap_err();
@@ -150,9 +150,9 @@ fn what_the_upstream_said_before_it_closed_is_heard_though_it_took_no_more() {
     run(async {
         let (connection, mut far) = pair();
         let (frames, body) = stream();
-        connection.borrow_mut().begin(&post(), Framing::Chunked, Some(body));
+        connection.borrow_mut().begin(&Encoded::from(&post()), Framing::Chunked, Some(body));
         // The head is written before anything comes back.
-        poll_fn(|cx| Poll::Ready(assert!(connection.borrow_mut().poll_head(&Method::POST, cx).is_pending()))).await;
+        assert!(poll_fn(|cx| Poll::Ready(connection.borrow_mut().poll_head(&Method::POST, cx).is_pending())).await);
         hear(&mut far, "\r\n\r\n").await;
         far.write_all(b"HTTP/1.1 413 Content Too Large\r\nContent-Length: 3\r\n\r\nbig").await.unwrap();
         drop(far);
@@ -169,7 +169,7 @@ fn a_request_of_which_nothing_was_written_moves_to_another_connection_whole() {
         let (connection, far) = pair();
         drop(far);
         let (frames, body) = stream();
-        connection.borrow_mut().begin(&post(), Framing::Length(4), Some(body));
+        connection.borrow_mut().begin(&Encoded::from(&post()), Framing::Length(4), Some(body));
         data(&frames, "ab");
         assert!(!head(&connection, &Method::POST).await.unwrap_err().is_requests);
         let request = connection.borrow_mut().take_unwritten().expect("nothing was written");
@@ -187,7 +187,7 @@ fn heads_and_interim_answers_without_end_are_no_answer() {
     run(async {
         for endless in ["HTTP/1.1 100 Continue\r\n\r\n", "X-More: of it\r\n"] {
             let (connection, mut far) = pair();
-            connection.borrow_mut().begin(&post(), Framing::Length(0), None);
+            connection.borrow_mut().begin(&Encoded::from(&post()), Framing::Length(0), None);
             tokio::task::spawn_local(async move {
                 let _ = far.write_all(b"HTTP/1.1 100 Continue\r\n").await;
                 while far.write_all(endless.as_bytes()).await.is_ok() {}

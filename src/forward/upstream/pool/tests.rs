@@ -107,6 +107,15 @@ fn text(content: &'static str) -> Content {
     Content { frames: [content].into(), known: true }
 }
 
+/// A request in the form that the upstream takes.
+fn forward(pools: &Pools<Content>, head: http::request::Parts) -> Forward {
+    let head = match &pools.pools[0] {
+        Pool::Http1(_) => Head::Http1(crate::forward::Encoded::from(&head)),
+        Pool::Http2(_) => Head::Http2(Box::new(head)),
+    };
+    Forward { head, upstream: 0, response_timeout: None, handshake: None }
+}
+
 struct Scene {
     pools: Pools<Content>,
     heard: Heard,
@@ -123,8 +132,7 @@ impl Scene {
 
     async fn send(&self, method: &str, body: Content) -> Result<(u16, String), Rejection> {
         let head = Request::builder().method(method).uri("/x?y").header("host", "api.example").body(()).unwrap().into_parts().0;
-        let forward = Forward { head, upstream: 0, response_timeout: None, handshake: None };
-        let response = self.pools.send(forward, body, &Cell::new(0)).await.map_err(|refusal| refusal.rejection)?;
+        let response = self.pools.send(forward(&self.pools, head), body, &Cell::new(0)).await.map_err(|refusal| refusal.rejection)?;
         let (head, body) = response.into_parts();
         let body = body.collect().await.unwrap().to_bytes();
         Ok((head.status.as_u16(), String::from_utf8(body.to_vec()).unwrap()))

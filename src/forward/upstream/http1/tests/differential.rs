@@ -32,7 +32,7 @@ fn request(method: &Method) -> Request<()> {
 
 async fn ours(method: &Method, wire: &[u8], cuts: &[usize]) -> Outcome {
     let (connection, mut far) = pair();
-    connection.borrow_mut().begin(&request(method).into_parts().0, Framing::Length(0), None);
+    connection.borrow_mut().begin(&Encoded::from(&request(method).into_parts().0), Framing::Length(0), None);
     let (wire, mut cuts) = (wire.to_vec(), cuts.to_vec());
     cuts.sort_unstable();
     tokio::task::spawn_local(async move {
