@@ -157,15 +157,20 @@ fn listeners_come_and_go_and_what_is_in_flight_on_them_ends_well() {
     assert_eq!(outcome(&serve, 1), APPLIED, "{}", serve.stderr.text());
     let more = || crate::support::stream::Address::Unix(socket.clone());
     assert_eq!(once(more(), &Request::get("/")).status, 200);
-    let (mut slow, mut idle) = (Client::connect(more()), Client::connect(more()));
-    idle.send(Request::get("/").bytes());
-    assert_eq!(idle.answer("GET").status, 200);
+    let (mut slow, mut idle, mut asked) = (Client::connect(more()), Client::connect(more()), Client::connect(more()));
+    for client in [&mut idle, &mut asked] {
+        client.send(Request::get("/").bytes());
+        assert_eq!(client.answer("GET").status, 200);
+    }
     slow.send(Request::get("/slow").bytes());
     upstream.wait(|all| all.iter().any(|request| request.target == "/slow"));
     write(&home, &good);
     signal(serve.id(), "HUP");
     assert_eq!(outcome(&serve, 2), APPLIED);
     assert!(!socket.exists(), "its file is gone");
+    asked.send(Request::get("/").bytes());
+    let answer = asked.answer("GET");
+    assert_eq!((answer.status, answer.header("connection")), (200, Some("close")), "it was on its way");
     assert!(idle.is_closed(), "an idle connection of a listener that is gone is closed");
     release.send(()).unwrap();
     let answer = slow.answer("GET");
