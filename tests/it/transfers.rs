@@ -53,7 +53,8 @@ impl Progress {
 
 /// Sends a body of so many bytes; chunked where its head says so.
 fn send_body(total: u64, is_chunked: bool, mut send: impl FnMut(&[u8])) {
-    let piece = if is_chunked { [format!("{PIECE:x}\r\n").as_bytes(), &[b'x'; PIECE], b"\r\n"].concat() } else { vec![b'x'; PIECE] };
+    let content = vec![b'x'; PIECE];
+    let piece = if is_chunked { [format!("{PIECE:x}\r\n").as_bytes(), &content, b"\r\n"].concat() } else { content };
     for _ in 0..total / PIECE as u64 {
         send(&piece);
     }

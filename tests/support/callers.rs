@@ -112,9 +112,10 @@ impl Load {
         }
     }
 
-    pub(crate) fn assert_nothing_failed(&self, what: &str) {
+    /// How many requests were served; it is all of them.
+    pub(crate) fn assert_nothing_failed(&self) -> usize {
         let failures = self.failures.lock().unwrap();
-        println!("{what}: {} requests, {} failed", self.served.load(Ordering::Relaxed), failures.len());
-        assert!(failures.is_empty(), "{failures:?}");
+        assert!(failures.is_empty(), "{} failed: {failures:?}", failures.len());
+        self.served.load(Ordering::Relaxed)
     }
 }
