@@ -167,6 +167,8 @@ impl Answers {
     const fn retry_after(&self, rejection: Rejection) -> Option<u64> {
         match rejection.row().status {
             503 => Some(1),
+            // The first request may end at any moment.
+            409 if matches!(rejection, Rejection::IdempotencyConflict) => Some(1),
             429 => Some(self.guess_retry_after_secs),
             _ => None,
         }

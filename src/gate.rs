@@ -1,6 +1,7 @@
 //! The page to read first: the order in which a request is judged. The order is a security property and lives here,
 //! not in configuration. Each step is a file of its own; this one only sequences, and makes the [`Permit`] that forwarding needs.
 
+mod once;
 mod permit;
 mod rules;
 pub mod seen;
@@ -156,7 +157,8 @@ impl Gate {
         };
         seen.identity = Some(Arc::clone(&identity));
         self.authorize(&identity, &facts, route, &captures, head, seen, trace)?;
-        Ok(Admitted::Forward(Permit::new(Caller::Known(identity), upstream, route.response_timeout)))
+        let asked = self.ask_once(&identity, &facts, route, head, seen, trace)?;
+        Ok(Admitted::Forward(Permit::new(Caller::Known(identity), upstream, route.response_timeout).run_once(asked)))
     }
 
     /// The route, and whether the path may be written as it is. A key in the query would be in every log on its way.

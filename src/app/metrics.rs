@@ -25,6 +25,7 @@ pub(super) fn scrape(health: &Health) -> String {
     connections(&mut text, health);
     upstreams(&mut text, health);
     keys(&mut text, health);
+    idempotency(&mut text, health);
     configuration(&mut text, health);
     process(&mut text, health);
     text.into_text()
@@ -147,6 +148,28 @@ fn keys(text: &mut Exposition, health: &Health) {
     }
     text.one(Gauge, "sidegate_change_log_position", "How far the store's change log has been applied here.", app.fleet.position().0);
     text.one(Gauge, "sidegate_fleet_sidecars", "Sidecars that serve from this store, this one included.", app.fleet.sidecars());
+}
+
+fn idempotency(text: &mut Exposition, health: &Health) {
+    let app = health.reloader.app().load();
+    let counters = app.ledger.counters();
+    let name = "sidegate_idempotent_requests_total";
+    text.family(
+        Counter,
+        name,
+        "Requests with an Idempotency-Key, by what became of them; those that were refused are among the decisions.",
+    );
+    for (outcome, counter) in [
+        ("kept", &counters.kept),
+        ("unkept", &counters.full),
+        ("released", &counters.released),
+        ("unknown", &counters.unknown),
+        ("lost", &counters.lost),
+        ("replayed", &counters.replayed),
+        ("unprotected", &counters.unprotected),
+    ] {
+        text.sample(name, &[("outcome", outcome)], counter.load(Ordering::Relaxed));
+    }
 }
 
 fn configuration(text: &mut Exposition, health: &Health) {

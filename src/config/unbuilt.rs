@@ -3,7 +3,7 @@
 
 use super::path::join;
 use super::problem::{Problems, Severity};
-use super::sections::{Audit, Config, IdempotencyMode, Keys, Role, UnknownKeys};
+use super::sections::{Audit, Config, Keys, Role, UnknownKeys};
 use super::tree::Tree;
 
 struct Feature {
@@ -49,9 +49,6 @@ const FEATURES: &[Feature] = &[
     }),
     warning("identity.signed", "the upstream gets plain identity headers only", |config, _| {
         one("identity.signed", !config.identity.signed.header.is_empty())
-    }),
-    warning("[idempotency]", "requests are forwarded without it, and a retry runs twice", |config, _| {
-        one("idempotency.mode", config.idempotency.mode != IdempotencyMode::Off)
     }),
     warning("[rate_limits]", "nothing is limited by it", |config, _| {
         config.rate_limits.keys().map(|name| join("rate_limits", name)).collect()

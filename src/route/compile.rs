@@ -67,6 +67,7 @@ fn implied(name: &str, matched: bool, allow_encoded: Encoded) -> Route {
         upstream: None,
         response_timeout: None,
         allow_encoded,
+        idempotency_off: false,
         rank: template::Rank::default(),
     }
 }
@@ -116,6 +117,7 @@ fn compile(
         upstream: upstream?,
         response_timeout: entry.response_timeout.map(|timeout| timeout.0),
         allow_encoded: own_encoded?,
+        idempotency_off: entry.idempotency.is_some(),
         rank: template.as_ref()?.rank(),
     };
     Some((template?, route))

@@ -3,6 +3,7 @@
 //! A connection of HTTP/1 and its one exchange share a life; of HTTP/2, each stream has one of its own ([`stream`]).
 
 mod admission;
+pub mod errand;
 mod pace;
 pub mod stream;
 mod timeouts;
@@ -44,6 +45,7 @@ pub struct Pulse {
 struct Counts {
     tick: Cell<u32>,
     cut_off: Cell<usize>,
+    errands: errand::Errands,
 }
 
 impl Pulse {

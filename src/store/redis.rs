@@ -10,6 +10,7 @@ mod fleet;
 mod layout;
 mod node;
 mod replicas;
+mod reservations;
 mod scripts;
 mod sentinel;
 mod server;
@@ -44,6 +45,7 @@ pub(super) struct RedisStore {
     link: Arc<Link>,
     layout: Layout,
     scripts: Scripts,
+    reservations: reservations::Scripts,
     write_replicas: u32,
 }
 
@@ -52,7 +54,7 @@ impl RedisStore {
         let (layout, write_replicas) = (Layout::new(&target.key_prefix), target.write_replicas);
         let link = Arc::new(Link::new(target, clock).await);
         let changes = RedisChanges::new(Arc::clone(&link), layout.changes());
-        (Self { link, layout, scripts: Scripts::new(), write_replicas }, changes)
+        (Self { link, layout, scripts: Scripts::new(), reservations: reservations::Scripts::new(), write_replicas }, changes)
     }
 
     /// At most `max` bytes of a string; one more tells that there are more. Nothing there reads as empty.

@@ -4,6 +4,7 @@
 mod bulk;
 mod changes;
 mod fleet;
+mod reservations;
 mod schema;
 #[cfg(test)]
 mod tests;
@@ -19,6 +20,7 @@ use super::change::{Changed, Position};
 use super::codec::{RECORD_MAX, Record, corrupt, digests, parse, render, version_before};
 use super::instance::{Instance, Seen};
 use super::{Outcome, Page, Store, StoreError};
+use crate::clock::Clock;
 use crate::key::digest::StoredDigest;
 use crate::key::record::KeyRecord;
 use crate::tenant::TenantRecord;
@@ -29,11 +31,13 @@ use threads::Threads;
 /// The store.
 pub(super) struct SqliteStore {
     threads: Threads,
+    /// Of reservations.
+    clock: Clock,
 }
 
 impl SqliteStore {
     /// Opens the file, making it if it is not there.
-    pub(super) fn open(path: &Path) -> Result<(Self, SqliteChanges), String> {
+    pub(super) fn open(path: &Path, clock: Clock) -> Result<(Self, SqliteChanges), String> {
         let words = |error: rusqlite::Error| format!("{}: {error}", path.display());
         schema::create(path).map_err(|error| format!("{}: {error}", path.display()))?;
         let mut writer = schema::connect(path).map_err(words)?;
@@ -41,7 +45,7 @@ impl SqliteStore {
         let readers = [schema::reader(path).map_err(words)?, schema::reader(path).map_err(words)?];
         let changes = SqliteChanges::new(schema::connect(path).map_err(words)?);
         let threads = Threads::start(writer, readers).map_err(|error| error.to_string())?;
-        Ok((Self { threads }, changes))
+        Ok((Self { threads, clock }, changes))
     }
 
     async fn find<R: Record + Send + 'static>(&self, table: Table, id: &str) -> Result<Option<R>, StoreError> {

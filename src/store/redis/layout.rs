@@ -9,8 +9,11 @@
 //! | `keys`, `keys-of:{TENANT}`, `tenants` | sorted set, all scores 0 | places (`codec::Record::place`), for lists |
 //! | `{changes}:log` | stream | the change log |
 //! | `{changes}:instances` | hash | sidecar's id → when it was heard of, and what it said |
+//! | `idempotency:{TENANT}:HEX` | hash | a reservation, by a name that only who has the Idempotency-Key can make |
+//! | `idempotency:{TENANT}:bytes` | hash | when answers end → bytes of them that are kept |
 
 use crate::key::digest::StoredDigest;
+use crate::store::reservation::Id;
 
 /// Makes key names.
 #[derive(Debug)]
@@ -54,5 +57,14 @@ impl Layout {
 
     pub(super) fn tenants(&self) -> String {
         format!("{}tenants", self.prefix)
+    }
+
+    /// All of a tenant's are of one slot.
+    pub(super) fn reservation(&self, tenant: &str, id: Id) -> String {
+        format!("{}idempotency:{{{tenant}}}:{}", self.prefix, id.to_hex())
+    }
+
+    pub(super) fn reserved_bytes(&self, tenant: &str) -> String {
+        format!("{}idempotency:{{{tenant}}}:bytes", self.prefix)
     }
 }
