@@ -20,6 +20,7 @@ use crate::facts::{Facts, RequestId, is_preflight};
 use crate::forward::headers::HeaderRules;
 use crate::identity::Identity;
 use crate::key::record::KeyRecord;
+use crate::limit::{Attempt, Counts, Desk, Limits, Who};
 use crate::net::client::ClientAddr;
 use crate::net::{Peer, is_private};
 use crate::policy::guess_guard::{GuessGuard, Token};
@@ -64,13 +65,14 @@ pub enum Admitted {
 pub struct Gate {
     rules: Rules,
     authenticator: Arc<Authenticator>,
+    counts: Arc<Counts>,
 }
 
 impl Gate {
     /// A gate by these rules.
     #[must_use]
-    pub const fn new(rules: Rules, authenticator: Arc<Authenticator>) -> Self {
-        Self { rules, authenticator }
+    pub fn new(rules: Rules, authenticator: Arc<Authenticator>, desk: Arc<Desk>) -> Self {
+        Self { rules, authenticator, counts: Arc::new(Counts::new(desk)) }
     }
 
     /// What an earlier gate has seen counts on, where its rule is still the same.
@@ -78,6 +80,9 @@ impl Gate {
         if self.rules.guard.has_rule_of(&earlier.rules.guard) {
             self.rules.guard = Arc::clone(&earlier.rules.guard);
         }
+        earlier.counts.move_to(&self.counts);
+        self.counts = Arc::clone(&earlier.counts);
+        self.rules.limits.follow(&earlier.rules.limits);
     }
 
     /// Who can tell who is calling.
@@ -116,11 +121,11 @@ impl Gate {
         trace.pass(Step::Client, || Note::new(format!("peer {}, client {}", connection.peer, seen.client)).at("client_ip"));
         let facts = trace.judge(Step::Facts, Facts::parse(head), || Note::new(format!("{} {}", head.method, head.uri)))?;
         if is_preflight(&facts.method, &head.headers) {
-            return self.preflight(head, &facts, seen, trace);
+            return self.preflight(head, &facts, now, seen, trace).await;
         }
         let (route, captures) = self.route(&facts, seen, trace)?;
         if route.open {
-            return self.open(head, route, Caller::Nobody, seen, trace);
+            return self.open(head, route, Caller::Nobody, now, seen, trace).await;
         }
         let taken = match presented {
             Presented::InHeaders => self.rules.credentials.take(&mut head.headers),
@@ -141,7 +146,12 @@ impl Gate {
             }
         };
         seen.identity = Some(Arc::clone(&identity));
-        self.authorize(&identity, &facts, route, &captures, head, seen, trace)?;
+        let authorized = self.authorize(&identity, &facts, route, &captures, head, seen, trace);
+        if authorized.is_ok() || T::THOROUGH {
+            // Last: nothing that is refused anyway is counted.
+            let limited = self.limit(Some(&identity), route, now, seen, trace).await;
+            authorized.and(limited)?;
+        }
         Ok(Admitted::Forward(Permit::new(Caller::Known(identity), upstream, route.response_timeout)))
     }
 
@@ -273,19 +283,61 @@ impl Gate {
         verdict
     }
 
+    /// Step 10: rate limits and quotas. Answered at once, but for a bucket of the fleet that nobody here has used yet.
+    async fn limit<T: Trace>(
+        &self,
+        identity: Option<&Identity>,
+        route: &Route,
+        now: Timestamp,
+        seen: &mut Seen,
+        trace: &mut T,
+    ) -> Result<(), Refusal> {
+        let (limits, who) = (&self.rules.limits, Who { identity, client: seen.client.0, route });
+        if T::THOROUGH {
+            let mut verdict = Ok(());
+            for look in Box::pin(limits.look(&self.counts, &who)).await {
+                let said = trace.judge(Step::Limit, look.verdict, || Note::new(look.input).at(&look.path));
+                verdict = verdict.and(said);
+            }
+            return verdict;
+        }
+        let (verdict, told) = match limits.admit(&self.counts, &who, now) {
+            Attempt::Settled(verdict, told) => (verdict, told),
+            Attempt::Waits(cold) => Box::pin(limits.admit_cold(&self.counts, &who, now, cold)).await,
+        };
+        seen.limits = told;
+        verdict
+    }
+
     /// A route that asks nobody: keys are still taken off, and networks still count.
-    fn open<T: Trace>(&self, head: &mut Parts, route: &Route, caller: Caller, seen: &Seen, trace: &mut T) -> Result<Admitted, Refusal> {
+    async fn open<T: Trace>(
+        &self,
+        head: &mut Parts,
+        route: &Route,
+        caller: Caller,
+        now: Timestamp,
+        seen: &mut Seen,
+        trace: &mut T,
+    ) -> Result<Admitted, Refusal> {
         self.rules.credentials.strip(&mut head.headers);
         let networks = network::contains(self.rules.deployment_allowlist.as_ref(), seen.client, "deployment")
             .and_then(|()| network::contains(route.allowlist.as_ref(), seen.client, "route"));
         trace.judge(Step::Check("network"), networks, || Note::new(format!("{}; nobody is authenticated", seen.client)).at(&route.path))?;
+        self.limit(None, route, now, seen, trace).await?;
         let upstream = route.upstream.or(self.rules.environments.of(crate::config::sections::EnvironmentName::Live).upstream);
         let upstream = upstream.ok_or_else(|| Rejection::UpstreamUnavailable.because("no upstream is defined"))?;
         Ok(Admitted::Forward(Permit::new(caller, upstream, route.response_timeout)))
     }
 
     /// A preflight carries no credential. With `[cors]` it is answered here; else it passes, anonymous, where a route takes the method it asks for.
-    fn preflight<T: Trace>(&self, head: &mut Parts, facts: &Facts, seen: &mut Seen, trace: &mut T) -> Result<Admitted, Refusal> {
+    async fn preflight<T: Trace>(
+        &self,
+        head: &mut Parts,
+        facts: &Facts,
+        now: Timestamp,
+        seen: &mut Seen,
+        trace: &mut T,
+    ) -> Result<Admitted, Refusal> {
         if let Some(cors) = &self.rules.cors {
             trace.pass(Step::Route, || Note::new("CORS preflight").at("cors"));
             return Ok(Admitted::Preflight(cors.preflight(&head.headers)));
@@ -305,7 +357,7 @@ impl Gate {
             );
         }
         self.rules.credentials.strip_all(&mut head.headers);
-        self.open(head, route, Caller::Preflight, seen, trace)
+        self.open(head, route, Caller::Preflight, now, seen, trace).await
     }
 
     /// Writes down what a request showed of its key. Apart from the judgement, which `explain` runs too.
@@ -336,6 +388,18 @@ impl Gate {
     #[must_use]
     pub const fn header_rules(&self) -> &HeaderRules {
         &self.rules.headers
+    }
+
+    /// The limits, for metrics.
+    #[must_use]
+    pub const fn limits(&self) -> &Limits {
+        &self.rules.limits
+    }
+
+    /// What is counted by them.
+    #[must_use]
+    pub const fn counts(&self) -> &Arc<Counts> {
+        &self.counts
     }
 
     /// The environments, for `{environment}` in answers.

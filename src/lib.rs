@@ -13,6 +13,7 @@
 //!            environment       live or test, from the prefix alone
 //!            policy::guess_guard, authn   who that is: from the cache at once, or by one look-up for all who wait
 //!            policy            kind, network, referrer, browser, endpoint, scope
+//!            limit             rate limits and quotas: from what is counted here at once, or by one answer of the store
 //!       ─▶ gate::Permit        only the gate makes one, and nothing is forwarded without
 //!       ─▶ forward::rewrite    the request as the upstream gets it
 //!       ─▶ forward::upstream   over a worker's own connections
@@ -51,6 +52,7 @@ pub mod forward;
 pub mod gate;
 pub mod identity;
 pub mod key;
+pub mod limit;
 pub mod net;
 pub mod policy;
 pub mod rejection;

@@ -10,6 +10,7 @@ use crate::authn::{Authenticator, KeyTable};
 use crate::clock::{Clock, instant};
 use crate::config::sections::Config;
 use crate::fleet::Standing;
+use crate::limit::Desk;
 
 /// How much longer than its own timeouts a store may take to answer for the first time.
 const GRACE: Duration = Duration::from_secs(1);
@@ -67,6 +68,11 @@ impl Table {
     /// What the gate asks.
     pub(super) fn authenticator(&self) -> &Arc<Authenticator> {
         self.key_table.authenticator()
+    }
+
+    /// Who asks its store for what limits are counted by.
+    pub(super) fn desk(&self) -> &Arc<Desk> {
+        self.key_table.desk()
     }
 
     /// Where it stands among the sidecars of its store.

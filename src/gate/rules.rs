@@ -9,6 +9,7 @@ use crate::credential::Credentials;
 use crate::environment::Environments;
 use crate::forward::headers::HeaderRules;
 use crate::identity::template::IdentityHeaders;
+use crate::limit::Limits;
 use crate::net::IpSet;
 use crate::net::client::Trust;
 use crate::policy::guess_guard::GuessGuard;
@@ -26,6 +27,7 @@ pub struct Rules {
     pub(super) deployment_allowlist: Option<IpSet>,
     pub(super) browser: BrowserRule,
     pub(super) headers: HeaderRules,
+    pub(super) limits: Limits,
 }
 
 impl Rules {
@@ -37,6 +39,7 @@ impl Rules {
         let environments = Environments::compile(config, problems);
         let guard = GuessGuard::compile(config, problems);
         let cors = Cors::compile(config, problems);
+        let limits = Limits::compile(config, problems);
         // Bad networks are reported where all configured lists are checked.
         let deployment_allowlist = config.restrictions.ip_allowlist.as_ref().map(|list| IpSet::parse(list)).transpose().ok();
         let (trust, credentials, environments) = (trust?, credentials?, environments?);
@@ -51,6 +54,7 @@ impl Rules {
             deployment_allowlist: deployment_allowlist?,
             browser: config.restrictions.secret_key_in_browser,
             headers: headers?,
+            limits: limits?,
         })
     }
 

@@ -23,6 +23,8 @@ pub enum Step {
     Authentication,
     /// One of [`crate::policy::CHECKS`].
     Check(&'static str),
+    /// One of the limits that apply.
+    Limit,
     /// What the upstream sees.
     Rewrite,
 }
@@ -41,6 +43,7 @@ impl Step {
             Self::GuessGuard => "guess guard",
             Self::Authentication => "authentication",
             Self::Check(name) => name,
+            Self::Limit => "limit",
             Self::Rewrite => "rewrite",
         }
     }

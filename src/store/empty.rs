@@ -4,6 +4,7 @@
 use async_trait::async_trait;
 
 use super::change::{Changed, Position};
+use super::draw::{Draw, Drawn};
 use super::instance::{Instance, Seen};
 use super::{Page, Store, StoreError};
 use crate::key::digest::StoredDigest;
@@ -69,6 +70,10 @@ impl Store for EmptyStore {
 
     async fn instances(&self) -> Result<Vec<Seen>, StoreError> {
         Ok(Vec::new())
+    }
+
+    async fn draw(&self, _: &Draw<'_>) -> Result<Drawn, StoreError> {
+        Err(refused())
     }
 
     async fn ping(&self) -> Result<(), StoreError> {

@@ -4,6 +4,7 @@
 mod bulk;
 mod changes;
 mod fleet;
+mod limits;
 mod schema;
 #[cfg(test)]
 mod tests;
@@ -17,6 +18,7 @@ use rusqlite::{Connection, OptionalExtension as _, Row, Transaction, Transaction
 
 use super::change::{Changed, Position};
 use super::codec::{RECORD_MAX, Record, corrupt, digests, parse, render, version_before};
+use super::draw::{Draw, Drawn};
 use super::instance::{Instance, Seen};
 use super::{Outcome, Page, Store, StoreError};
 use crate::key::digest::StoredDigest;
@@ -251,6 +253,11 @@ impl Store for SqliteStore {
 
     async fn instances(&self) -> Result<Vec<Seen>, StoreError> {
         self.threads.read(|connection| fleet::written_down(connection)).await
+    }
+
+    async fn draw(&self, draw: &Draw<'_>) -> Result<Drawn, StoreError> {
+        let (name, Draw { budget, want, back, of, .. }) = (draw.name.to_owned(), *draw);
+        self.threads.read(move |connection| limits::draw(connection, &Draw { name: &name, budget, want, back, of })).await
     }
 
     async fn ping(&self) -> Result<(), StoreError> {

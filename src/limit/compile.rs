@@ -1,0 +1,136 @@
+//! `[rate_limits]` and `[quotas]` compiled, and which of them apply where. All mistakes at once.
+
+use std::sync::Arc;
+
+use super::rule::{Count, Rule};
+use super::{Limits, Set, policy_of};
+use crate::config::path::join;
+use crate::config::problem::Problems;
+use crate::config::sections::{self, Config, EnvironmentName, LimitBy, RateLimit, RouteAuth};
+use crate::store::draw::Budget;
+
+/// Longest name.
+const NAME_MAX: usize = 64;
+/// The set of routes that name none.
+const DEFAULTS: usize = 0;
+
+/// The set of a route: its own where it names limits, even none; else the defaults, and nothing where nobody is authenticated.
+#[must_use]
+pub(crate) fn set_of(index: usize, route: &sections::Route) -> Option<usize> {
+    match (&route.rate_limits, route.auth) {
+        (Some(_), _) => Some(index + 1),
+        (None, RouteAuth::Required) => Some(DEFAULTS),
+        (None, RouteAuth::None) => None,
+    }
+}
+
+/// The set of what is no `[[routes]]` entry.
+pub(crate) const fn set_of_the_rest() -> Option<usize> {
+    Some(DEFAULTS)
+}
+
+impl Limits {
+    /// Compiles them; `None` after an error.
+    pub fn compile(config: &Config, problems: &mut Problems) -> Option<Self> {
+        let rates: Vec<_> = config.rate_limits.iter().map(|(name, section)| rate(name, section, problems).map(Arc::new)).collect();
+        let quotas: Vec<_> = config.quotas.iter().map(|(name, section)| quota(name, section, problems).map(Arc::new)).collect();
+        for name in config.quotas.keys().filter(|name| config.rate_limits.contains_key(*name)) {
+            problems.warn(join("quotas", name), format!("a rate limit is called `{name}` too: clients cannot tell the two apart in RateLimit"));
+        }
+        let (rates, quotas): (Option<Vec<_>>, Option<Vec<_>>) = (rates.into_iter().collect(), quotas.into_iter().collect());
+        let (rates, quotas) = (rates?, quotas?);
+        let mut sound = true;
+        for (index, route) in config.routes.iter().enumerate().filter(|(_, route)| route.auth == RouteAuth::None) {
+            sound &= check_open(config, index, route, &rates, problems);
+        }
+        unused(config, problems);
+        let set = |rates: &[Arc<Rule>], environment: Option<EnvironmentName>| {
+            let applies = |quota: &sections::Quota| {
+                environment.is_some_and(|own| quota.environments.as_ref().is_none_or(|list| list.contains(&own)))
+            };
+            let quotas = quotas.iter().zip(config.quotas.values()).filter(|(_, section)| applies(section)).map(|(rule, _)| rule);
+            let rules: Box<[Arc<Rule>]> = rates.iter().chain(quotas).cloned().collect();
+            Set { policy: policy_of(rules.iter().map(Arc::as_ref)), rules }
+        };
+        let sets = |rates: &[Arc<Rule>]| [Some(EnvironmentName::Live), Some(EnvironmentName::Test), None].map(|environment| set(rates, environment));
+        let named = |names: &[String]| -> Vec<Arc<Rule>> {
+            names.iter().filter_map(|name| config.rate_limits.get_index_of(name)).filter_map(|index| rates.get(index)).cloned().collect()
+        };
+        let defaults: Vec<String> = config.rate_limits.iter().filter(|(_, section)| section.default).map(|(name, _)| name.clone()).collect();
+        let of_routes = config.routes.iter().map(|route| sets(&named(route.rate_limits.as_deref().unwrap_or_default())));
+        let sets = std::iter::once(sets(&named(&defaults))).chain(of_routes).collect();
+        sound.then(|| Self { all: rates.iter().chain(&quotas).cloned().collect(), sets })
+    }
+}
+
+fn rate(name: &str, section: &RateLimit, problems: &mut Problems) -> Option<Rule> {
+    let path = join("rate_limits", name);
+    check(name, &path, &section.by, problems)?;
+    let rule = problems.keep(path.clone(), Rule::of_section(name, path.clone(), section))?;
+    if let Count::Fleet(terms) = &rule.count
+        && let Budget::Rate { per_ms, capacity, .. } = terms.budget
+    {
+        if per_ms < 1000 {
+            problems
+                .warn(join(&path, "per"), "sidecars share a fleet limit in portions of half a second's requests: a period under a second is only kept on average")
+                .help("name the requests of a whole second, or count = \"local\"");
+        }
+        if let Some(burst) = section.burst.filter(|burst| *burst < capacity) {
+            problems.warn(join(&path, "burst"), format!("the fleet admits {capacity} at once, not {burst}: half a second's requests are the least"));
+        }
+    }
+    Some(rule)
+}
+
+fn quota(name: &str, section: &sections::Quota, problems: &mut Problems) -> Option<Rule> {
+    let path = join("quotas", name);
+    check(name, &path, &section.by, problems)?;
+    if section.environments.as_ref().is_some_and(Vec::is_empty) {
+        problems.error(join(&path, "environments"), "no environment: the quota applies to nothing").help("drop the line: it then applies to all");
+        return None;
+    }
+    problems.keep(path.clone(), Rule::of_quota(name, path, section))
+}
+
+/// Names are told to clients and stand in metrics.
+fn check(name: &str, path: &str, by: &[LimitBy], problems: &mut Problems) -> Option<()> {
+    let is_plain = |byte: u8| byte.is_ascii_alphanumeric() || matches!(byte, b'.' | b'_' | b'-');
+    if !(1..=NAME_MAX).contains(&name.len()) || !name.bytes().all(is_plain) {
+        problems.error(path, format!("`{}` is no name of a limit: 1 to {NAME_MAX} of A-Z a-z 0-9 . _ -", name.escape_debug()));
+        return None;
+    }
+    if by.is_empty() {
+        problems.error(join(path, "by"), "nothing to count by").help("one or several of \"key\" \"tenant\" \"subject\" \"ip\" \"route\"");
+        return None;
+    }
+    Some(())
+}
+
+/// Nobody is known on an open route.
+fn check_open(config: &Config, index: usize, route: &sections::Route, rates: &[Arc<Rule>], problems: &mut Problems) -> bool {
+    let mut sound = true;
+    for (place, name) in route.rate_limits.iter().flatten().enumerate() {
+        let rule = config.rate_limits.get_index_of(name).and_then(|index| rates.get(index));
+        if rule.is_some_and(|rule| rule.needs_caller()) {
+            problems
+                .error(
+                    format!("routes[{index}].rate_limits[{place}]"),
+                    format!("route `{}` is open (auth = \"none\") and `{name}` counts by who is calling", route.name),
+                )
+                .help("a limit by \"ip\", by \"route\" or by both");
+            sound = false;
+        }
+    }
+    sound
+}
+
+fn unused(config: &Config, problems: &mut Problems) {
+    for (name, _) in config.rate_limits.iter().filter(|(_, section)| !section.default) {
+        let is_named = config.routes.iter().any(|route| route.rate_limits.as_ref().is_some_and(|list| list.contains(name)));
+        if !is_named {
+            problems
+                .warn(join("rate_limits", name), "it limits nothing: no route names it")
+                .help("default = true, or rate_limits on a route");
+        }
+    }
+}
