@@ -153,9 +153,9 @@ fn keys(text: &mut Exposition, health: &Health) {
 fn limits(text: &mut Exposition, health: &Health) {
     let app = health.reloader.app().load();
     let counts = app.gate.counts();
-    let refusals = "Requests refused, by the limit that did it; `record` are those that keys and tenants carry.";
+    let refusals = "Requests refused, by the limit that did it; `(record)` are those that keys and tenants carry.";
     text.family(Counter, "sidegate_limit_refusals_total", refusals);
-    for (limit, refused) in app.gate.limits().refused().chain([("record", counts.refused_by_records())]) {
+    for (limit, refused) in app.gate.limits().refused().chain([("(record)", counts.refused_by_records())]) {
         text.sample("sidegate_limit_refusals_total", &[("limit", limit)], refused);
     }
     let [local, fleet] = counts.buckets();

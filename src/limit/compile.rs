@@ -35,7 +35,7 @@ impl Limits {
         let rates: Vec<_> = config.rate_limits.iter().map(|(name, section)| rate(name, section, problems).map(Arc::new)).collect();
         let quotas: Vec<_> = config.quotas.iter().map(|(name, section)| quota(name, section, problems).map(Arc::new)).collect();
         for name in config.quotas.keys().filter(|name| config.rate_limits.contains_key(*name)) {
-            problems.warn(join("quotas", name), format!("a rate limit is called `{name}` too: clients cannot tell the two apart in RateLimit"));
+            problems.error(join("quotas", name), format!("a rate limit is called `{name}` too: nobody could tell the two apart in RateLimit"));
         }
         let (rates, quotas): (Option<Vec<_>>, Option<Vec<_>>) = (rates.into_iter().collect(), quotas.into_iter().collect());
         let (rates, quotas) = (rates?, quotas?);
@@ -72,11 +72,11 @@ fn rate(name: &str, section: &RateLimit, problems: &mut Problems) -> Option<Rule
     {
         if per_ms < 1000 {
             problems
-                .warn(join(&path, "per"), "sidecars share a fleet limit in portions of half a second's requests: a period under a second is only kept on average")
-                .help("name the requests of a whole second, or count = \"local\"");
+                .warn(join(&path, "per"), "sidecars share a fleet limit in portions: a period under a second is only kept on average")
+                .help("name the requests of a whole second, or counted = \"local\"");
         }
         if let Some(burst) = section.burst.filter(|burst| *burst < capacity) {
-            problems.warn(join(&path, "burst"), format!("the fleet admits {capacity} at once, not {burst}: half a second's requests are the least"));
+            problems.warn(join(&path, "burst"), format!("the fleet admits {capacity} at once, not {burst}: sidecars share it in portions of up to 600 ms"));
         }
     }
     Some(rule)

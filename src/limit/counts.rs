@@ -27,12 +27,6 @@ pub struct Counts {
     fleet: Table<Arc<Portion>>,
     seeds: [RandomState; 2],
     desk: ArcSwap<Desk>,
-    /// Requests refused by limits that records carry.
-    #[must_use]
-    pub fn refused_by_records(&self) -> u64 {
-        self.refused_by_records.load(Ordering::Relaxed)
-    }
-
     /// Questions to the store, and those that it did not answer.
     pub(super) asked: AtomicU64,
     pub(super) unanswered: AtomicU64,
@@ -229,6 +223,12 @@ impl Counts {
     #[must_use]
     pub fn buckets(&self) -> [usize; 2] {
         [self.local.len(), self.fleet.len()]
+    }
+
+    /// Requests refused by limits that records carry.
+    #[must_use]
+    pub fn refused_by_records(&self) -> u64 {
+        self.refused_by_records.load(Ordering::Relaxed)
     }
 
     /// Questions to the store, and those that it did not answer.

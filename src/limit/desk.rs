@@ -1,4 +1,4 @@
-//! Who asks the store for portions: on the store's own thread, one question a bucket at a time, whoever waits for it. Twice a second it
+//! Who asks the store for portions: on the store's own thread, one question a bucket at a time, whoever waits for it. Now and then it
 //! hands back what nobody uses, and at the end everything.
 
 use std::sync::atomic::{AtomicBool, Ordering};

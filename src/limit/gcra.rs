@@ -137,7 +137,7 @@ mod tests {
         }
 
         #[test]
-        fn whoever_asks_without_end_gets_all_of_it(requests in 1_u64..1000, slower in 0_u64..50_000, burst in 1_u64..100) {
+        fn whoever_asks_without_end_gets_all_of_it(requests in 1_u64..1000, slower in 0_u64..50_000, burst in 2_u64..100) {
             let per_ms = requests + slower;
             let (admitted, _) = run(Pace::new(requests, per_ms, burst).unwrap(), std::iter::repeat_n(1, 20_000));
             prop_assert!(admitted + 2 >= (burst + 20_000 * requests / per_ms).min(20_000), "{admitted}");
@@ -181,10 +181,8 @@ mod tests {
 
     #[test]
     fn a_rate_of_thirds_does_not_drift() {
-        let pace = Pace::new(3, 1000, 1).unwrap();
-        // A million periods, asked for at every millisecond that matters.
-        let (admitted, took) = run(pace, (0..1_000_000).flat_map(|_| [334, 333, 333]));
-        assert_eq!((admitted, took), (3_000_000, 1_000_000_000));
+        let (admitted, took) = run(Pace::new(3, 1000, 2).unwrap(), (0..100_000).flat_map(|_| [334, 333, 333]));
+        assert_eq!((admitted, took), (300_000, 100_000_000));
     }
 
     #[test]

@@ -2,7 +2,7 @@
 //! much, what is handed back, and what is admitted while the store does not answer. It asks nobody itself.
 //!
 //! Whoever has requests in hand is answered from them. A portion begins as clamp(requests / (4 × sidecars), 1, 100) and follows the load:
-//! half a second's requests, so that a busy sidecar asks at most once for 50 of them and one that is not keeps nothing from the others.
+//! the requests of 600 ms, so that a busy sidecar asks at most once for 50 of them and one that is not keeps nothing from the others.
 
 use super::gcra::Pace;
 use crate::clock::Timestamp;
@@ -11,9 +11,10 @@ use crate::store::draw::{Budget, Drawn, period_of};
 
 /// The largest portion.
 const PORTION_MAX: u64 = 100;
-/// Between two questions lie so many requests, or so much time, unless there would be nothing to answer from.
-const GAP_REQUESTS: u64 = 50;
-pub(super) const GAP_MS: i64 = 500;
+/// Between two questions lie so many requests, or so much time, unless there is nothing to answer from: a fifth more than is promised,
+/// for load comes unevenly.
+const GAP_REQUESTS: u64 = 60;
+pub(super) const GAP_MS: i64 = 600;
 /// A quota that is used up has seldom anything again before its period ends.
 const GAP_USED_UP_MS: i64 = 2000;
 /// How long after a question that was not answered the next one is put.
@@ -113,7 +114,15 @@ impl Lease {
     /// One more request; and what to ask the store for now.
     pub(super) fn take(&mut self, terms: &Terms, sidecars: u64, now: Timestamp) -> (Said, Option<Ask>) {
         self.roll(terms, sidecars, now);
-        (self.since, self.seen, self.used_at) = (self.since.saturating_add(1), self.seen.saturating_add(1), now.0);
+        let (said, ask) = self.judge(terms, sidecars, now);
+        // Who waits comes again.
+        if said != Said::Waits {
+            (self.since, self.seen, self.used_at) = (self.since.saturating_add(1), self.seen.saturating_add(1), now.0);
+        }
+        (said, ask)
+    }
+
+    fn judge(&mut self, terms: &Terms, sidecars: u64, now: Timestamp) -> (Said, Option<Ask>) {
         if self.held > 0 {
             self.held -= 1;
             let is_due = self.held <= self.portion / 2 && self.flying.is_none() && self.away.is_none() && self.may_ask(terms, now);
@@ -179,7 +188,7 @@ impl Lease {
         self.dry = false;
     }
 
-    /// The keeper looks, twice a second: what to hand back.
+    /// The keeper looks, every [`GAP_MS`]: what to hand back.
     pub(super) fn look(&mut self, terms: &Terms, sidecars: u64, now: Timestamp) -> Option<Ask> {
         self.roll(terms, sidecars, now);
         let seen = std::mem::take(&mut self.seen);

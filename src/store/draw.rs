@@ -62,11 +62,11 @@ pub struct Drawn {
 
 /// What a store keeps of a bucket. Nothing kept is a full one.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
-pub(super) struct Kept {
+pub(crate) struct Kept {
     /// Of a rate, when it will be full, in nanoseconds; of a quota, its period.
-    pub(super) at: i64,
+    pub(crate) at: i64,
     /// Of a quota, how many of the period were used.
-    pub(super) used: i64,
+    pub(crate) used: i64,
 }
 
 impl Draw<'_> {
@@ -76,7 +76,7 @@ impl Draw<'_> {
     }
 
     /// What is kept from now on, what came of it, and when what is kept says nothing any more (milliseconds).
-    pub(super) fn of(&self, kept: Kept, now_ms: i64) -> (Kept, Drawn, i64) {
+    pub(crate) fn on(&self, kept: Kept, now_ms: i64) -> (Kept, Drawn, i64) {
         match self.budget {
             Budget::Rate { requests, per_ms, capacity } => self.of_rate(kept, now_ms, requests.max(1), per_ms, capacity),
             Budget::Quota { requests, period } => self.of_quota(kept, now_ms, requests, period),
@@ -166,26 +166,26 @@ mod tests {
     #[test]
     fn a_quota_begins_anew_with_its_period_and_takes_back_only_what_was_of_it() {
         let budget = Budget::Quota { requests: 10, period: QuotaPeriod::Day };
-        let (kept, drawn, end) = draw(budget, 8, 0, 0).of(Kept::default(), NOW);
+        let (kept, drawn, end) = draw(budget, 8, 0, 0).on(Kept::default(), NOW);
         assert_eq!((drawn.granted, drawn.left), (8, 2));
-        let (kept, drawn, _) = draw(budget, 8, 0, 0).of(kept, NOW);
+        let (kept, drawn, _) = draw(budget, 8, 0, 0).on(kept, NOW);
         assert_eq!((drawn.granted, drawn.left, drawn.wait_ms), (2, 0, drawn.ends_in_ms));
-        let (kept, drawn, _) = draw(budget, 0, 3, drawn.period).of(kept, NOW);
+        let (kept, drawn, _) = draw(budget, 0, 3, drawn.period).on(kept, NOW);
         assert_eq!(drawn.left, 3);
         // Used while nobody could be asked.
-        let (kept, owing, _) = draw(budget, 5, -2, drawn.period).of(kept, NOW);
+        let (kept, owing, _) = draw(budget, 5, -2, drawn.period).on(kept, NOW);
         assert_eq!((owing.granted, owing.left), (1, 0));
-        let (_, next, _) = draw(budget, 0, 3, drawn.period).of(kept, end);
+        let (_, next, _) = draw(budget, 0, 3, drawn.period).on(kept, end);
         assert_eq!((next.left, next.period), (10, end));
     }
 
     #[test]
     fn a_clock_that_is_set_back_empties_a_bucket_at_most() {
         let budget = Budget::Rate { requests: 10, per_ms: 1000, capacity: 10 };
-        let (kept, ..) = draw(budget, 10, 0, 0).of(Kept::default(), NOW);
-        let (kept, drawn, _) = draw(budget, 1, 0, 0).of(kept, NOW - 300_000);
+        let (kept, ..) = draw(budget, 10, 0, 0).on(Kept::default(), NOW);
+        let (kept, drawn, _) = draw(budget, 1, 0, 0).on(kept, NOW - 300_000);
         assert_eq!((drawn.granted, drawn.wait_ms), (0, 100));
-        assert_eq!(draw(budget, 9, 0, 0).of(kept, NOW - 299_000).1.granted, 9);
+        assert_eq!(draw(budget, 9, 0, 0).on(kept, NOW - 299_000).1.granted, 9);
     }
 
     proptest! {
@@ -198,7 +198,7 @@ mod tests {
             let (mut kept, mut now, mut granted) = (Kept::default(), NOW, 0);
             for (step, want) in steps {
                 now += step;
-                let (after, drawn, _) = draw(budget, want, 0, 0).of(kept, now);
+                let (after, drawn, _) = draw(budget, want, 0, 0).on(kept, now);
                 (kept, granted) = (after, granted + drawn.granted);
                 let gathered = u128::from((now - NOW).unsigned_abs()) * u128::from(requests) / u128::from(per_ms);
                 prop_assert!(u128::from(granted) <= u128::from(capacity) + gathered + 1);
@@ -209,10 +209,10 @@ mod tests {
         #[test]
         fn whoever_comes_when_he_is_told_gets_one(requests in 1_u64..5000, per_ms in 1_u64..100_000) {
             let budget = Budget::Rate { requests, per_ms, capacity: requests };
-            let (kept, all, _) = draw(budget, u64::MAX >> 1, 0, 0).of(Kept::default(), NOW);
+            let (kept, all, _) = draw(budget, u64::MAX >> 1, 0, 0).on(Kept::default(), NOW);
             prop_assert_eq!(all.granted, requests);
             let at = NOW + i64::try_from(all.wait_ms).unwrap();
-            prop_assert!(draw(budget, 1, 0, 0).of(kept, at).1.granted == 1);
+            prop_assert!(draw(budget, 1, 0, 0).on(kept, at).1.granted == 1);
         }
     }
 }

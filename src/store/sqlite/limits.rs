@@ -20,7 +20,7 @@ pub(super) fn draw(connection: &mut Connection, draw: &Draw<'_>) -> Result<Drawn
             let mut read = transaction.prepare_cached(READ)?;
             read.query_row([draw.name], |row| Ok((Kept { at: row.get(0)?, used: row.get(1)? }, row.get(2)?)))?
         };
-        let (kept, drawn, until) = draw.of(kept, now);
+        let (kept, drawn, until) = draw.on(kept, now);
         if !draw.only_looks() {
             transaction.prepare_cached(WRITE)?.execute(params![draw.name, kept.at, kept.used, until])?;
             transaction.prepare_cached(SWEEP)?.execute([now])?;
