@@ -5,7 +5,7 @@ use std::borrow::Cow;
 use std::net::IpAddr;
 
 use http::request::Parts;
-use http::{HeaderMap, HeaderName, HeaderValue, Request};
+use http::{HeaderMap, HeaderName, HeaderValue};
 use serde::Serialize;
 
 use crate::answer::Answers;
@@ -19,7 +19,7 @@ use crate::key::record::KeyRecord;
 use crate::net::Peer;
 use crate::policy::CHECKS;
 use crate::rejection::{Refusal, Rejection};
-use crate::server::framing::{Framing, Limits};
+use crate::server::framing::{Head, Limits};
 use crate::store::StoreError;
 use crate::telemetry::mask::Mask;
 
@@ -231,7 +231,7 @@ fn masked(mask: &Mask, text: &str) -> String {
     text.into_owned()
 }
 
-/// The head through the framing guard's own state machine, then as hyper would hand it on.
+/// The head as the server would read it.
 fn parse(described: &Described, limits: Limits) -> Result<Parts, Refusal> {
     let mut raw = format!("{} {} HTTP/1.1\r\n", described.method, described.target);
     let has_host = described.headers.iter().any(|(name, _)| name.eq_ignore_ascii_case("host"));
@@ -242,17 +242,9 @@ fn parse(described: &Described, limits: Limits) -> Result<Parts, Refusal> {
         raw.extend([name, ": ", value, "\r\n"]);
     }
     raw.push_str("\r\n");
-    let taken = Framing::new(limits).advance(raw.as_bytes())?;
-    if taken < raw.len() {
-        return Err(Rejection::RequestInvalid.because("a line break inside the described request"));
+    let mut head = Head::default();
+    match head.advance(raw.as_bytes(), limits)? {
+        Some((taken, _)) if taken == raw.len() => Ok(head.request(&raw.into())?.0),
+        Some(_) | None => Err(Rejection::RequestInvalid.because("a line break inside the described request")),
     }
-    let mut builder = Request::builder().method(described.method.as_str()).uri(described.target.as_str());
-    if !has_host {
-        builder = builder.header(http::header::HOST, "localhost");
-    }
-    for (name, value) in &described.headers {
-        builder = builder.header(name.as_str(), value.trim());
-    }
-    let request = builder.body(()).map_err(|error| Rejection::RequestInvalid.because(error.to_string()))?;
-    Ok(request.into_parts().0)
 }

@@ -3,7 +3,7 @@
 //! # The way of a request
 //!
 //! ```text
-//! bytes ─▶ server::guard       framing: what cannot be read in one way only is refused before the parser sees it
+//! bytes ─▶ server::http1       framing: a head that cannot be read in one way only is refused before it is a request
 //!          (server::framing::fields: the same of HTTP/2, behind its parser)
 //!       ─▶ gate::Gate::decide  one page, in the order of the contract; each step is pure and a file of its own
 //!            net::client       whose address it has
@@ -50,6 +50,7 @@ pub mod facts;
 pub mod fleet;
 pub mod forward;
 pub mod gate;
+pub mod http1;
 pub mod identity;
 pub mod key;
 pub mod limit;

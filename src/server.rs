@@ -8,7 +8,7 @@ pub mod door;
 pub mod exchange;
 pub mod framing;
 pub mod generation;
-pub mod guard;
+mod http1;
 mod http2;
 pub mod life;
 pub mod proxy_protocol;

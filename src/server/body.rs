@@ -12,8 +12,10 @@ use hyper::body::Incoming;
 
 use super::exchange::strip_hop_by_hop;
 use super::generation::Generation;
+use super::http1;
 use super::life::Life;
 use super::record::Record;
+use super::socket::Socket;
 use crate::forward::upstream::pool::Lease;
 use crate::rejection::Rejection;
 
@@ -34,13 +36,48 @@ pub enum BrokenOff {
     Ended(#[source] h2::Error),
 }
 
+/// A request's content as it arrives, over either protocol.
+#[derive(Debug)]
+pub enum Received {
+    /// Over HTTP/1.
+    Http1(http1::Content<Socket>),
+    /// Of a stream.
+    Http2(Incoming),
+}
+
+impl Body for Received {
+    type Data = Bytes;
+    type Error = BrokenOff;
+
+    fn poll_frame(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Option<Result<Frame<Bytes>, BrokenOff>>> {
+        match self.get_mut() {
+            Self::Http1(content) => Pin::new(content).poll_frame(cx).map_err(|_| BrokenOff::Upload),
+            Self::Http2(content) => Pin::new(content).poll_frame(cx).map_err(|_| BrokenOff::Upload),
+        }
+    }
+
+    fn is_end_stream(&self) -> bool {
+        match self {
+            Self::Http1(content) => content.is_end_stream(),
+            Self::Http2(content) => content.is_end_stream(),
+        }
+    }
+
+    fn size_hint(&self) -> SizeHint {
+        match self {
+            Self::Http1(content) => content.size_hint(),
+            Self::Http2(content) => content.size_hint(),
+        }
+    }
+}
+
 /// The client's body on its way to the upstream. Of its trailers those go on that a header could be.
 #[derive(Debug, Default)]
 pub struct Upload(Option<Receiving>);
 
 #[derive(Debug)]
 struct Receiving {
-    body: Incoming,
+    body: Received,
     /// What the request was judged by.
     generation: Rc<Generation>,
     life: Rc<Life>,
@@ -50,7 +87,7 @@ struct Receiving {
 impl Upload {
     /// The body of a request that was admitted: at most `limit` bytes.
     #[must_use]
-    pub fn new(body: Incoming, generation: Rc<Generation>, life: Rc<Life>, limit: u64) -> Self {
+    pub fn new(body: Received, generation: Rc<Generation>, life: Rc<Life>, limit: u64) -> Self {
         Self(Some(Receiving { body, generation, life, limit }))
     }
 }

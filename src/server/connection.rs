@@ -1,37 +1,25 @@
-//! One client connection, from accept to close: handshake, which protocol, guarded HTTP/1, the answer to a refused head,
-//! the lingering close.
+//! One client connection, from accept to close: handshake, which protocol, the answer to a refused head, the lingering close.
 
-use std::convert::Infallible;
-use std::future::poll_fn;
-use std::pin::pin;
 use std::rc::Rc;
 use std::time::Duration;
 
 use bytes::Bytes;
 use http::Response;
-use hyper::server::conn::http1;
-use hyper::service::service_fn;
-use hyper_util::rt::TokioIo;
 use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
 use tokio::time::timeout;
 use tokio_rustls::TlsAcceptor;
 
-use super::exchange::{Session, answer};
+use super::exchange::Session;
 use super::framing::Limits;
-use super::guard::{Ended, Guard};
-use super::http2;
 use super::record::Record;
 use super::socket::Socket;
+use super::{http1, http2};
 use crate::config::sections::{Listener, Protocol};
 use crate::rejection::Refusal;
 
 /// A closing connection is read this much longer, so that the client gets its answer and no reset.
 const LINGER_TIME: Duration = Duration::from_secs(1);
 const LINGER_BYTES: usize = 1 << 20;
-/// Header lines that hyper parses without being told otherwise.
-const HYPER_HEADERS: usize = 100;
-/// Bytes that hyper buffers without being told otherwise.
-const HYPER_BUFFER: usize = 8192 + 4096 * 100;
 
 /// Shakes hands; `None` = it failed or took too long.
 pub async fn handshake(socket: Socket, acceptor: &TlsAcceptor, limit: Duration) -> Option<Socket> {
@@ -77,72 +65,13 @@ pub async fn serve(socket: Socket, session: Rc<Session>, speech: Speech) {
     }
     // Over TLS the client has chosen. Else its first bytes tell: to HTTP/1 they are a request that is refused.
     let tells = speech.http2 && !session.connection.tls;
-    if let Some((socket, opening)) = serve_http1(socket, &session, speech.limits, tells).await {
+    if let Some((socket, opening)) = http1::serve(socket, &session, speech.limits, tells).await {
         Box::pin(http2::serve(socket, opening, session, speech)).await;
     }
 }
 
-/// The same over HTTP/1; the socket and what was read of it where the client begins with HTTP/2, if it `tells` so.
-async fn serve_http1(socket: Socket, session: &Rc<Session>, limits: Limits, tells: bool) -> Option<(Socket, Bytes)> {
-    let guard = Guard::new(socket, limits, Rc::clone(&session.life));
-    let service = service_fn({
-        let session = Rc::clone(session);
-        move |request| {
-            let answer = answer(Rc::clone(&session), Rc::clone(&session.life), request);
-            async { Ok::<_, Infallible>(answer.await) }
-        }
-    });
-    let mut connection = pin!(builder(limits).serve_connection(TokioIo::new(guard), service).without_shutdown());
-    let result = poll_fn(|cx| {
-        session.life.register(cx);
-        connection.as_mut().poll(cx)
-    })
-    .await;
-    let tunnel = session.tunnel.take();
-    let Ended { mut stream, client_gone, refusal, ahead, opening } = match result {
-        Ok(parts) => parts.io.into_inner().into_ended(),
-        Err(error) => {
-            if error.is_parse() {
-                tracing::warn!(%error, "a head that the guard had passed was refused by the parser behind it");
-            }
-            // The exchange broke off; an orderly end would make it look complete.
-            return None;
-        }
-    };
-    if let Some(tunnel) = tunnel {
-        // A 101 that could not be written at once is not waited for: hyper has left it behind.
-        if !session.life.in_flight() {
-            Box::pin(tunnel.run(stream, ahead.freeze(), &session.life)).await;
-        }
-        return None;
-    }
-    if tells && !client_gone && opening && http2::is_preface(&ahead) {
-        return Some((stream, ahead.freeze()));
-    }
-    if let Some(refusal) = refusal {
-        answer_head(&mut stream, session, refusal).await;
-    }
-    if !client_gone {
-        linger(stream).await;
-    }
-    None
-}
-
-fn builder(limits: Limits) -> http1::Builder {
-    let mut builder = http1::Builder::new();
-    // Never pipeline_flush: with it hyper buffers an answer without bound, and the guard passes one request at a time anyway.
-    builder.auto_date_header(false);
-    if limits.headers > HYPER_HEADERS {
-        builder.max_headers(limits.headers);
-    }
-    if limits.head_bytes + 8192 > HYPER_BUFFER {
-        builder.max_buf_size(limits.head_bytes + 8192);
-    }
-    builder
-}
-
 /// Answers a head that never became a request.
-async fn answer_head(stream: &mut Socket, session: &Rc<Session>, refusal: Refusal) {
+pub(super) async fn answer_head(stream: &mut Socket, session: &Rc<Session>, refusal: Refusal) {
     let mut record = Record::unparsed(&session.scribe, &session.life);
     record.seen.client = session.peer();
     let response = record.generation.app.answers.refuse(&refusal, &record.seen);

@@ -18,7 +18,7 @@ use hyper::body::Incoming;
 use pin_project_lite::pin_project;
 use tokio::time::timeout;
 
-use super::body::{Download, Upload};
+use super::body::{Download, Received, Upload};
 use super::framing::{Limits, fields};
 use super::generation::Generation;
 use super::life::Life;
@@ -66,9 +66,9 @@ impl Session {
 }
 
 /// Answers one request, whose life is its connection's or its stream's. Never fails: what goes wrong is an answer too.
-pub async fn answer(session: Rc<Session>, life: Rc<Life>, request: Request<Incoming>) -> Response<Download> {
+pub async fn answer(session: Rc<Session>, life: Rc<Life>, request: Request<Received>) -> Response<Download> {
     let (mut head, body) = request.into_parts();
-    // Over HTTP/1 the guard judged the bytes.
+    // Over HTTP/1 the bytes were judged.
     let framed = if life.is_stream() { fields::canonical(&mut head, session.limits) } else { Ok(()) };
     let mut record = Record::of(&head, &session.scribe, &life);
     let outcome = match framed {
@@ -94,7 +94,7 @@ enum Outcome {
     Refused(Refusal, Left),
 }
 
-async fn exchange(session: &Rc<Session>, life: &Rc<Life>, head: Parts, body: Incoming, record: &mut Record) -> Outcome {
+async fn exchange(session: &Rc<Session>, life: &Rc<Life>, head: Parts, body: Received, record: &mut Record) -> Outcome {
     let unread = Unread::of(&head, &body, session.body_limit);
     match judge(session, &record.generation, head, unread, record.began, &mut record.seen).await {
         Ok(Judged::Forward(mut forward)) => {
@@ -134,7 +134,7 @@ async fn judge(
     forward::rewrite(&app.gate, &app.upstreams, &permit, head, &session.connection, seen).map(Judged::Forward)
 }
 
-async fn send(session: &Rc<Session>, life: &Rc<Life>, forward: Forward, body: Incoming, record: &mut Record) -> Outcome {
+async fn send(session: &Rc<Session>, life: &Rc<Life>, forward: Forward, body: Received, record: &mut Record) -> Outcome {
     let asked = instant();
     let left = if body.is_end_stream() { Left::Nothing } else { Left::Unread };
     let upload = Upload::new(body, Rc::clone(&record.generation), Rc::clone(life), session.body_limit);
@@ -203,7 +203,7 @@ fn refuse(life: &Rc<Life>, refusal: Refusal, mut record: Record, left: Left) -> 
     record.refused(head.status, refusal);
     finish(life, &mut head.headers, &record.seen, close);
     if life.is_stream() && record.is_head() {
-        // hyper does so itself over HTTP/1.
+        // Over HTTP/1 its writer sees to that.
         head.headers.insert(header::CONTENT_LENGTH, HeaderValue::from(content.len()));
         content.clear();
     }
@@ -294,7 +294,7 @@ enum Left {
 }
 
 impl Unread {
-    fn of(head: &Parts, body: &Incoming, limit: u64) -> Self {
+    fn of(head: &Parts, body: &Received, limit: u64) -> Self {
         let mut expectations = head.headers.get_all(header::EXPECT).iter();
         let expects_other = expectations.any(|value| !value.as_bytes().eq_ignore_ascii_case(b"100-continue"));
         // An HTTP/1.0 client's expectation is ignored (RFC 9110 §10.1.1).
@@ -315,7 +315,7 @@ impl Unread {
     }
 
     /// Reads a refused request's body away, unless it is long or the client waits to be asked for it.
-    async fn discard(self, mut body: Incoming) -> Left {
+    async fn discard(self, mut body: Received) -> Left {
         if body.is_end_stream() {
             return Left::Nothing;
         }

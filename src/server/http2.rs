@@ -11,6 +11,8 @@ use std::task::{Context, Poll, ready};
 use std::time::Duration;
 
 use bytes::{Buf as _, Bytes};
+use http::Request;
+use hyper::body::Incoming;
 use hyper::rt::Executor;
 use hyper::server::conn::http2;
 use hyper::service::service_fn;
@@ -19,6 +21,7 @@ use pin_project_lite::pin_project;
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 use tokio::task::spawn_local;
 
+use super::body::Received;
 use super::connection::{Speech, linger};
 use super::exchange::{Session, answer};
 use super::life::stream::Stream;
@@ -58,7 +61,8 @@ pub(super) async fn serve(mut socket: Socket, opening: Bytes, session: Rc<Sessio
     let handover = Rc::<Handover>::default();
     let service = service_fn({
         let (session, handover) = (Rc::clone(&session), Rc::clone(&handover));
-        move |request| {
+        move |request: Request<Incoming>| {
+            let request = request.map(Received::Http2);
             let stream = Stream::open(&session.life);
             let answer = answer(Rc::clone(&session), Rc::clone(stream.life()), request);
             handover.begin(stream);

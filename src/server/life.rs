@@ -1,4 +1,4 @@
-//! How far a connection is, in cells that its guard, its service and the worker's sweep share: no timer belongs to a
+//! How far a connection is, in cells that its wire, its exchange and the worker's sweep share: no timer belongs to a
 //! connection or a request. It knows ticks of the sweep, not the time, and never touches a socket.
 //! A connection of HTTP/1 and its one exchange share a life; of HTTP/2, each stream has one of its own ([`stream`]).
 
@@ -107,7 +107,6 @@ pub struct Life {
     in_flight: Cell<bool>,
     answered: Cell<bool>,
     receiving: Cell<bool>,
-    wake_when_finished: Cell<bool>,
     switched: Cell<bool>,
     uploaded: Cell<u64>,
     /// When content of either side moved last, while an answer of the upstream is passed on.
@@ -146,7 +145,6 @@ impl Life {
             in_flight: Cell::new(false),
             answered: Cell::new(false),
             receiving: Cell::new(false),
-            wake_when_finished: Cell::new(false),
             switched: Cell::new(false),
             uploaded: Cell::new(0),
             moved: Cell::new(None),
@@ -274,9 +272,6 @@ impl Life {
         if self.answered.take() {
             self.in_flight.set(false);
             self.settle();
-            if self.wake_when_finished.take() || self.pulse.draining() {
-                self.wake();
-            }
         }
     }
 
@@ -290,11 +285,6 @@ impl Life {
     #[must_use]
     pub fn in_flight(&self) -> bool {
         self.in_flight.get()
-    }
-
-    /// Asks for a wake-up when the answer is finished: bytes wait behind it.
-    pub fn wake_when_finished(&self) {
-        self.wake_when_finished.set(true);
     }
 
     /// Bytes of the request's content so far.
@@ -325,6 +315,13 @@ impl Life {
         let mut waker = self.waker.borrow_mut();
         if !waker.as_ref().is_some_and(|waker| waker.will_wake(cx.waker())) {
             *waker = Some(cx.waker().clone());
+        }
+    }
+
+    /// Wakes it, unless this is it.
+    pub fn wake_other_than(&self, cx: &Context<'_>) {
+        if let Some(waker) = self.waker.borrow().as_ref().filter(|waker| !waker.will_wake(cx.waker())) {
+            waker.wake_by_ref();
         }
     }
 

@@ -8,8 +8,9 @@ use http::request::Parts;
 use http::uri::Authority;
 use http::{HeaderMap, HeaderValue, Method, Uri};
 
-use super::{Limits, authority, head};
+use super::{Limits, authority};
 use crate::facts::check_target;
+use crate::http1::syntax::content_length;
 use crate::rejection::{Refusal, Rejection};
 
 /// Fields that speak of a connection of HTTP/1 (RFC 9113 §8.2.2).
@@ -82,7 +83,7 @@ fn check_length(headers: &HeaderMap) -> Result<(), Refusal> {
     if lines.next().is_some() {
         return Err(invalid("more than one Content-Length"));
     }
-    head::content_length(line.as_bytes()).map(|_| ()).ok_or_else(|| invalid("Content-Length is not 1 to 18 digits"))
+    content_length(line.as_bytes()).map(|_| ()).ok_or_else(|| invalid("Content-Length is not 1 to 18 digits"))
 }
 
 /// `:authority` is the host that is meant; a `host` beside it must say the same, and may stand for it (RFC 9113 §8.3.1).

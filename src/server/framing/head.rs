@@ -3,20 +3,32 @@
 
 use std::ops::Range;
 
-use super::{Length, Limits, authority};
+use bytes::Bytes;
+use http::request::Parts;
+use http::{HeaderMap, HeaderName, HeaderValue, Method, Request, Uri, Version, header};
+use smallvec::SmallVec;
+
+use super::{Limits, authority};
 use crate::facts::{TARGET_MAX, check_target};
+use crate::http1::decode::Length;
+use crate::http1::syntax::{content_length, field, is_token, is_token_byte};
 use crate::rejection::{Refusal, Rejection};
+
+/// Header lines of an ordinary request.
+const ORDINARY: usize = 24;
+/// About as many headers as are set on the way: one growth of the map less.
+const HEADERS_ADDED: usize = 12;
 
 /// What is known of a head whose lines have arrived in part.
 #[derive(Debug, Default)]
-pub(super) struct Head {
+pub struct Head {
     /// Bytes of complete lines.
     scanned: usize,
     /// Bytes behind them that hold no line feed.
     searched: usize,
     leading_empty_line: bool,
     request_line: Option<RequestLine>,
-    headers: usize,
+    fields: SmallVec<[Field; ORDINARY]>,
     host: Option<Range<usize>>,
     content_length: Option<u64>,
     chunked: bool,
@@ -25,8 +37,30 @@ pub(super) struct Head {
 #[derive(Debug)]
 struct RequestLine {
     http10: bool,
+    method: Range<usize>,
+    target: Range<usize>,
     /// Where the target's authority is, if it is in absolute form.
     authority: Option<Range<usize>>,
+}
+
+/// Where a header line's name and value are.
+#[derive(Debug)]
+struct Field {
+    name: Range<usize>,
+    value: Range<usize>,
+}
+
+/// What a request says of its connection.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Persistence {
+    /// HTTP/1.0.
+    pub http10: bool,
+    /// Another request may follow.
+    pub keep_alive: bool,
+    /// The client waits to be asked for the content (RFC 9110 §10.1.1).
+    pub expects_continue: bool,
+    /// It reads trailers (RFC 9110 §10.1.4).
+    pub trailers: bool,
 }
 
 fn invalid(why: &'static str) -> Refusal {
@@ -35,7 +69,10 @@ fn invalid(why: &'static str) -> Refusal {
 
 impl Head {
     /// Looks at the bytes from the head's first on. `Some` = it is complete: its bytes, and how its body is delimited.
-    pub(super) fn advance(&mut self, window: &[u8], limits: Limits) -> Result<Option<(usize, Length)>, Refusal> {
+    ///
+    /// # Errors
+    /// `request_invalid`, `target_too_long`, `headers_too_large` or `method_denied`.
+    pub fn advance(&mut self, window: &[u8], limits: Limits) -> Result<Option<(usize, Length)>, Refusal> {
         loop {
             let rest = window.get(self.scanned..).unwrap_or_default();
             if self.request_line.is_none() && rest.first().is_some_and(|byte| !is_token_byte(*byte) && !matches!(byte, b'\r' | b'\n')) {
@@ -56,7 +93,7 @@ impl Head {
             let start = self.scanned;
             self.scanned += end;
             if line.is_empty() && self.request_line.is_some() {
-                return Ok(Some((self.scanned, self.finish(window)?)));
+                return Ok(Some((self.scanned, self.finish(window, limits)?)));
             }
             self.line(line, start, limits)?;
         }
@@ -72,8 +109,7 @@ impl Head {
 
     fn line(&mut self, line: &[u8], start: usize, limits: Limits) -> Result<(), Refusal> {
         if self.request_line.is_some() {
-            self.headers += 1;
-            if self.headers > limits.headers {
+            if self.fields.len() == limits.headers {
                 return Err(Rejection::HeadersTooLarge.because("more lines than headers"));
             }
             return self.field_line(line, start);
@@ -91,6 +127,9 @@ impl Head {
 
     fn field_line(&mut self, line: &[u8], start: usize) -> Result<(), Refusal> {
         let (name, value) = field(line).map_err(invalid)?;
+        let end = start + line.trim_ascii_end().len();
+        let place = end - value.len()..end;
+        self.fields.push(Field { name: start..start + name.len(), value: place.clone() });
         if name.eq_ignore_ascii_case(b"host") {
             if self.host.is_some() {
                 return Err(invalid("more than one Host"));
@@ -98,8 +137,7 @@ impl Head {
             if !authority::is_valid(value) {
                 return Err(invalid("Host is not a host and port"));
             }
-            let end = start + name.len() + 1 + line.get(name.len() + 1..).map_or(0, |after| after.trim_ascii_end().len());
-            self.host = Some(end - value.len()..end);
+            self.host = Some(place);
         } else if name.eq_ignore_ascii_case(b"content-length") {
             if self.content_length.is_some() {
                 return Err(invalid("more than one Content-Length"));
@@ -117,7 +155,7 @@ impl Head {
         Ok(())
     }
 
-    fn finish(&self, window: &[u8]) -> Result<Length, Refusal> {
+    fn finish(&self, window: &[u8], limits: Limits) -> Result<Length, Refusal> {
         let http10 = self.request_line.as_ref().is_some_and(|line| line.http10);
         if self.chunked && self.content_length.is_some() {
             return Err(invalid("Content-Length beside Transfer-Encoding"));
@@ -134,8 +172,47 @@ impl Head {
                 return Err(invalid("the target's authority is not Host"));
             }
         }
-        Ok(if self.chunked { Length::Chunked } else { Length::Fixed(self.content_length.unwrap_or(0)) })
+        Ok(if self.chunked { Length::Chunked { trailers: limits.headers } } else { Length::Fixed(self.content_length.unwrap_or(0)) })
     }
+}
+
+impl Head {
+    /// The request that `bytes`, a complete head, are.
+    ///
+    /// # Errors
+    /// `request_invalid`: they are none after all.
+    pub fn request(&self, bytes: &Bytes) -> Result<(Parts, Persistence), Refusal> {
+        let line = self.request_line.as_ref().ok_or_else(|| invalid("no request line"))?;
+        let slice = |range: &Range<usize>| bytes.get(range.clone()).unwrap_or_default();
+        let mut parts = Request::new(()).into_parts().0;
+        parts.method = Method::from_bytes(slice(&line.method)).map_err(|_| invalid("the method is not a token"))?;
+        parts.uri = Uri::from_maybe_shared(bytes.slice(line.target.clone())).map_err(|_| invalid("the target is no URI"))?;
+        parts.version = if line.http10 { Version::HTTP_10 } else { Version::HTTP_11 };
+        parts.headers = HeaderMap::with_capacity(self.fields.len() + HEADERS_ADDED);
+        let mut says = Persistence { http10: line.http10, keep_alive: !line.http10, expects_continue: false, trailers: false };
+        let mut closes = false;
+        for field in &self.fields {
+            let name = HeaderName::from_bytes(slice(&field.name)).map_err(|_| invalid("a header name that is not a token"))?;
+            let value = slice(&field.value);
+            if name == header::CONNECTION {
+                closes |= has_token(value, b"close");
+                says.keep_alive |= has_token(value, b"keep-alive");
+            } else if name == header::EXPECT {
+                says.expects_continue = !line.http10 && value.eq_ignore_ascii_case(b"100-continue");
+            } else if name == header::TE {
+                says.trailers |= has_token(value, b"trailers");
+            }
+            let value = HeaderValue::from_maybe_shared(bytes.slice(field.value.clone()));
+            parts.headers.append(name, value.map_err(|_| invalid("a control byte in a header value"))?);
+        }
+        says.keep_alive &= !closes;
+        Ok((parts, says))
+    }
+}
+
+/// Whether a list has this member.
+fn has_token(list: &[u8], token: &[u8]) -> bool {
+    list.split(|byte| *byte == b',').any(|member| member.trim_ascii().eq_ignore_ascii_case(token))
 }
 
 fn request_line(line: &[u8], start: usize) -> Result<RequestLine, Refusal> {
@@ -170,8 +247,9 @@ fn request_line(line: &[u8], start: usize) -> Result<RequestLine, Refusal> {
             Some(authority)
         }
     };
-    let authority = authority.map(|range| start + space + 1 + range.start..start + space + 1 + range.end);
-    Ok(RequestLine { http10, authority })
+    let at = start + space + 1;
+    let authority = authority.map(|range| at + range.start..at + range.end);
+    Ok(RequestLine { http10, method: start..start + space, target: at..at + last, authority })
 }
 
 /// Where the authority of a target in absolute form is.
@@ -183,55 +261,4 @@ fn absolute_form(target: &[u8]) -> Option<Range<usize>> {
     let rest = target.get(scheme..)?;
     let end = rest.iter().position(|byte| matches!(byte, b'/' | b'?')).unwrap_or(rest.len());
     authority::is_valid(rest.get(..end)?).then_some(scheme..scheme + end)
-}
-
-/// Name and value of a header or trailer line (without its CRLF).
-pub(super) fn field(line: &[u8]) -> Result<(&[u8], &[u8]), &'static str> {
-    if matches!(line.first(), Some(b' ' | b'\t')) {
-        return Err("a folded header line");
-    }
-    let colon = memchr::memchr(b':', line).ok_or("a header line without colon")?;
-    let (name, value) = line.split_at(colon);
-    if !is_token(name) {
-        return Err("a header name that is not a token");
-    }
-    let value = value.get(1..).unwrap_or_default();
-    if !value.iter().all(|byte| (*byte >= 0x20 && *byte != 0x7f) || *byte == b'\t') {
-        return Err("a control byte in a header value");
-    }
-    Ok((name, value.trim_ascii()))
-}
-
-pub(super) fn content_length(value: &[u8]) -> Option<u64> {
-    if !(1..=18).contains(&value.len()) || !value.iter().all(u8::is_ascii_digit) {
-        return None;
-    }
-    std::str::from_utf8(value).ok()?.parse().ok()
-}
-
-fn is_token(name: &[u8]) -> bool {
-    !name.is_empty() && name.iter().copied().all(is_token_byte)
-}
-
-/// RFC 9110 §5.6.2 `tchar`.
-fn is_token_byte(byte: u8) -> bool {
-    const TOKEN: [bool; 256] = {
-        let mut table = [false; 256];
-        let mut byte = 0;
-        while byte < 128 {
-            #[expect(clippy::cast_possible_truncation, reason = "below 128")]
-            let ascii = byte as u8;
-            #[expect(clippy::indexing_slicing, reason = "a constant, checked when it is compiled")]
-            {
-                table[byte] = ascii.is_ascii_alphanumeric()
-                    || matches!(
-                        ascii,
-                        b'!' | b'#' | b'$' | b'%' | b'&' | b'\'' | b'*' | b'+' | b'-' | b'.' | b'^' | b'_' | b'`' | b'|' | b'~'
-                    );
-            }
-            byte += 1;
-        }
-        table
-    };
-    TOKEN.get(usize::from(byte)).copied().unwrap_or(false)
 }

@@ -2,7 +2,9 @@
 //! line feed or carriage return, no byte between a chunk's data and its CRLF. Trailers are checked for grammar only:
 //! which of them are passed on is `forward`'s.
 
-use super::{Limits, head};
+use http::{HeaderMap, HeaderName, HeaderValue};
+
+use super::syntax::field;
 
 /// Longest chunk size, hexadecimal digits.
 const SIZE_DIGITS: u8 = 16;
@@ -26,41 +28,71 @@ enum Place {
 
 /// The state machine of one chunked body.
 #[derive(Debug)]
-pub(super) struct Chunks {
+pub struct Chunks {
     place: Place,
     extension_bytes: usize,
     trailer_bytes: usize,
     trailers_left: usize,
     /// Bytes of an incomplete trailer line that hold no line feed.
     searched: usize,
+    trailers: HeaderMap,
+}
+
+/// What a window of a chunked body begins with.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Run {
+    /// Bytes of the coding.
+    pub coding: usize,
+    /// Bytes of content behind them.
+    pub content: usize,
 }
 
 const NEW_CHUNK: Place = Place::Size { digits: 0, size: 0 };
 
 impl Chunks {
-    pub(super) fn new(limits: Limits) -> Self {
-        Self { place: NEW_CHUNK, extension_bytes: 0, trailer_bytes: 0, trailers_left: limits.headers, searched: 0 }
+    /// Before the first byte, of a body with at most so many trailers.
+    #[must_use]
+    pub fn new(trailers: usize) -> Self {
+        Self { place: NEW_CHUNK, extension_bytes: 0, trailer_bytes: 0, trailers_left: trailers, searched: 0, trailers: HeaderMap::new() }
     }
 
-    pub(super) fn is_complete(&self) -> bool {
+    /// Whether the last byte was seen.
+    #[must_use]
+    pub fn is_complete(&self) -> bool {
         matches!(self.place, Place::Complete)
     }
 
-    /// How many bytes of `window` belong to the body as far as it is sound; an error only if that is none.
-    pub(super) fn advance(&mut self, window: &[u8]) -> Result<usize, &'static str> {
-        let mut passed = 0;
-        while let Some(rest) = window.get(passed..).filter(|rest| !rest.is_empty()) {
+    /// The trailers of a complete body.
+    pub fn take_trailers(&mut self) -> HeaderMap {
+        std::mem::take(&mut self.trailers)
+    }
+
+    /// Looks at `window`, which begins with the first byte that was in no run before.
+    ///
+    /// # Errors
+    /// What is wrong with its first bytes; what was sound before them is a run of its own.
+    pub fn advance(&mut self, window: &[u8]) -> Result<Run, &'static str> {
+        let mut coding = 0;
+        while let Some(rest) = window.get(coding..).filter(|rest| !rest.is_empty()) {
+            if let Place::Data { left } = &mut self.place {
+                let content = usize::try_from(*left).unwrap_or(usize::MAX).min(rest.len());
+                *left -= content as u64;
+                if *left == 0 {
+                    self.place = Place::DataCr;
+                }
+                return Ok(Run { coding, content });
+            }
             match self.step(rest) {
                 Ok(0) => break,
-                Ok(bytes) => passed += bytes,
-                Err(_) if passed > 0 => break,
+                Ok(bytes) => coding += bytes,
+                Err(_) if coding > 0 => break,
                 Err(why) => return Err(why),
             }
             if self.is_complete() {
                 break;
             }
         }
-        Ok(passed)
+        Ok(Run { coding, content: 0 })
     }
 
     fn step(&mut self, rest: &[u8]) -> Result<usize, &'static str> {
@@ -73,17 +105,11 @@ impl Chunks {
                 (b'\n', left) => Place::Data { left },
                 _ => return Err("carriage return without line feed in a chunk size line"),
             },
-            Place::Data { left } => {
-                let bytes = usize::try_from(*left).unwrap_or(usize::MAX).min(rest.len());
-                let left = left - bytes as u64;
-                self.place = if left == 0 { Place::DataCr } else { Place::Data { left } };
-                return Ok(bytes);
-            }
             Place::DataCr if byte == b'\r' => Place::DataLf,
             Place::DataLf if byte == b'\n' => NEW_CHUNK,
             Place::DataCr | Place::DataLf => return Err("chunk data not followed by CRLF"),
             Place::Trailers => return self.trailer(rest),
-            Place::Complete => return Ok(0),
+            Place::Data { .. } | Place::Complete => return Ok(0),
         };
         Ok(1)
     }
@@ -100,7 +126,7 @@ impl Chunks {
         }
     }
 
-    /// Passes an extension up to its end, byte for byte: hyper drops it.
+    /// Passes over an extension, up to its end.
     fn extension(&mut self, size: u64, rest: &[u8]) -> Result<usize, &'static str> {
         let odd = rest.iter().position(|byte| (*byte < 0x20 && *byte != b'\t') || *byte == 0x7f);
         let text = odd.unwrap_or(rest.len());
@@ -135,9 +161,12 @@ impl Chunks {
             self.place = Place::Complete;
             return Ok(end);
         }
-        head::field(line)?;
+        let (name, value) = field(line)?;
+        let name = HeaderName::from_bytes(name).map_err(|_| "a trailer name that is no header name")?;
+        let value = HeaderValue::from_bytes(value).map_err(|_| "a control byte in a trailer")?;
         self.trailers_left = self.trailers_left.checked_sub(1).ok_or("more trailers than headers")?;
         self.trailer_bytes += end;
+        self.trailers.append(name, value);
         Ok(end)
     }
 }
