@@ -23,7 +23,7 @@ use smallvec::SmallVec;
 use crate::clock::{Timestamp, instant};
 use crate::config::sections::EnvironmentName;
 use crate::rejection::{Refusal, Rejection};
-pub(crate) use compile::{set_of, set_of_the_rest};
+pub(crate) use compile::{DEFAULTS, set_of};
 pub use counts::Counts;
 pub use desk::Desk;
 pub use look::Look;
@@ -105,32 +105,36 @@ impl Limits {
         let mut strictest: Option<(&Rule, u64, u64)> = None;
         for rule in rules(set, own) {
             let name = counts.name(rule, who);
-            match counts.take(rule, name, who, now) {
+            let refused_for = match counts.take(rule, name, who, now) {
                 Took::Admitted { left, reset_ms } => {
                     taken.push((rule, name));
                     if strictest.is_none_or(|(_, least, _)| left < least) {
                         strictest = Some((rule, left, reset_ms));
                     }
+                    continue;
                 }
-                took => {
-                    for (rule, name) in &taken {
-                        counts.give_back(rule, *name);
-                    }
-                    let wait_ms = match took {
-                        Took::Waits(portion) => return Attempt::Waits(Cold(portion)),
-                        Took::Refused(wait_ms) => Some(wait_ms),
-                        Took::Unavailable | Took::Admitted { .. } => None,
-                    };
-                    return refuse(counts, who, (set, own), rule, wait_ms, now);
+                Took::Waits(portion) => {
+                    give_back(counts, &taken);
+                    return Attempt::Waits(Cold(portion));
                 }
-            }
+                Took::Refused(wait_ms) => Some(wait_ms),
+                Took::Unavailable => None,
+            };
+            give_back(counts, &taken);
+            return refuse(counts, who, (set, own), rule, refused_for, now);
         }
         let state = strictest.and_then(|(rule, left, reset_ms)| rule.item(left, reset_ms));
         Attempt::Settled(Ok(()), Some(Told { policy: policy(set, own), state, retry_after_secs: None }))
     }
 
     /// The same where the store must be asked first.
-    pub(crate) async fn admit_cold(&self, counts: &Arc<Counts>, who: &Who<'_>, now: Timestamp, cold: Cold) -> (Result<(), Refusal>, Option<Told>) {
+    pub(crate) async fn admit_cold(
+        &self,
+        counts: &Arc<Counts>,
+        who: &Who<'_>,
+        now: Timestamp,
+        cold: Cold,
+    ) -> (Result<(), Refusal>, Option<Told>) {
         let (began, mut cold) = (instant(), cold);
         loop {
             counts.wait(&cold.0, now).await;
@@ -159,6 +163,12 @@ impl Limits {
 
 /// How often a request may find that others were faster, in times that anybody waits for the store.
 const PATIENCE: u32 = 4;
+
+fn give_back(counts: &Counts, taken: &Named<'_>) {
+    for (rule, name) in taken {
+        counts.give_back(rule, *name);
+    }
+}
 
 fn rules<'a>(set: Option<&'a Set>, own: Option<&'a OwnLimits>) -> impl Iterator<Item = &'a Rule> {
     set.into_iter().flat_map(|set| set.rules.iter().map(Arc::as_ref)).chain(own.into_iter().flat_map(OwnLimits::rules))
@@ -204,11 +214,7 @@ fn refuse(
         counts.refused_by_records.fetch_add(1, Ordering::Relaxed);
     }
     let refusal = strictest.rejection().because(format!("limit {}: {}", strictest.name, strictest.words));
-    let told = Told {
-        policy: policy(set, own),
-        state: strictest.item(0, wait_ms),
-        retry_after_secs: Some(wait_ms.div_ceil(1000).max(1)),
-    };
+    let told = Told { policy: policy(set, own), state: strictest.item(0, wait_ms), retry_after_secs: Some(wait_ms.div_ceil(1000).max(1)) };
     Attempt::Settled(Err(refusal), Some(told))
 }
 

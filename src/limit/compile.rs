@@ -11,8 +11,8 @@ use crate::store::draw::Budget;
 
 /// Longest name.
 const NAME_MAX: usize = 64;
-/// The set of routes that name none.
-const DEFAULTS: usize = 0;
+/// The set of routes that name none, and of what is no `[[routes]]` entry.
+pub(crate) const DEFAULTS: usize = 0;
 
 /// The set of a route: its own where it names limits, even none; else the defaults, and nothing where nobody is authenticated.
 #[must_use]
@@ -24,18 +24,14 @@ pub(crate) fn set_of(index: usize, route: &sections::Route) -> Option<usize> {
     }
 }
 
-/// The set of what is no `[[routes]]` entry.
-pub(crate) const fn set_of_the_rest() -> Option<usize> {
-    Some(DEFAULTS)
-}
-
 impl Limits {
     /// Compiles them; `None` after an error.
     pub fn compile(config: &Config, problems: &mut Problems) -> Option<Self> {
         let rates: Vec<_> = config.rate_limits.iter().map(|(name, section)| rate(name, section, problems).map(Arc::new)).collect();
         let quotas: Vec<_> = config.quotas.iter().map(|(name, section)| quota(name, section, problems).map(Arc::new)).collect();
         for name in config.quotas.keys().filter(|name| config.rate_limits.contains_key(*name)) {
-            problems.error(join("quotas", name), format!("a rate limit is called `{name}` too: nobody could tell the two apart in RateLimit"));
+            problems
+                .error(join("quotas", name), format!("a rate limit is called `{name}` too: nobody could tell the two apart in RateLimit"));
         }
         let (rates, quotas): (Option<Vec<_>>, Option<Vec<_>>) = (rates.into_iter().collect(), quotas.into_iter().collect());
         let (rates, quotas) = (rates?, quotas?);
@@ -45,18 +41,20 @@ impl Limits {
         }
         unused(config, problems);
         let set = |rates: &[Arc<Rule>], environment: Option<EnvironmentName>| {
-            let applies = |quota: &sections::Quota| {
-                environment.is_some_and(|own| quota.environments.as_ref().is_none_or(|list| list.contains(&own)))
-            };
+            let applies =
+                |quota: &sections::Quota| environment.is_some_and(|own| quota.environments.as_ref().is_none_or(|list| list.contains(&own)));
             let quotas = quotas.iter().zip(config.quotas.values()).filter(|(_, section)| applies(section)).map(|(rule, _)| rule);
             let rules: Box<[Arc<Rule>]> = rates.iter().chain(quotas).cloned().collect();
             Set { policy: policy_of(rules.iter().map(Arc::as_ref)), rules }
         };
-        let sets = |rates: &[Arc<Rule>]| [Some(EnvironmentName::Live), Some(EnvironmentName::Test), None].map(|environment| set(rates, environment));
+        let sets = |rates: &[Arc<Rule>]| {
+            [Some(EnvironmentName::Live), Some(EnvironmentName::Test), None].map(|environment| set(rates, environment))
+        };
         let named = |names: &[String]| -> Vec<Arc<Rule>> {
             names.iter().filter_map(|name| config.rate_limits.get_index_of(name)).filter_map(|index| rates.get(index)).cloned().collect()
         };
-        let defaults: Vec<String> = config.rate_limits.iter().filter(|(_, section)| section.default).map(|(name, _)| name.clone()).collect();
+        let defaults: Vec<String> =
+            config.rate_limits.iter().filter(|(_, section)| section.default).map(|(name, _)| name.clone()).collect();
         let of_routes = config.routes.iter().map(|route| sets(&named(route.rate_limits.as_deref().unwrap_or_default())));
         let sets = std::iter::once(sets(&named(&defaults))).chain(of_routes).collect();
         sound.then(|| Self { all: rates.iter().chain(&quotas).cloned().collect(), sets })
@@ -76,7 +74,10 @@ fn rate(name: &str, section: &RateLimit, problems: &mut Problems) -> Option<Rule
                 .help("name the requests of a whole second, or counted = \"local\"");
         }
         if let Some(burst) = section.burst.filter(|burst| *burst < capacity) {
-            problems.warn(join(&path, "burst"), format!("the fleet admits {capacity} at once, not {burst}: sidecars share it in portions of up to 600 ms"));
+            problems.warn(
+                join(&path, "burst"),
+                format!("the fleet admits {capacity} at once, not {burst}: sidecars share it in portions of up to 600 ms"),
+            );
         }
     }
     Some(rule)
@@ -86,7 +87,9 @@ fn quota(name: &str, section: &sections::Quota, problems: &mut Problems) -> Opti
     let path = join("quotas", name);
     check(name, &path, &section.by, problems)?;
     if section.environments.as_ref().is_some_and(Vec::is_empty) {
-        problems.error(join(&path, "environments"), "no environment: the quota applies to nothing").help("drop the line: it then applies to all");
+        problems
+            .error(join(&path, "environments"), "no environment: the quota applies to nothing")
+            .help("drop the line: it then applies to all");
         return None;
     }
     problems.keep(path.clone(), Rule::of_quota(name, path, section))

@@ -15,8 +15,8 @@ use super::lease::{Ask, Lease, Said, Terms};
 use super::rule::{Count, Rule, Who};
 use super::table::{Bucket, Name, Table};
 use crate::clock::Timestamp;
-use crate::store::draw::{Draw, Drawn};
 use crate::store::StoreError;
+use crate::store::draw::{Draw, Drawn};
 
 /// Buckets held at once, of each sort.
 const BUCKETS_MAX: usize = 100_000;
@@ -120,9 +120,12 @@ impl Counts {
     /// One more request.
     pub(super) fn take(self: &Arc<Self>, rule: &Rule, name: Name, who: &Who<'_>, now: Timestamp) -> Took {
         match &rule.count {
-            Count::Local(pace) => self.local.with(name, || Full { at: AtomicI64::new(0), until_ms: AtomicI64::new(0) }, |full| full.take(pace, now)),
+            Count::Local(pace) => {
+                self.local.with(name, || Full { at: AtomicI64::new(0), until_ms: AtomicI64::new(0) }, |full| full.take(pace, now))
+            }
             Count::Fleet(terms) => {
-                let made = || Arc::new(Portion { name: rule.name_in_store(who), terms: *terms, lease: Mutex::default(), landed: Notify::new() });
+                let made =
+                    || Arc::new(Portion { name: rule.name_in_store(who), terms: *terms, lease: Mutex::default(), landed: Notify::new() });
                 self.fleet.with(name, made, |portion| self.take_leased(portion, now))
             }
         }

@@ -53,7 +53,7 @@ impl Pace {
 
     /// One more request: the bucket from now on, and, if there is no room, how long until there is, in milliseconds. The bucket is
     /// to be kept either way: it is brought into its bounds.
-    #[must_use]
+    #[must_use = "the bucket is to be kept"]
     pub fn take(&self, bucket: i64, now: Timestamp) -> (i64, Result<(), u64>) {
         let (now, bucket) = self.at(bucket, now);
         let next = bucket.saturating_add(self.cost);

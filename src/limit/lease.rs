@@ -178,8 +178,8 @@ impl Lease {
             return;
         }
         let known = self.ends_at.map(|_| self.left);
-        let share = known.unwrap_or_else(|| terms.requests()) / sidecars.max(1);
-        let spare = if known.is_none() { share.max(1) } else { share };
+        // Of what is not known at all everybody has one at least.
+        let spare = (known.unwrap_or_else(|| terms.requests()) / sidecars.max(1)).max(u64::from(known.is_none()));
         self.away = Some(Away { retry_at, bucket: 0, spare });
         if let (Budget::Quota { period, .. }, None) = (terms.budget, self.ends_at) {
             let (start, end) = period_of(now.0, period);

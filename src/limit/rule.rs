@@ -111,11 +111,7 @@ impl Rule {
             QuotaPeriod::Day => (86_400, "day"),
             QuotaPeriod::Month => (30 * 86_400, "month"),
         };
-        let terms = Terms {
-            budget: Budget::Quota { requests, period: section.per },
-            pace: None,
-            on_unavailable: OnUnavailable::Local,
-        };
+        let terms = Terms { budget: Budget::Quota { requests, period: section.per }, pace: None, on_unavailable: OnUnavailable::Local };
         let words = format!("{requests} per {period}");
         let print = print_of(&(requests, section.per as u8, section.by.iter().map(|by| *by as u8).collect::<Vec<_>>()));
         Ok(Self::new(Kind::Quota, name, path, words, Count::Fleet(terms), &section.by, (requests, window), print))
@@ -149,13 +145,12 @@ impl Rule {
                 Count::Fleet(Terms { budget, pace: Some(pace), on_unavailable: section.on_unavailable })
             }
         };
-        let place = if section.counted == Counted::Fleet { "all sidecars together" } else { "each sidecar" };
-        let words = format!("{requests} per {}, {burst} at once, by {place}", section.per);
+        let by_whom = if section.counted == Counted::Fleet { "all sidecars together" } else { "each sidecar" };
+        let words = format!("{requests} per {}, {burst} at once, by {by_whom}", section.per);
         let by: Vec<u8> = section.by.iter().map(|by| *by as u8).collect();
         let print = print_of(&(requests, per_ms, burst, section.counted as u8, section.on_unavailable as u8, by));
         // Of a period under a second what comes to one.
-        let (quota, window) =
-            if per_ms < 1000 { (requests.saturating_mul(1000) / per_ms, 1) } else { (requests, per_ms.div_ceil(1000)) };
+        let (quota, window) = if per_ms < 1000 { (requests.saturating_mul(1000) / per_ms, 1) } else { (requests, per_ms.div_ceil(1000)) };
         Ok(Self::new(kind, name, path, words, count, &section.by, (quota, window), print))
     }
 

@@ -122,7 +122,7 @@ mod tests {
         assert!(table.len() <= SHARDS * 16);
         let (mut good, mut bad) = (0, 0);
         table.retain(|worth| {
-            if *worth >= 500 { good += 1 } else { bad += 1 }
+            *if *worth >= 500 { &mut good } else { &mut bad } += 1;
             true
         });
         assert!(good > bad * 2, "{good} {bad}");

@@ -67,7 +67,7 @@ fn implied(name: &str, matched: bool, allow_encoded: Encoded) -> Route {
         environments: None,
         upstream: None,
         response_timeout: None,
-        limits: limit::set_of_the_rest(),
+        limits: Some(limit::DEFAULTS),
         allow_encoded,
         rank: template::Rank::default(),
     }

@@ -49,7 +49,8 @@ impl Bench {
         let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
         let secret = runtime.block_on(seed(&config));
         let table = KeyTable::start(&config, headers, &Clock::manual(NOW)).unwrap();
-        let bench = Self { gate: Gate::new(rules, Arc::clone(table.authenticator()), Arc::clone(table.desk())), secret, _table: table, _dir: dir };
+        let bench =
+            Self { gate: Gate::new(rules, Arc::clone(table.authenticator()), Arc::clone(table.desk())), secret, _table: table, _dir: dir };
         let mut head = bench.head();
         let mut seen = Gate::begin(&head.headers, NOW);
         runtime.block_on(bench.gate.decide(&mut head, &PEER, NOW, &mut seen)).unwrap();

@@ -48,7 +48,7 @@ pub(crate) fn upstream(row: &Row) -> Upstream {
 
 /// Whether a refusal in this situation may come after something was forwarded.
 pub(crate) fn reaches_upstream(situation: &str) -> bool {
-    matches!(situation, "upstream-silent" | "upstream-breaks" | "upstream-babbles" | "upstream-busy")
+    matches!(situation, "used-up" | "upstream-silent" | "upstream-breaks" | "upstream-babbles" | "upstream-busy")
 }
 
 /// Brings the situation about; what is returned keeps it up.
@@ -73,6 +73,14 @@ pub(crate) fn before(stage: &mut Stage<'_>, upstream: &Upstream) -> Vec<Client> 
                 assert_eq!(answer.status, 401);
                 stage.lines_before += 1;
             }
+            Vec::new()
+        }
+        // The row's request was sent before, and let through.
+        Some("used-up") => {
+            let mut client = Client::connect(stage.serve.address);
+            client.send(crate::run::request_bytes(stage));
+            assert_eq!(client.answer(&stage.row.request.method).status, 200);
+            stage.lines_before += 1;
             Vec::new()
         }
         None | Some("upstream-silent" | "upstream-breaks" | "upstream-babbles") => Vec::new(),

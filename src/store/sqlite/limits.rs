@@ -6,7 +6,8 @@ use super::unavailable;
 use crate::store::StoreError;
 use crate::store::draw::{Draw, Drawn, Kept};
 
-const READ: &str = "SELECT coalesce(at, 0), coalesce(used, 0), CAST(unixepoch('subsec') * 1000 AS INTEGER) FROM (SELECT 1) LEFT JOIN limits ON name = ?1";
+const READ: &str =
+    "SELECT coalesce(at, 0), coalesce(used, 0), CAST(unixepoch('subsec') * 1000 AS INTEGER) FROM (SELECT 1) LEFT JOIN limits ON name = ?1";
 const WRITE: &str =
     "INSERT INTO limits (name, at, used, until) VALUES (?1, ?2, ?3, ?4) ON CONFLICT (name) DO UPDATE SET at = ?2, used = ?3, until = ?4";
 /// What says nothing any more goes a little at a time, with every write.
