@@ -1,6 +1,7 @@
 //! The page to read first: the order in which a request is judged. The order is a security property and lives here,
 //! not in configuration. Each step is a file of its own; this one only sequences, and makes the [`Permit`] that forwarding needs.
 
+mod anonymous;
 mod permit;
 mod rules;
 pub mod seen;
@@ -24,7 +25,7 @@ use crate::limit::{Attempt, Counts, Desk, Limits, Who};
 use crate::net::client::ClientAddr;
 use crate::net::{Peer, is_private};
 use crate::policy::guess_guard::{GuessGuard, Token};
-use crate::policy::{self, CHECKS, Case, browser, network};
+use crate::policy::{self, CHECKS, Case, browser};
 use crate::rejection::{Refusal, Rejection};
 use crate::route::Route;
 use crate::route::table::Captures;
@@ -146,12 +147,12 @@ impl Gate {
             }
         };
         seen.identity = Some(Arc::clone(&identity));
-        let authorized = self.authorize(&identity, &facts, route, &captures, head, seen, trace);
-        if authorized.is_ok() || T::THOROUGH {
-            // Last: nothing that is refused anyway is counted.
-            let limited = self.limit(Some(&identity), route, now, seen, trace).await;
-            authorized.and(limited)?;
+        let mut verdict = self.authorize(&identity, &facts, route, &captures, head, seen, trace);
+        // Last: nothing that is refused anyway is counted.
+        if verdict.is_ok() || T::THOROUGH {
+            verdict = verdict.and(self.limit(Some(&identity), route, now, seen, trace).await);
         }
+        verdict?;
         Ok(Admitted::Forward(Permit::new(Caller::Known(identity), upstream, route.response_timeout)))
     }
 
@@ -307,57 +308,6 @@ impl Gate {
         };
         seen.limits = told;
         verdict
-    }
-
-    /// A route that asks nobody: keys are still taken off, and networks still count.
-    async fn open<T: Trace>(
-        &self,
-        head: &mut Parts,
-        route: &Route,
-        caller: Caller,
-        now: Timestamp,
-        seen: &mut Seen,
-        trace: &mut T,
-    ) -> Result<Admitted, Refusal> {
-        self.rules.credentials.strip(&mut head.headers);
-        let networks = network::contains(self.rules.deployment_allowlist.as_ref(), seen.client, "deployment")
-            .and_then(|()| network::contains(route.allowlist.as_ref(), seen.client, "route"));
-        trace.judge(Step::Check("network"), networks, || Note::new(format!("{}; nobody is authenticated", seen.client)).at(&route.path))?;
-        self.limit(None, route, now, seen, trace).await?;
-        let upstream = route.upstream.or(self.rules.environments.of(crate::config::sections::EnvironmentName::Live).upstream);
-        let upstream = upstream.ok_or_else(|| Rejection::UpstreamUnavailable.because("no upstream is defined"))?;
-        Ok(Admitted::Forward(Permit::new(caller, upstream, route.response_timeout)))
-    }
-
-    /// A preflight carries no credential. With `[cors]` it is answered here; else it passes, anonymous, where a route takes the method it asks for.
-    async fn preflight<T: Trace>(
-        &self,
-        head: &mut Parts,
-        facts: &Facts,
-        now: Timestamp,
-        seen: &mut Seen,
-        trace: &mut T,
-    ) -> Result<Admitted, Refusal> {
-        if let Some(cors) = &self.rules.cors {
-            trace.pass(Step::Route, || Note::new("CORS preflight").at("cors"));
-            return Ok(Admitted::Preflight(cors.preflight(&head.headers)));
-        }
-        let asked = head
-            .headers
-            .get(http::header::ACCESS_CONTROL_REQUEST_METHOD)
-            .and_then(|method| http::Method::from_bytes(method.as_bytes()).ok());
-        let asked = asked.ok_or_else(|| Rejection::RequestInvalid.because("Access-Control-Request-Method is no method"))?;
-        let asked = Facts { method: asked, host: facts.host.clone(), path: facts.path.clone() };
-        let (route, _) = self.route(&asked, seen, trace)?;
-        if !route.matched {
-            return trace.judge(
-                Step::Route,
-                Err(Rejection::CredentialMissing.because("preflight of a path that no route matches")),
-                || Note::new("CORS preflight"),
-            );
-        }
-        self.rules.credentials.strip_all(&mut head.headers);
-        self.open(head, route, Caller::Preflight, now, seen, trace).await
     }
 
     /// Writes down what a request showed of its key. Apart from the judgement, which `explain` runs too.

@@ -31,7 +31,7 @@ pub use rule::Who;
 
 use counts::{Portion, Took};
 use own::OwnLimits;
-use rule::Rule;
+use rule::{Item, Rule};
 use table::Name;
 
 /// What a client is told of its limits: `draft-ietf-httpapi-ratelimit-headers-11`, structured fields.
@@ -61,7 +61,7 @@ struct Set {
 pub struct Told {
     policy: Option<HeaderValue>,
     /// The strictest limit.
-    state: Option<HeaderValue>,
+    state: Option<Item>,
     /// Whole seconds until it is worth another try, where it was refused.
     pub retry_after_secs: Option<u64>,
 }
@@ -123,7 +123,7 @@ impl Limits {
             give_back(counts, &taken);
             return refuse(counts, who, (set, own), rule, refused_for, now);
         }
-        let state = strictest.and_then(|(rule, left, reset_ms)| rule.item(left, reset_ms));
+        let state = strictest.map(|(rule, left, reset_ms)| rule.item(left, reset_ms));
         Attempt::Settled(Ok(()), Some(Told { policy: policy(set, own), state, retry_after_secs: None }))
     }
 
@@ -214,7 +214,8 @@ fn refuse(
         counts.refused_by_records.fetch_add(1, Ordering::Relaxed);
     }
     let refusal = strictest.rejection().because(format!("limit {}: {}", strictest.name, strictest.words));
-    let told = Told { policy: policy(set, own), state: strictest.item(0, wait_ms), retry_after_secs: Some(wait_ms.div_ceil(1000).max(1)) };
+    let told =
+        Told { policy: policy(set, own), state: Some(strictest.item(0, wait_ms)), retry_after_secs: Some(wait_ms.div_ceil(1000).max(1)) };
     Attempt::Settled(Err(refusal), Some(told))
 }
 
@@ -224,8 +225,8 @@ impl Told {
         if let Some(policy) = &self.policy {
             headers.insert(RATE_LIMIT_POLICY, policy.clone());
         }
-        match &self.state {
-            Some(state) => drop(headers.insert(RATE_LIMIT, state.clone())),
+        match self.state.as_ref().and_then(Item::to_value) {
+            Some(state) => drop(headers.insert(RATE_LIMIT, state)),
             None => drop(headers.remove(RATE_LIMIT)),
         }
     }

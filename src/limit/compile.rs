@@ -1,8 +1,9 @@
 //! `[rate_limits]` and `[quotas]` compiled, and which of them apply where. All mistakes at once.
 
+use std::collections::BTreeSet;
 use std::sync::Arc;
 
-use super::rule::{Count, Rule};
+use super::rule::{Count, OWN, Rule};
 use super::{Limits, Set, policy_of};
 use crate::config::path::join;
 use crate::config::problem::Problems;
@@ -51,7 +52,8 @@ impl Limits {
             [Some(EnvironmentName::Live), Some(EnvironmentName::Test), None].map(|environment| set(rates, environment))
         };
         let named = |names: &[String]| -> Vec<Arc<Rule>> {
-            names.iter().filter_map(|name| config.rate_limits.get_index_of(name)).filter_map(|index| rates.get(index)).cloned().collect()
+            let indexes: BTreeSet<usize> = names.iter().filter_map(|name| config.rate_limits.get_index_of(name)).collect();
+            indexes.into_iter().filter_map(|index| rates.get(index)).cloned().collect()
         };
         let defaults: Vec<String> =
             config.rate_limits.iter().filter(|(_, section)| section.default).map(|(name, _)| name.clone()).collect();
@@ -102,6 +104,10 @@ fn check(name: &str, path: &str, by: &[LimitBy], problems: &mut Problems) -> Opt
         problems.error(path, format!("`{}` is no name of a limit: 1 to {NAME_MAX} of A-Z a-z 0-9 . _ -", name.escape_debug()));
         return None;
     }
+    if OWN.contains(&name) {
+        problems.error(path, "the limits that keys and tenants carry are called so");
+        return None;
+    }
     if by.is_empty() {
         problems.error(join(path, "by"), "nothing to count by").help("one or several of \"key\" \"tenant\" \"subject\" \"ip\" \"route\"");
         return None;
@@ -135,5 +141,60 @@ fn unused(config: &Config, problems: &mut Problems) {
                 .warn(join("rate_limits", name), "it limits nothing: no route names it")
                 .help("default = true, or rate_limits on a route");
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn problems(toml: &str) -> Vec<String> {
+        let mut problems = Problems::default();
+        let compiled = Limits::compile(&toml::from_str(toml).unwrap(), &mut problems);
+        assert_eq!(compiled.is_none(), problems.has_errors());
+        problems.list().iter().map(|problem| format!("{}: {}", problem.path, problem.message)).collect()
+    }
+
+    #[test]
+    fn what_cannot_be_counted_is_refused() {
+        for (wrong, said) in [
+            ("[rate_limits.a]\nby = []\nrequests = 1\nper = \"1s\"\ndefault = true", "nothing to count by"),
+            ("[rate_limits.a]\nby = [\"key\"]\nrequests = 0\nper = \"1s\"\ndefault = true", "`requests` must be from 1"),
+            ("[rate_limits.a]\nby = [\"key\"]\nrequests = 1\nper = \"0s\"\ndefault = true", "`per` must be more than 0"),
+            ("[rate_limits.a]\nby = [\"key\"]\nrequests = 1\nper = \"1s\"\nburst = 0\ndefault = true", "`burst` must be from 1"),
+            ("[rate_limits.\"a b\"]\nby = [\"key\"]\nrequests = 1\nper = \"1s\"\ndefault = true", "is no name of a limit"),
+            ("[rate_limits.key-record]\nby = [\"key\"]\nrequests = 1\nper = \"1s\"\ndefault = true", "are called so"),
+            ("[quotas.a]\nby = [\"key\"]\nrequests = 1\nper = \"day\"\nenvironments = []", "no environment"),
+            (
+                "[quotas.a]\nby = [\"key\"]\nrequests = 1\nper = \"day\"\n[rate_limits.a]\nby = [\"key\"]\nrequests = 1\nper = \"1s\"\ndefault = true",
+                "a rate limit is called `a` too",
+            ),
+            (
+                "[rate_limits.a]\nby = [\"key\"]\nrequests = 1\nper = \"1s\"\n[[routes]]\nname = \"x\"\nmatch = \"GET /\"\nauth = \"none\"\nrate_limits = [\"a\"]",
+                "counts by who is calling",
+            ),
+        ] {
+            let told = problems(wrong);
+            assert!(told.len() == 1 && told[0].contains(said), "{wrong}: {told:?}");
+        }
+    }
+
+    #[test]
+    fn what_may_not_be_meant_is_told() {
+        for (odd, said) in [
+            ("[rate_limits.a]\nby = [\"key\"]\nrequests = 1\nper = \"1s\"", "it limits nothing"),
+            (
+                "[rate_limits.a]\nby = [\"key\"]\nrequests = 5\nper = \"100ms\"\ncounted = \"fleet\"\nburst = 50\ndefault = true",
+                "only kept on average",
+            ),
+            (
+                "[rate_limits.a]\nby = [\"key\"]\nrequests = 100\nper = \"1s\"\ncounted = \"fleet\"\nburst = 1\ndefault = true",
+                "the fleet admits 60 at once",
+            ),
+        ] {
+            let told = problems(odd);
+            assert!(told.len() == 1 && told[0].contains(said), "{odd}: {told:?}");
+        }
+        assert!(problems("[rate_limits.a]\nby = [\"key\", \"ip\"]\nrequests = 100\nper = \"1s\"\nburst = 5\ndefault = true").is_empty());
     }
 }

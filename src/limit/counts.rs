@@ -101,8 +101,12 @@ impl Counts {
     }
 
     /// From now on the store of another is asked.
-    pub fn move_to(&self, other: &Self) {
-        self.desk.store(other.desk.load_full());
+    pub fn move_to(self: &Arc<Self>, other: &Self) {
+        let desk = other.desk.load_full();
+        self.desk.store(Arc::clone(&desk));
+        if self.fleet.len() > 0 {
+            desk.keep(self);
+        }
     }
 
     pub(super) fn desk(&self) -> Arc<Desk> {
@@ -199,6 +203,9 @@ impl Counts {
 
     /// Hands back what nobody uses, and forgets what is not used at all.
     pub(super) fn tidy(self: &Arc<Self>, desk: &Arc<Desk>, now: Timestamp) {
+        if !desk.store.is_reachable() {
+            return;
+        }
         let mut unused = Vec::new();
         self.fleet.retain(|portion| {
             let mut lease = portion.lease();

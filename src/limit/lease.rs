@@ -193,8 +193,12 @@ impl Lease {
         self.roll(terms, sidecars, now);
         let seen = std::mem::take(&mut self.seen);
         self.idle = if seen == 0 { self.idle.saturating_add(1) } else { 0 };
-        if self.flying.is_some() || self.away.is_some() {
+        if self.flying.is_some() {
             return None;
+        }
+        if let Some(away) = &self.away {
+            // Nobody comes any more who would find out that the store is back.
+            return (self.idle >= IDLE_LOOKS && now >= away.retry_at).then(|| self.hand_back(0));
         }
         let keep = if self.idle >= IDLE_LOOKS { 0 } else { terms.base(sidecars).max(seen.saturating_mul(2)) };
         if self.held == 0 || (keep > 0 && self.held <= keep.saturating_mul(2)) {

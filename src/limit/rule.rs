@@ -1,11 +1,12 @@
 //! One limit, compiled: of `[rate_limits]`, of `[quotas]`, or a key's or tenant's own. Whom it counts together, by what, and its words.
 
 use std::hash::{DefaultHasher, Hash, Hasher};
+use std::io::Cursor;
 use std::net::IpAddr;
 use std::sync::atomic::{AtomicU64, Ordering};
 
 use aws_lc_rs::digest::{Context, SHA256};
-use bytes::{BufMut as _, Bytes, BytesMut};
+use bytes::Bytes;
 use http::HeaderValue;
 use serde::Deserialize;
 
@@ -21,6 +22,10 @@ use crate::store::draw::Budget;
 
 /// Largest number of requests.
 const REQUESTS_MAX: u64 = 1_000_000_000;
+/// Names of a key's own limit and of a tenant's.
+pub(super) const OWN: [&str; 2] = ["key-record", "tenant-record"];
+/// Longest item of `RateLimit`: a name and two numbers.
+const ITEM_MAX: usize = 128;
 /// Bytes of a bucket's name in the store.
 const NAME_BYTES: usize = 16;
 
@@ -82,6 +87,25 @@ pub(super) struct Rule {
     refused: AtomicU64,
 }
 
+/// An item of `RateLimit`.
+#[derive(Debug)]
+pub(super) struct Item {
+    begins: Bytes,
+    left: u64,
+    reset_secs: u64,
+}
+
+impl Item {
+    /// Written: one allocation.
+    pub(super) fn to_value(&self) -> Option<HeaderValue> {
+        use std::io::Write as _;
+        let mut text = Cursor::new([0; ITEM_MAX]);
+        text.write_all(&self.begins).and_then(|()| write!(text, "{};t={}", self.left, self.reset_secs)).ok()?;
+        let length = usize::try_from(text.position()).ok()?;
+        HeaderValue::from_bytes(text.get_ref().get(..length)?).ok()
+    }
+}
+
 /// What a record says of its own limit.
 #[derive(Debug, Deserialize)]
 struct Own {
@@ -120,11 +144,11 @@ impl Rule {
     /// A record's own: [`Kind::Key`] or [`Kind::Tenant`].
     pub(super) fn of_record(kind: Kind, id: &str, written: &serde_json::Value) -> Result<Self, String> {
         let own = Own::deserialize(written).map_err(|error| format!("rate_limit: {error}"))?;
-        let (name, by) = if kind == Kind::Key { ("key", LimitBy::Key) } else { ("tenant", LimitBy::Tenant) };
+        let [of_key, of_tenant] = OWN;
+        let (name, by) = if kind == Kind::Key { (of_key, LimitBy::Key) } else { (of_tenant, LimitBy::Tenant) };
         let Own { requests, per, burst, counted, on_unavailable } = own;
         let section = RateLimit { by: vec![by], requests, per, burst, counted, on_unavailable, default: false };
-        Self::rate(kind, &format!("{name}-record"), format!("record of {id}, rate_limit"), &section)
-            .map_err(|why| format!("rate_limit: {why}"))
+        Self::rate(kind, name, format!("record of {id}, rate_limit"), &section).map_err(|why| format!("rate_limit: {why}"))
     }
 
     fn rate(kind: Kind, name: &str, path: String, section: &RateLimit) -> Result<Self, String> {
@@ -184,12 +208,8 @@ impl Rule {
     }
 
     /// Its item of `RateLimit`: so many are left, and in so many milliseconds all are there again.
-    pub(super) fn item(&self, left: u64, reset_ms: u64) -> Option<HeaderValue> {
-        use std::fmt::Write as _;
-        let mut text = BytesMut::with_capacity(self.item.len() + 40);
-        text.put_slice(&self.item);
-        write!(text, "{left};t={}", reset_ms.div_ceil(1000)).ok()?;
-        HeaderValue::from_maybe_shared(text.freeze()).ok()
+    pub(super) fn item(&self, left: u64, reset_ms: u64) -> Item {
+        Item { begins: self.item.clone(), left, reset_secs: reset_ms.div_ceil(1000) }
     }
 
     /// One more request was refused by it.

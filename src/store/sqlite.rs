@@ -10,7 +10,7 @@ mod schema;
 mod tests;
 mod threads;
 
-use std::path::Path;
+use std::path::{Path, PathBuf};
 
 use async_trait::async_trait;
 use rusqlite::types::ValueRef;
@@ -30,6 +30,7 @@ use threads::Threads;
 
 /// The store.
 pub(super) struct SqliteStore {
+    path: PathBuf,
     threads: Threads,
 }
 
@@ -43,7 +44,7 @@ impl SqliteStore {
         let readers = [schema::reader(path).map_err(words)?, schema::reader(path).map_err(words)?];
         let changes = SqliteChanges::new(schema::connect(path).map_err(words)?);
         let threads = Threads::start(writer, readers).map_err(|error| error.to_string())?;
-        Ok((Self { threads }, changes))
+        Ok((Self { path: path.to_owned(), threads }, changes))
     }
 
     async fn find<R: Record + Send + 'static>(&self, table: Table, id: &str) -> Result<Option<R>, StoreError> {
@@ -257,7 +258,8 @@ impl Store for SqliteStore {
 
     async fn draw(&self, draw: &Draw<'_>) -> Result<Drawn, StoreError> {
         let (name, Draw { budget, want, back, of, .. }) = (draw.name.to_owned(), *draw);
-        self.threads.read(move |connection| limits::draw(connection, &Draw { name: &name, budget, want, back, of })).await
+        let connect = || schema::reader(&self.path).map_err(unavailable);
+        self.threads.count(connect, move |connection| limits::draw(connection, &Draw { name: &name, budget, want, back, of })).await
     }
 
     async fn ping(&self) -> Result<(), StoreError> {
