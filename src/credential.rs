@@ -1,6 +1,8 @@
 //! The credential of a request: found in `[credentials] sources`, told apart by its prefix, taken off the request.
 //! Its text lives only inside this file; what leaves is a digest, a claim, and a fingerprint for the log.
 
+use std::collections::HashSet;
+
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
 use http::{HeaderMap, HeaderName, HeaderValue, header};
@@ -24,6 +26,8 @@ const LONG_KEY: usize = 16;
 #[derive(Debug)]
 pub struct Credentials {
     sources: Box<[Source]>,
+    /// Headers that carry credentials, whoever's.
+    carriers: Box<[HeaderName]>,
     kinds: KeyKinds,
     /// Of every prefix that is not empty.
     finders: Box<[Finder<'static>]>,
@@ -96,7 +100,10 @@ impl Credentials {
         let prefixes = kinds.prefixes().iter().filter(|prefix| !prefix.text.is_empty());
         let finders: Box<[_]> = prefixes.map(|prefix| Finder::new(prefix.text.as_bytes()).into_owned()).collect();
         let shortest_prefix = finders.iter().map(|prefix| prefix.needle().len()).min().unwrap_or_default();
-        sound.then_some(Self { sources: sources.into(), kinds, finders, shortest_prefix })
+        let mut carriers: Vec<_> = sources.iter().map(|source: &Source| source.header.clone()).chain([header::AUTHORIZATION]).collect();
+        let mut seen = HashSet::new();
+        carriers.retain(|carrier| seen.insert(carrier.clone()));
+        sound.then_some(Self { carriers: carriers.into(), sources: sources.into(), kinds, finders, shortest_prefix })
     }
 
     /// The headers in which credentials are looked for.
@@ -129,7 +136,7 @@ impl Credentials {
         let prefix = self.kinds.classify(text).ok_or_else(|| Rejection::CredentialMalformed.because("no configured key prefix"))?;
         let key = ApiKey { prefix, digest: Digest::of(text), plausible: prefix.admits(text), header: Some(first_header.clone()) };
         headers.remove(first_header);
-        self.strip(headers);
+        self.strip_but(Some(first_header), headers);
         Ok(key)
     }
 
@@ -146,7 +153,11 @@ impl Credentials {
     /// Removes every header that carries credentials and shows a key of ours, in whatever form: the upstream never sees one,
     /// not on an open route and not beside another credential either.
     pub fn strip(&self, headers: &mut HeaderMap) {
-        for carrier in self.headers().chain([&header::AUTHORIZATION]) {
+        self.strip_but(None, headers);
+    }
+
+    fn strip_but(&self, gone: Option<&HeaderName>, headers: &mut HeaderMap) {
+        for carrier in self.carriers.iter().filter(|carrier| Some(*carrier) != gone) {
             if headers.get_all(carrier).iter().any(|value| self.shows_key(value.as_bytes())) {
                 headers.remove(carrier);
             }

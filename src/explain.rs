@@ -11,7 +11,7 @@ use serde::Serialize;
 use crate::answer::Answers;
 use crate::authn::KeyTable;
 use crate::clock::{Clock, Timestamp};
-use crate::forward;
+use crate::forward::Rewrite;
 use crate::forward::upstream::Upstreams;
 use crate::gate::trace::{Note, Step, Trace};
 use crate::gate::{Admitted, Connection, Gate, Presented, Seen};
@@ -164,7 +164,7 @@ impl Explainer {
         let Self { gate, answers, upstreams, mask, .. } = self;
         let asked = format!("{} {}", described.method, described.target);
         let mut trace = Recorder { mask, request: masked(mask, &asked), steps: Vec::new() };
-        let connection = Connection { peer: Peer::from(described.from), tls: described.tls };
+        let connection = Connection::new(Peer::from(described.from), described.tls);
         let mut head = match trace.judge(Step::Framing, parse(described, self.limits), || Note::new(asked)) {
             Ok(head) => head,
             Err(refusal) => return refused(trace, answers, &refusal, &Gate::begin(&HeaderMap::new(), now)),
@@ -178,17 +178,17 @@ impl Explainer {
             }
             Ok(Admitted::Forward(permit)) => permit,
         };
-        let rewritten = forward::rewrite(gate, upstreams, &permit, head, &connection, &seen);
+        let rewritten = Rewrite { gate, upstreams, permit: &permit, connection: &connection, seen: &seen }.parts(head);
         match trace.judge(Step::Rewrite, rewritten, || Note::new("headers").at("identity")) {
             Err(refusal) => refused(trace, answers, &refusal, &seen),
-            Ok(forward) => {
-                let request = masked(mask, &format!("{} {}", forward.head.method, forward.head.uri));
-                let sent = &forward.head.headers;
+            Ok(rewritten) => {
+                let request = masked(mask, &format!("{} {}", rewritten.method, rewritten.uri));
+                let sent = &rewritten.headers;
                 let headers = sent.iter().map(|(name, value)| header_line(mask, name, value)).collect();
                 let is_kept = |name: &str, value: &str| sent.get_all(name).iter().any(|kept| kept.as_bytes() == value.trim().as_bytes());
                 let removed =
                     described.headers.iter().filter(|(name, value)| !is_kept(name, value)).map(|(name, _)| name.to_lowercase()).collect();
-                finish(trace, "", "", None, Some(Forwarded { upstream: forward.upstream, request, headers, removed }))
+                finish(trace, "", "", None, Some(Forwarded { upstream: permit.upstream(), request, headers, removed }))
             }
         }
     }

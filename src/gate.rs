@@ -9,8 +9,8 @@ pub mod trace;
 
 use std::sync::Arc;
 
-use http::HeaderMap;
 use http::request::Parts;
+use http::{HeaderMap, HeaderValue};
 
 use crate::authn::Authenticator;
 use crate::clock::Timestamp;
@@ -35,12 +35,26 @@ pub use seen::Seen;
 use trace::{Note, Step, Trace};
 
 /// What the gate knows of the connection a request came on.
-#[derive(Debug, Clone, Copy)]
+#[derive(Debug, Clone)]
 pub struct Connection {
     /// The other end.
     pub peer: Peer,
+    /// Its address, as it is told to upstreams with every request.
+    pub address: Option<HeaderValue>,
     /// Whether it is TLS (`X-Forwarded-Proto`).
     pub tls: bool,
+}
+
+impl Connection {
+    /// One to this peer.
+    #[must_use]
+    pub fn new(peer: Peer, tls: bool) -> Self {
+        let address = match peer {
+            Peer::Ip(ip) => HeaderValue::try_from(ip.to_string()).ok(),
+            Peer::Unix => None,
+        };
+        Self { peer, address, tls }
+    }
 }
 
 /// Where the credential comes from.

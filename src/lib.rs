@@ -15,7 +15,7 @@
 //!            policy            kind, network, referrer, browser, endpoint, scope
 //!            limit             rate limits and quotas: from what is counted here at once, or by one answer of the store
 //!       ─▶ gate::Permit        only the gate makes one, and nothing is forwarded without
-//!       ─▶ forward::rewrite    the request as the upstream gets it
+//!       ─▶ forward::Rewrite    the request as the upstream gets it
 //!       ─▶ forward::upstream   over a worker's own connections
 //!       ─▶ server::tunnel      bytes both ways, where the upstream agreed to a WebSocket
 //!       ─▶ telemetry::access   exactly one line

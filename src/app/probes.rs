@@ -90,7 +90,7 @@ impl Prober {
         let answer = generation.pools.send(request, Upload::default(), &progress);
         Some(match timeout(PATIENCE, answer).await {
             // Its body is nobody's: the connection ends with it.
-            Ok(answered) => answered.map(|(response, _)| response.status()),
+            Ok(answered) => answered.map(|response| response.status()),
             Err(_) => Err(Rejection::UpstreamTimeout.into()),
         })
     }

@@ -3,9 +3,11 @@
 
 use std::hash::{BuildHasher, Hasher, RandomState};
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 
 use moka::sync::Cache;
+
+mod hot;
 
 use super::Authenticated;
 use super::freshness::{Moment, Reading};
@@ -34,6 +36,8 @@ pub(super) struct Entry {
     pub(super) verdict: Verdict,
     /// The key's record as JSON, where a snapshot is made.
     pub(super) record: Option<Box<str>>,
+    /// Whether a newer answer has taken its place.
+    pub(super) superseded: AtomicBool,
 }
 
 /// A deadline. Once it was seen to be over it stays so, even if the clock is set back.
@@ -76,6 +80,10 @@ pub(super) enum Verdict {
 impl Entry {
     /// Whether nothing is known to have changed since it was made.
     pub(super) fn is_current(&self) -> bool {
+        !self.superseded.load(Ordering::Acquire) && self.has_its_generations()
+    }
+
+    fn has_its_generations(&self) -> bool {
         self.key.generation() == self.key_generation && self.tenant.slot.generation() == self.tenant_generation
     }
 
@@ -116,6 +124,10 @@ struct Denied {
 
 /// The two caches.
 pub(super) struct Caches {
+    /// Of all that this process ever has.
+    id: u64,
+    /// Entries that each thread has at hand.
+    hot_max: usize,
     entries: Cache<Digest, Arc<Entry>, DigestHash>,
     denied: Cache<Digest, Arc<Denied>, DigestHash>,
     negative_ttl_ms: i64,
@@ -123,7 +135,10 @@ pub(super) struct Caches {
 
 impl Caches {
     pub(super) fn new(config: &sections::Cache) -> Self {
+        static CACHES: AtomicU64 = AtomicU64::new(1);
         Self {
+            id: CACHES.fetch_add(1, Ordering::Relaxed),
+            hot_max: usize::try_from(config.max_entries.min(hot::ENTRIES)).unwrap_or(usize::MAX),
             entries: Cache::builder().max_capacity(config.max_entries).build_with_hasher(DigestHash::new()),
             denied: Cache::builder().max_capacity(NEGATIVE_MAX).build_with_hasher(DigestHash::new()),
             negative_ttl_ms: config.negative_ttl.as_millis(),
@@ -132,7 +147,7 @@ impl Caches {
 
     /// What is remembered of this credential, whether or not it may be used.
     pub(super) fn entry(&self, digest: &Digest) -> Option<Arc<Entry>> {
-        self.entries.get(digest)
+        hot::entry(self.id, self.hot_max, digest, || self.entries.get(digest))
     }
 
     /// All that is remembered.
@@ -153,13 +168,22 @@ impl Caches {
     }
 
     pub(super) fn keep(&self, digest: Digest, entry: Arc<Entry>) {
+        self.supersede(&digest);
         self.entries.insert(digest, entry);
         self.denied.invalidate(&digest);
     }
 
     pub(super) fn deny(&self, digest: Digest, began: Timestamp, epoch: u64, refusal: Refusal) {
+        self.supersede(&digest);
         self.denied.insert(digest, Arc::new(Denied { began, epoch, refusal }));
         self.entries.invalidate(&digest);
+    }
+
+    /// Whoever has the entry at hand asks again. Answers of one digest come one at a time, by one look-up.
+    fn supersede(&self, digest: &Digest) {
+        if let Some(entry) = self.entries.get(digest) {
+            entry.superseded.store(true, Ordering::Release);
+        }
     }
 }
 

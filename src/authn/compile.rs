@@ -31,6 +31,7 @@ impl Shared {
             tenant_generation,
             reading: Reading::new(began),
             refreshed: AtomicBool::new(false),
+            superseded: AtomicBool::new(false),
             secret_end: End::new(secret_until),
             expiry: record.expires_at.map(End::new),
             verdict: self.verdict(record, &state),

@@ -39,13 +39,19 @@ impl RequestId {
         Self::Made(text)
     }
 
+    /// As bytes of visible ASCII.
+    #[must_use]
+    pub fn as_bytes(&self) -> &[u8] {
+        match self {
+            Self::Kept(value) => value.as_bytes(),
+            Self::Made(bytes) => bytes,
+        }
+    }
+
     /// As text.
     #[must_use]
     pub fn as_str(&self) -> &str {
-        match self {
-            Self::Kept(value) => value.to_str().unwrap_or_default(),
-            Self::Made(bytes) => std::str::from_utf8(bytes).unwrap_or_default(),
-        }
+        std::str::from_utf8(self.as_bytes()).unwrap_or_default()
     }
 
     /// As a header value.

@@ -3,11 +3,10 @@
 
 mod trailers;
 
-use std::collections::HashMap;
-
 use http::{HeaderMap, HeaderName, HeaderValue, header};
 use smallvec::SmallVec;
 
+use super::head::Fields;
 use crate::config::problem::Problems;
 use crate::config::sections::{Config, OddNames};
 use crate::credential::Credentials;
@@ -15,7 +14,6 @@ use crate::environment::Environments;
 use crate::facts::X_REQUEST_ID;
 use crate::gate::{Caller, Connection, Permit, Seen};
 use crate::identity::template::{IdentityHeaders, Told};
-use crate::net::Peer;
 use crate::net::client::Trust;
 use crate::rejection::{Refusal, Rejection};
 
@@ -41,8 +39,8 @@ const HOP_BY_HOP: [&str; 12] = [
 ];
 /// Headers by which some upstreams let a request be another one; CGI takes `Proxy` for the environment's `HTTP_PROXY`.
 const OVERRIDES: [&str; 6] = ["proxy", "x-http-method-override", "x-http-method", "x-method-override", "x-original-url", "x-rewrite-url"];
-/// Beyond `OVERRIDES`: whole families.
-const OVERRIDE_PREFIXES: [&str; 2] = ["x-original-", "x-rewrite-"];
+/// Beyond `OVERRIDES`: whole families, behind their `x-`.
+const OVERRIDE_PREFIXES: [&str; 2] = ["original-", "rewrite-"];
 
 /// What becomes of a name.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -62,7 +60,7 @@ enum Fate {
 /// The compiled rules.
 #[derive(Debug)]
 pub struct HeaderRules {
-    fates: HashMap<Box<str>, Fate>,
+    fates: HeaderMap<Fate>,
     reserved_prefixes: Box<[Box<str>]>,
     odd_names: OddNames,
     nobody: Told,
@@ -78,7 +76,7 @@ impl HeaderRules {
         identity: &IdentityHeaders,
         problems: &mut Problems,
     ) -> Option<Self> {
-        let mut fates: HashMap<Box<str>, Fate> = HashMap::new();
+        let mut fates = HeaderMap::<Fate>::default();
         let forwarding = [
             "forwarded",
             "x-real-ip",
@@ -89,15 +87,27 @@ impl HeaderRules {
             "x-forwarded-prefix",
             trust.header().as_str(),
         ];
-        fates.extend(forwarding.map(|name| (name.into(), Fate::Forwarding)));
-        fates.extend(OVERRIDES.map(|name| (name.into(), Fate::Override)));
-        fates.extend(credentials.headers().map(|name| (name.as_str().into(), Fate::Credential)));
-        fates.insert(header::AUTHORIZATION.as_str().into(), Fate::Credential);
-        fates.extend(HOP_BY_HOP.map(|name| (name.into(), Fate::HopByHop)));
-        fates.extend(identity.names().chain(environments.added_headers()).map(|name| (folded(name.as_str()), Fate::Reserved)));
-        fates.insert(X_REQUEST_ID.as_str().into(), Fate::Reserved);
+        let mut decide = |name: &str, fate| {
+            // What is no header's name is no client's either.
+            if let Ok(name) = HeaderName::from_bytes(name.as_bytes()) {
+                fates.insert(name, fate);
+            }
+        };
+        for name in forwarding {
+            decide(name, Fate::Forwarding);
+        }
+        for name in OVERRIDES {
+            decide(name, Fate::Override);
+        }
+        credentials.headers().for_each(|name| decide(name.as_str(), Fate::Credential));
+        decide(header::AUTHORIZATION.as_str(), Fate::Credential);
+        for name in HOP_BY_HOP {
+            decide(name, Fate::HopByHop);
+        }
+        identity.names().chain(environments.added_headers()).for_each(|name| decide(&folded(name.as_str()), Fate::Reserved));
+        decide(X_REQUEST_ID.as_str(), Fate::Reserved);
         if !config.identity.signed.header.is_empty() {
-            fates.insert(folded(&config.identity.signed.header), Fate::Reserved);
+            decide(&folded(&config.identity.signed.header), Fate::Reserved);
         }
         let nobody = problems.keep("identity.headers", identity.for_nobody())?;
         Some(Self {
@@ -108,36 +118,37 @@ impl HeaderRules {
         })
     }
 
-    /// Removes what the upstream must not see; forwarding headers only of a peer that is not trusted.
-    pub(super) fn clean(&self, headers: &mut HeaderMap, trusted: bool) -> Result<(), Refusal> {
-        let mut doomed = self.named_in_connection(headers)?;
-        let wants_trailers =
-            headers.get_all(header::TE).iter().any(|value| tokens(value).any(|token| token.eq_ignore_ascii_case("trailers")));
-        let announced = self.announced(headers);
-        for name in headers.keys() {
-            let remove = match self.fate(name.as_str()) {
-                Some(Fate::Reserved | Fate::HopByHop | Fate::Override) => true,
-                Some(Fate::Forwarding) => !trusted || is_odd(name.as_str()),
-                Some(Fate::Credential) => is_odd(name.as_str()),
+    /// Writes what the upstream may see of the client's fields, Host apart; forwarding headers only of a peer that is trusted.
+    pub(super) fn pass_on(&self, headers: &HeaderMap, trusted: bool, out: &mut impl Fields) -> Result<(), Refusal> {
+        let named = if headers.contains_key(header::CONNECTION) { self.named_in_connection(headers)? } else { SmallVec::new() };
+        let (mut wants_trailers, mut announces) = (false, false);
+        for (name, value) in headers {
+            let passes = match self.fate(name) {
+                Some(Fate::HopByHop) => {
+                    wants_trailers |= *name == header::TE && tokens(value).any(|token| token.eq_ignore_ascii_case("trailers"));
+                    announces |= *name == header::TRAILER;
+                    false
+                }
+                Some(Fate::Reserved | Fate::Override) => false,
+                // What is said of where the request came from is completed.
+                Some(Fate::Forwarding) => trusted && *name != X_FORWARDED_FOR && !is_odd(name.as_str()),
+                Some(Fate::Credential) => !is_odd(name.as_str()),
                 None if is_odd(name.as_str()) => match self.odd_names {
-                    OddNames::Drop => true,
-                    OddNames::Keep => false,
+                    OddNames::Drop => false,
+                    OddNames::Keep => true,
                     OddNames::Reject => return Err(Rejection::RequestInvalid.because(format!("odd header name {name}"))),
                 },
-                None => false,
+                None => *name != header::HOST,
             };
-            if remove {
-                doomed.push(name.clone());
+            if passes && !named.contains(name) {
+                out.field(name, value);
             }
         }
-        for name in doomed {
-            headers.remove(name);
-        }
         if wants_trailers {
-            headers.insert(header::TE, HeaderValue::from_static("trailers"));
+            out.text(&header::TE, b"trailers");
         }
-        if let Some(announced) = announced {
-            headers.insert(header::TRAILER, announced);
+        if let Some(announced) = announces.then(|| self.announced(headers)).flatten() {
+            out.announce(announced);
         }
         Ok(())
     }
@@ -152,7 +163,7 @@ impl HeaderRules {
             for token in tokens(value) {
                 let framing =
                     ["content-length", "transfer-encoding", "host", "x-request-id"].iter().any(|name| token.eq_ignore_ascii_case(name));
-                let ours = matches!(self.fate(&token.to_ascii_lowercase()), Some(Fate::Reserved | Fate::Credential | Fate::Forwarding));
+                let ours = matches!(self.fate_of_spelling(token), Some(Fate::Reserved | Fate::Credential | Fate::Forwarding));
                 if framing || ours {
                     return Err(Rejection::RequestInvalid.because(format!("Connection names {}", token.escape_debug())));
                 }
@@ -164,54 +175,77 @@ impl HeaderRules {
         Ok(named)
     }
 
-    /// What becomes of a name, in any spelling that an upstream could take for it.
-    fn fate(&self, name: &str) -> Option<Fate> {
-        let odd = is_odd(name);
-        let spelling = if odd { std::borrow::Cow::Owned(String::from(folded(name))) } else { std::borrow::Cow::Borrowed(name) };
-        if let Some(fate) = self.fates.get(&*spelling) {
+    /// What becomes of a name.
+    fn fate(&self, name: &HeaderName) -> Option<Fate> {
+        if is_odd(name.as_str()) { self.fate_of_spelling(name.as_str()) } else { self.fate_of_plain(name) }
+    }
+
+    /// The same of any spelling that an upstream could take for a name.
+    fn fate_of_spelling(&self, spelling: &str) -> Option<Fate> {
+        self.fate_of_plain(&HeaderName::from_bytes(folded(spelling).as_bytes()).ok()?)
+    }
+
+    fn fate_of_plain(&self, name: &HeaderName) -> Option<Fate> {
+        if let Some(fate) = self.fates.get(name) {
             return Some(*fate);
         }
-        if self.reserved_prefixes.iter().any(|prefix| spelling.starts_with(&**prefix)) {
+        let name = name.as_str();
+        if self.reserved_prefixes.iter().any(|prefix| name.starts_with(&**prefix)) {
             return Some(Fate::Reserved);
         }
-        if spelling.starts_with("x-forwarded-") {
+        let rest = name.strip_prefix("x-")?;
+        if rest.starts_with("forwarded-") {
             return Some(Fate::Forwarding);
         }
-        OVERRIDE_PREFIXES.iter().any(|prefix| spelling.starts_with(prefix)).then_some(Fate::Override)
+        OVERRIDE_PREFIXES.iter().any(|prefix| rest.starts_with(prefix)).then_some(Fate::Override)
     }
 
     /// Says where the request came from: the peer is appended, scheme and host are set where no trusted proxy did.
-    pub(super) fn set_forwarding(headers: &mut HeaderMap, connection: &Connection) {
-        if let Peer::Ip(ip) = connection.peer {
-            let mut list = String::new();
-            for value in headers.get_all(X_FORWARDED_FOR) {
-                // What a trusted proxy sent is kept as it is, garbage included: it was judged, and the upstream may look at it too.
-                list.push_str(&String::from_utf8_lossy(value.as_bytes()));
-                list.push_str(", ");
+    pub(super) fn set_forwarding(
+        headers: &HeaderMap,
+        host: Option<&HeaderValue>,
+        connection: &Connection,
+        trusted: bool,
+        out: &mut impl Fields,
+    ) {
+        let said = |name: &HeaderName| trusted && headers.contains_key(name);
+        match &connection.address {
+            Some(address) if !said(&X_FORWARDED_FOR) => out.field(&X_FORWARDED_FOR, address),
+            // What a trusted proxy sent is kept as it is, garbage included: it was judged, and the upstream may look at it too.
+            Some(address) => {
+                let lines = headers.get_all(X_FORWARDED_FOR).iter().chain([address]).map(HeaderValue::as_bytes);
+                out.text(&X_FORWARDED_FOR, &lines.collect::<Vec<_>>().join(&b", "[..]));
             }
-            if let Ok(value) = HeaderValue::try_from(format!("{list}{ip}")) {
-                headers.insert(X_FORWARDED_FOR, value);
-            }
+            None if trusted => headers.get_all(X_FORWARDED_FOR).iter().for_each(|line| out.field(&X_FORWARDED_FOR, line)),
+            None => {}
         }
-        if !headers.contains_key(X_FORWARDED_PROTO) {
-            headers.insert(X_FORWARDED_PROTO, HeaderValue::from_static(if connection.tls { "https" } else { "http" }));
+        if !said(&X_FORWARDED_PROTO) {
+            out.text(&X_FORWARDED_PROTO, if connection.tls { b"https" } else { b"http" });
         }
-        if let Some(host) = headers.get(header::HOST).filter(|_| !headers.contains_key(X_FORWARDED_HOST)).cloned() {
-            headers.insert(X_FORWARDED_HOST, host);
+        if let Some(host) = host.filter(|_| !said(&X_FORWARDED_HOST)) {
+            out.field(&X_FORWARDED_HOST, host);
         }
     }
 
     /// Says who is calling.
-    pub(super) fn set_identity(&self, headers: &mut HeaderMap, permit: &Permit, environments: &Environments, seen: &Seen) {
+    pub(super) fn set_identity(&self, permit: &Permit, environments: &Environments, seen: &Seen, out: &mut impl Fields) {
         let (own, added) = match permit.caller() {
             Caller::Known(identity) => (Some(&identity.headers), &*environments.of(identity.environment).add_headers),
             Caller::Nobody => (Some(&self.nobody), &[][..]),
             Caller::Preflight => (None, &[][..]),
         };
-        for (name, value) in own.into_iter().flat_map(Told::iter).chain(added.iter().map(|(name, value)| (name, value))) {
-            headers.insert(name.clone(), value.clone());
+        match own {
+            Some(told) if added.is_empty() => out.told(told),
+            Some(told) => {
+                let is_added = |name: &HeaderName| added.iter().any(|(other, _)| other == name);
+                told.iter().filter(|(name, _)| !is_added(name)).for_each(|(name, value)| out.text(name, value));
+            }
+            None => {}
         }
-        headers.insert(X_REQUEST_ID, seen.request_id.to_value());
+        for (name, value) in added {
+            out.field(name, value);
+        }
+        out.text(&X_REQUEST_ID, seen.request_id.as_bytes());
     }
 }
 
@@ -237,8 +271,7 @@ mod tests {
     use proptest::prelude::*;
 
     use super::*;
-
-    const PEER: Connection = Connection { peer: Peer::Ip(std::net::IpAddr::V4(std::net::Ipv4Addr::new(203, 0, 113, 9))), tls: true };
+    use crate::net::Peer;
 
     pub(super) fn rules(toml: &str) -> HeaderRules {
         let config: Config = toml::from_str(toml).unwrap();
@@ -256,8 +289,9 @@ mod tests {
         for (name, value) in lines {
             headers.append(HeaderName::from_bytes(name.as_bytes()).unwrap(), value.parse().unwrap());
         }
-        rules(toml).clean(&mut headers, false).map_err(|refusal| refusal.rejection)?;
-        Ok(headers.iter().map(|(name, value)| format!("{name}: {}", value.to_str().unwrap())).collect())
+        let mut passed = HeaderMap::new();
+        rules(toml).pass_on(&headers, false, &mut passed).map_err(|refusal| refusal.rejection)?;
+        Ok(passed.iter().map(|(name, value)| format!("{name}: {}", value.to_str().unwrap())).collect())
     }
 
     #[test]
@@ -340,10 +374,11 @@ mod tests {
                 headers.insert(name, HeaderValue::from_static(value));
             }
             headers.insert(header::HOST, HeaderValue::from_static("a.example"));
-            let rules = rules("");
-            rules.clean(&mut headers, trusted).unwrap();
-            HeaderRules::set_forwarding(&mut headers, &PEER);
-            headers
+            let mut out = HeaderMap::new();
+            rules("").pass_on(&headers, trusted, &mut out).unwrap();
+            let peer = Connection::new(Peer::Ip([203, 0, 113, 9].into()), true);
+            HeaderRules::set_forwarding(&headers, headers.get(header::HOST), &peer, trusted, &mut out);
+            out
         };
         let stranger = set(false);
         assert_eq!(stranger["x-forwarded-for"], "203.0.113.9");

@@ -7,6 +7,8 @@ use base64::engine::general_purpose::STANDARD;
 use http::request::Parts;
 use http::{HeaderMap, HeaderName, HeaderValue, Method, Version, header};
 
+use super::head::Fields;
+
 /// What the answer's key is made of, besides the question's (RFC 6455 §1.3).
 const GUID: &[u8] = b"258EAFA5-E914-47DA-95CA-C5AB0DC85B11";
 const KEY_BYTES: usize = 16;
@@ -43,9 +45,9 @@ impl Handshake {
     }
 
     /// Says that this hop wants to switch too.
-    pub(super) fn ask(headers: &mut HeaderMap) {
-        headers.insert(header::CONNECTION, const { HeaderValue::from_static("upgrade") });
-        headers.insert(header::UPGRADE, WEBSOCKET);
+    pub(super) fn ask(out: &mut impl Fields) {
+        out.field(&header::CONNECTION, &const { HeaderValue::from_static("upgrade") });
+        out.field(&header::UPGRADE, &WEBSOCKET);
     }
 
     /// Whether the head of a 101 answers it.

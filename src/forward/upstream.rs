@@ -1,6 +1,7 @@
 //! The upstreams, compiled ([`Upstreams`]), and each worker's connections to them ([`pool::Pools`]).
 //! Nothing here judges a request; what arrives was rewritten under a permit.
 
+mod answer;
 mod connect;
 mod http1;
 mod http2;
@@ -17,8 +18,9 @@ use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
 use std::time::Duration;
 
 use http::uri::{Authority, Scheme};
-use http::{HeaderMap, HeaderValue, header};
+use http::{HeaderValue, header};
 
+use super::head::Fields;
 use crate::config::path::join;
 use crate::config::problem::Problems;
 use crate::config::sections::{Config, Upstream, UpstreamTls};
@@ -113,13 +115,16 @@ impl Upstreams {
     }
 
     /// Sets Host as the upstream with this index wants it.
-    pub(super) fn set_host(&self, index: usize, headers: &mut HeaderMap) {
+    pub(super) fn set_host(&self, index: usize, sent: Option<&HeaderValue>, out: &mut impl Fields) {
         let Some(target) = self.targets.get(index) else { return };
-        match &target.host_header {
-            HostHeader::Set(host) => drop(headers.insert(header::HOST, host.clone())),
-            HostHeader::Preserve if headers.contains_key(header::HOST) => {}
-            HostHeader::Preserve => drop(headers.insert(header::HOST, target.authority.clone())),
-        }
+        out.field(
+            &header::HOST,
+            match (&target.host_header, sent) {
+                (HostHeader::Set(host), _) => host,
+                (HostHeader::Preserve, Some(sent)) => sent,
+                (HostHeader::Preserve, None) => &target.authority,
+            },
+        );
     }
 
     /// Keeps those of the earlier ones that are still what they were, with what is counted of them.
@@ -136,8 +141,8 @@ impl Upstreams {
         self.targets.iter().map(|target| (target.name.as_str(), target.open.load(Ordering::Relaxed), &target.counts))
     }
 
-    /// Whether the upstream with this index can be asked to switch protocols: HTTP/2 cannot (RFC 9113 §8.6).
-    pub(super) fn switches_protocols(&self, index: usize) -> bool {
+    /// Whether HTTP/1.1 is spoken with the upstream with this index. HTTP/2 cannot be asked to switch protocols (RFC 9113 §8.6).
+    pub(super) fn speaks_http1(&self, index: usize) -> bool {
         self.targets.get(index).is_some_and(|target| target.protocol == Protocol::Http1)
     }
 
@@ -229,6 +234,8 @@ impl Drop for Reserved {
 
 #[cfg(test)]
 mod tests {
+    use http::HeaderMap;
+
     use super::*;
 
     fn compile(toml: &str) -> (Option<Upstreams>, Problems) {
@@ -254,10 +261,7 @@ mod tests {
         ] {
             let (upstreams, _) = compile(&format!("[upstreams.main]\nurl = \"http://app:3000\"\nhost_header = \"{setting}\""));
             let mut headers = HeaderMap::new();
-            if let Some(host) = sent {
-                headers.insert(header::HOST, HeaderValue::from_static(host));
-            }
-            upstreams.unwrap().set_host(0, &mut headers);
+            upstreams.unwrap().set_host(0, sent.map(HeaderValue::from_static).as_ref(), &mut headers);
             assert_eq!(headers.get_all(header::HOST).iter().collect::<Vec<_>>(), [expected], "{setting}, {sent:?}");
         }
     }

@@ -23,6 +23,8 @@ pub struct Outbox {
     content: Bytes,
     /// Behind the content.
     tail: &'static [u8],
+    /// Whether the stream may hold what it took.
+    unflushed: bool,
 }
 
 impl Outbox {
@@ -34,7 +36,11 @@ impl Outbox {
     /// Whether everything was written.
     #[must_use]
     pub fn is_empty(&self) -> bool {
-        self.flat.is_empty() && self.content.is_empty() && self.tail.is_empty()
+        !self.waits() && !self.unflushed
+    }
+
+    fn waits(&self) -> bool {
+        !self.flat.is_empty() || !self.content.is_empty() || !self.tail.is_empty()
     }
 
     /// Whether it must be written before anything else is put in.
@@ -71,17 +77,22 @@ impl Outbox {
         self.flat.extend_from_slice(b"\r\n");
     }
 
-    /// Writes until nothing is left.
+    /// Writes until nothing is left, and flushes: TLS may keep what it took.
     ///
     /// # Errors
     /// The stream's; `WriteZero` where it takes nothing.
     pub fn poll_write(&mut self, stream: &mut (impl AsyncWrite + Unpin), cx: &mut Context<'_>) -> Poll<io::Result<()>> {
-        while !self.is_empty() {
+        while self.waits() {
+            self.unflushed = true;
             let written = ready!(self.poll_once(Pin::new(&mut *stream), cx))?;
             if written == 0 {
                 return Poll::Ready(Err(io::ErrorKind::WriteZero.into()));
             }
             self.advance(written);
+        }
+        if self.unflushed {
+            ready!(Pin::new(stream).poll_flush(cx))?;
+            self.unflushed = false;
         }
         Poll::Ready(Ok(()))
     }

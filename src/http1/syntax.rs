@@ -14,10 +14,16 @@ pub fn field(line: &[u8]) -> Result<(&[u8], &[u8]), &'static str> {
         return Err("a header name that is not a token");
     }
     let value = value.get(1..).unwrap_or_default();
-    if !value.iter().all(|byte| (*byte >= 0x20 && *byte != 0x7f) || *byte == b'\t') {
+    if !is_text(value) {
         return Err("a control byte in a header value");
     }
     Ok((name, value.trim_ascii()))
+}
+
+/// Whether no byte is a control but the tab. Without an early end, so that many bytes are looked at at once.
+fn is_text(value: &[u8]) -> bool {
+    let is_control = |byte: u8| (byte < 0x20 && byte != b'\t') || byte == 0x7f;
+    value.iter().fold(0, |seen, byte| seen | u8::from(is_control(*byte))) == 0
 }
 
 /// 1 to 18 digits, so that it is a number everywhere.
@@ -32,7 +38,7 @@ pub fn content_length(value: &[u8]) -> Option<u64> {
 /// RFC 9110 §5.6.2 `token`.
 #[must_use]
 pub fn is_token(name: &[u8]) -> bool {
-    !name.is_empty() && name.iter().copied().all(is_token_byte)
+    !name.is_empty() && name.iter().fold(1, |all, byte| all & u8::from(is_token_byte(*byte))) == 1
 }
 
 /// RFC 9110 §5.6.2 `tchar`.

@@ -2,11 +2,11 @@
 
 use std::sync::Arc;
 
-use bytes::BytesMut;
 use http::{HeaderName, HeaderValue};
 
 use crate::config::problem::Problems;
 use crate::config::sections::Config;
+use crate::http1::outbox;
 use crate::key::record::KeyRecord;
 use crate::policy::scope::Grants;
 use crate::tenant::TenantRecord;
@@ -107,8 +107,7 @@ impl IdentityHeaders {
     }
 
     fn render(&self, value: &dyn Fn(&Field) -> String) -> Result<Told, String> {
-        // All values are slices of one buffer: a key's headers lie side by side, and cost one allocation.
-        let (mut buffer, mut ends) = (BytesMut::new(), Vec::with_capacity(self.names.len()));
+        let mut lines = Vec::new();
         for (name, pieces) in self.names.iter().zip(&self.templates) {
             let mut text = String::new();
             // A template whose fields are all empty says nothing, whatever its literal text.
@@ -134,33 +133,38 @@ impl IdentityHeaders {
             if text.len() > max {
                 return Err(format!("{name}: more than {max} bytes"));
             }
-            buffer.extend_from_slice(text.as_bytes());
-            ends.push(buffer.len());
+            if !text.is_empty() {
+                HeaderValue::try_from(text.as_str()).map_err(|_| format!("{name}: not a header value"))?;
+                outbox::field(&mut lines, name.as_str().as_bytes(), text.as_bytes());
+            }
         }
-        let mut rest = buffer.freeze();
-        let mut begin = 0;
-        let values = self.names.iter().zip(ends).map(|(name, end)| {
-            let value = rest.split_to(end - begin);
-            begin = end;
-            let value = (!value.is_empty()).then(|| HeaderValue::from_maybe_shared(value)).transpose();
-            value.map_err(|_| format!("{name}: not a header value"))
-        });
-        Ok(Told { names: Arc::clone(&self.names), values: values.collect::<Result<_, _>>()? })
+        Ok(Told { names: Arc::clone(&self.names), lines: lines.into() })
     }
 }
 
-/// What the upstream is told of a caller, ready to send. The names are the configuration's, held once.
+/// What the upstream is told of a caller, ready to send: field lines side by side, in the configuration's order.
 #[derive(Debug)]
 pub struct Told {
     names: Arc<[HeaderName]>,
-    /// One for each name; `None` = nothing is said.
-    values: Box<[Option<HeaderValue>]>,
+    lines: Box<[u8]>,
 }
 
 impl Told {
+    /// The lines as HTTP/1.1 has them.
+    #[must_use]
+    pub fn lines(&self) -> &[u8] {
+        &self.lines
+    }
+
     /// The headers.
-    pub fn iter(&self) -> impl Iterator<Item = (&HeaderName, &HeaderValue)> {
-        self.names.iter().zip(&self.values).filter_map(|(name, value)| Some((name, value.as_ref()?)))
+    pub fn iter(&self) -> impl Iterator<Item = (&HeaderName, &[u8])> {
+        let mut rest = &*self.lines;
+        self.names.iter().filter_map(move |name| {
+            let value = rest.strip_prefix(name.as_str().as_bytes())?.strip_prefix(b": ")?;
+            let end = memchr::memchr(b'\r', value)?;
+            rest = value.get(end + 2..).unwrap_or_default();
+            Some((name, value.get(..end)?))
+        })
     }
 }
 
@@ -306,7 +310,7 @@ mod tests {
         let mut problems = Problems::default();
         let headers = IdentityHeaders::compile(&config, &mut problems).ok_or_else(|| format!("{:?}", problems.list()))?;
         let rendered = headers.for_key(key, tenant, &Grants::parse(&key.scopes).unwrap())?;
-        Ok(rendered.iter().map(|(name, value)| format!("{name}: {}", value.to_str().unwrap())).collect())
+        Ok(rendered.iter().map(|(name, value)| format!("{name}: {}", std::str::from_utf8(value).unwrap())).collect())
     }
 
     #[test]

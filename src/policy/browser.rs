@@ -34,7 +34,8 @@ pub fn is_exposed(case: &Case<'_>) -> bool {
 
 fn is_browser(headers: &HeaderMap) -> bool {
     let mozilla = || headers.get(header::USER_AGENT).is_some_and(|agent| agent.as_bytes().starts_with(b"Mozilla/"));
-    headers.contains_key(SEC_FETCH_SITE) || headers.contains_key(SEC_FETCH_DEST) || (headers.contains_key(header::ORIGIN) && mozilla())
+    let mut names = headers.keys();
+    names.any(|name| *name == SEC_FETCH_SITE || *name == SEC_FETCH_DEST || (*name == header::ORIGIN && mozilla()))
 }
 
 #[cfg(test)]

@@ -8,15 +8,19 @@ use std::task::{Context, Poll, ready};
 use bytes::Bytes;
 use http::header;
 use http_body::{Body, Frame, SizeHint};
+use http_body_util::BodyExt as _;
 use hyper::body::Incoming;
+use tokio::task::spawn_local;
+use tokio::time::timeout;
 
+use super::connection::{LINGER_BYTES, LINGER_TIME};
 use super::exchange::strip_hop_by_hop;
 use super::generation::Generation;
 use super::http1;
 use super::life::Life;
 use super::record::Record;
 use super::socket::Socket;
-use crate::forward::upstream::pool::Lease;
+use crate::forward::upstream::pool::Answer;
 use crate::rejection::Rejection;
 
 /// Why a body broke off.
@@ -129,30 +133,55 @@ impl Body for Upload {
     }
 }
 
+impl Drop for Upload {
+    fn drop(&mut self) {
+        if let Some(Receiving { body: body @ Received::Http2(_), .. }) = self.0.take() {
+            read_away(body);
+        }
+    }
+}
+
+/// Reads for a while what a client still sends on a stream whose answer does not need it. Were it reset at once, the client
+/// might take that for the answer, or wait for leave to send more and never look at the answer.
+pub(super) fn read_away(mut body: Received) {
+    if body.is_end_stream() {
+        return;
+    }
+    let reading = async move {
+        let mut read = 0;
+        while read < LINGER_BYTES {
+            let Some(Ok(frame)) = body.frame().await else { return };
+            read += frame.data_ref().map_or(0, Bytes::len);
+        }
+        std::future::pending::<()>().await;
+    };
+    drop(spawn_local(timeout(LINGER_TIME, reading)));
+}
+
 /// An answer on its way to the client. When it is dropped the exchange is over: the line is logged, the connections are free.
 #[derive(Debug)]
 pub struct Download {
     content: Content,
     life: Rc<Life>,
-    record: Option<Record>,
+    record: Option<Box<Record>>,
 }
 
 #[derive(Debug)]
 enum Content {
     Own(Bytes),
-    Upstream { body: Incoming, lease: Option<Lease<Upload>>, ended: bool, speaks_grpc: bool },
+    Upstream { body: Answer<Upload>, ended: bool, speaks_grpc: bool },
 }
 
 impl Download {
     /// An answer of ours.
-    pub(super) fn own(content: Bytes, life: &Rc<Life>, record: Option<Record>) -> Self {
+    pub(super) fn own(content: Bytes, life: &Rc<Life>, record: Option<Box<Record>>) -> Self {
         Self { content: Content::Own(content), life: Rc::clone(life), record }
     }
 
     /// The upstream's; `speaks_grpc` = its outcome is in its trailers.
-    pub(super) fn relayed(body: Incoming, lease: Lease<Upload>, life: &Rc<Life>, record: Record, speaks_grpc: bool) -> Self {
+    pub(super) fn relayed(body: Answer<Upload>, life: &Rc<Life>, record: Box<Record>, speaks_grpc: bool) -> Self {
         life.relay_began();
-        let content = Content::Upstream { body, lease: Some(lease), ended: false, speaks_grpc };
+        let content = Content::Upstream { body, ended: false, speaks_grpc };
         Self { content, life: Rc::clone(life), record: Some(record) }
     }
 
@@ -162,13 +191,11 @@ impl Download {
             record.expired(self.life.is_silent());
         }
         let Some(rejection) = self.life.ended_by() else { return Err(BrokenOff::Expired) };
-        if let (Content::Upstream { body, lease, ended, speaks_grpc: true }, Some(record)) = (&mut self.content, &self.record)
+        if let (Content::Upstream { body, ended, speaks_grpc: true }, Some(record)) = (&mut self.content, &self.record)
             && record.seen.grpc
             && body.size_hint().exact().is_none()
         {
             *ended = true;
-            // Its connection is in the middle of the answer.
-            drop(lease.take());
             return Ok(Frame::trailers(record.generation.app.answers.grpc_outcome(&rejection.into(), &record.seen)));
         }
         Err(BrokenOff::Ended(h2::Reason::CANCEL.into()))
@@ -246,13 +273,7 @@ impl Drop for Download {
     fn drop(&mut self) {
         let ended = match &mut self.content {
             Content::Own(_) => true,
-            Content::Upstream { body, lease, ended, .. } => {
-                let ended = *ended || body.is_end_stream();
-                if let Some(lease) = lease.take().filter(|_| ended) {
-                    lease.give_back();
-                }
-                ended
-            }
+            Content::Upstream { body, ended, .. } => *ended || body.is_end_stream(),
         };
         if let Some(record) = self.record.as_mut().filter(|_| !ended || self.life.is_given_up()) {
             record.broken_off();

@@ -18,8 +18,8 @@ use crate::config::sections::{Listener, Protocol};
 use crate::rejection::Refusal;
 
 /// A closing connection is read this much longer, so that the client gets its answer and no reset.
-const LINGER_TIME: Duration = Duration::from_secs(1);
-const LINGER_BYTES: usize = 1 << 20;
+pub(super) const LINGER_TIME: Duration = Duration::from_secs(1);
+pub(super) const LINGER_BYTES: usize = 1 << 20;
 
 /// Shakes hands; `None` = it failed or took too long.
 pub async fn handshake(socket: Socket, acceptor: &TlsAcceptor, limit: Duration) -> Option<Socket> {
@@ -101,7 +101,8 @@ fn encode(response: &Response<Bytes>) -> Vec<u8> {
     bytes
 }
 
-/// Ends our side and reads the other for a while: unread bytes would turn the close into a reset that eats the answer.
+/// Ends our side and reads the other for a while: unread bytes would turn the close into a reset, and who is still sending
+/// then may never look at the answer. What is too much to read is waited out for the same reason.
 pub(super) async fn linger(mut stream: Socket) {
     let close = async {
         stream.shutdown().await?;
@@ -109,11 +110,11 @@ pub(super) async fn linger(mut stream: Socket) {
         let mut read = 0;
         while read < LINGER_BYTES {
             match stream.read(&mut scratch).await? {
-                0 => break,
+                0 => return std::io::Result::Ok(()),
                 bytes => read += bytes,
             }
         }
-        std::io::Result::Ok(())
+        std::future::pending().await
     };
     let _ = timeout(LINGER_TIME, close).await;
 }

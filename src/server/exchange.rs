@@ -12,13 +12,12 @@ use std::time::{Duration, Instant};
 use bytes::Bytes;
 use http::request::Parts;
 use http::{HeaderMap, HeaderName, HeaderValue, Request, Response, StatusCode, Version, header, response};
-use http_body::Body as _;
+use http_body::Body;
 use http_body_util::BodyExt as _;
-use hyper::body::Incoming;
 use pin_project_lite::pin_project;
 use tokio::time::timeout;
 
-use super::body::{Download, Received, Upload};
+use super::body::{Download, Received, Upload, read_away};
 use super::framing::{Limits, fields};
 use super::generation::Generation;
 use super::life::Life;
@@ -27,9 +26,10 @@ use super::tunnel::Tunnel;
 use crate::clock::{Timestamp, instant};
 use crate::facts::{X_REQUEST_ID, is_grpc};
 use crate::forward::upgrade::Handshake;
-use crate::forward::upstream::pool::{Lease, Switch, Wire};
-use crate::forward::{self, Forward};
+use crate::forward::upstream::pool::{Answer, Switch, Wire};
+use crate::forward::{Forward, Rewrite};
 use crate::gate::{Admitted, Connection, Seen};
+use crate::http1::syntax::content_length;
 use crate::net::Peer;
 use crate::net::client::ClientAddr;
 use crate::rejection::{Refusal, Rejection};
@@ -79,7 +79,7 @@ pub async fn answer(session: Rc<Session>, life: Rc<Life>, request: Request<Recei
         }
     };
     match outcome.unwrap_or_else(|refusal| Outcome::Refused(refusal, Left::Unread)) {
-        Outcome::Relayed(response, lease) => relay(&life, response, lease, record),
+        Outcome::Relayed(response) => relay(&life, response, record),
         Outcome::Switched(head, wire, ahead) => switch(&session, &life, head, wire, ahead, record),
         Outcome::Preflight(headers, left) => preflight(&life, headers, record, left),
         Outcome::Refused(refusal, left) => refuse(&life, refusal, record, left),
@@ -88,7 +88,7 @@ pub async fn answer(session: Rc<Session>, life: Rc<Life>, request: Request<Recei
 
 /// What came of a request, before it is an answer.
 enum Outcome {
-    Relayed(Response<Incoming>, Lease<Upload>),
+    Relayed(Response<Answer<Upload>>),
     Switched(response::Parts, Wire, Bytes),
     Preflight(HeaderMap, Left),
     Refused(Refusal, Left),
@@ -131,7 +131,8 @@ async fn judge(
     };
     // Only now: who may not ask at all is not told what would be too much.
     unread.check_length()?;
-    forward::rewrite(&app.gate, &app.upstreams, &permit, head, &session.connection, seen).map(Judged::Forward)
+    let rewrite = Rewrite { gate: &app.gate, upstreams: &app.upstreams, permit: &permit, connection: &session.connection, seen };
+    rewrite.apply(head).map(Judged::Forward)
 }
 
 async fn send(session: &Rc<Session>, life: &Rc<Life>, forward: Forward, body: Received, record: &mut Record) -> Outcome {
@@ -139,28 +140,25 @@ async fn send(session: &Rc<Session>, life: &Rc<Life>, forward: Forward, body: Re
     let left = if body.is_end_stream() { Left::Nothing } else { Left::Unread };
     let upload = Upload::new(body, Rc::clone(&record.generation), Rc::clone(life), session.body_limit);
     match record.generation.pools.send(forward, upload, life.uploaded()).await {
-        Ok((response, lease)) => receive(response, lease, left, asked, record),
+        Ok(response) => receive(response, left, asked, record),
         // A fault in the client's own body breaks the upstream's connection; it is the client who is told.
         Err(refusal) => Outcome::Refused(life.take_fault().unwrap_or(refusal), left),
     }
 }
 
-fn receive(response: Response<Incoming>, lease: Lease<Upload>, left: Left, asked: Instant, record: &mut Record) -> Outcome {
+fn receive(response: Response<Answer<Upload>>, left: Left, asked: Instant, record: &mut Record) -> Outcome {
     if response.status() == StatusCode::SWITCHING_PROTOCOLS {
         return Outcome::Refused(Rejection::UpstreamUnavailable.because("101 without a request for it"), left);
     }
-    if !is_plainly_framed(response.headers()) {
-        return Outcome::Refused(Rejection::UpstreamUnavailable.because("the answer's Transfer-Encoding is not chunked alone"), left);
-    }
     record.relayed(response.status(), asked);
-    Outcome::Relayed(response, lease)
+    Outcome::Relayed(response)
 }
 
 /// Asks the upstream for a WebSocket. Only a 101 that answers this very handshake opens one.
 async fn open(forward: Forward, handshake: &Handshake, record: &mut Record) -> Outcome {
     let asked = instant();
     match record.generation.pools.switch(forward).await {
-        Ok(Switch::Answered(response, lease)) => receive(response, lease, Left::Nothing, asked, record),
+        Ok(Switch::Answered(response)) => receive(response, Left::Nothing, asked, record),
         Ok(Switch::Switched(head, wire, ahead)) if handshake.is_answered_by(&head.headers) => {
             record.relayed(head.status, asked);
             Outcome::Switched(head, wire, ahead)
@@ -173,7 +171,14 @@ async fn open(forward: Forward, handshake: &Handshake, record: &mut Record) -> O
 }
 
 /// Tells the client; the connection's task opens the tunnel when that is written.
-fn switch(session: &Session, life: &Rc<Life>, mut head: response::Parts, wire: Wire, ahead: Bytes, record: Record) -> Response<Download> {
+fn switch(
+    session: &Session,
+    life: &Rc<Life>,
+    mut head: response::Parts,
+    wire: Wire,
+    ahead: Bytes,
+    record: Box<Record>,
+) -> Response<Download> {
     head.version = Version::HTTP_11;
     strip_hop_by_hop(&mut head.headers);
     head.headers.insert(X_REQUEST_ID, record.seen.request_id.to_value());
@@ -186,7 +191,7 @@ fn switch(session: &Session, life: &Rc<Life>, mut head: response::Parts, wire: W
     Response::from_parts(head, Download::own(Bytes::new(), life, None))
 }
 
-fn relay(life: &Rc<Life>, response: Response<Incoming>, lease: Lease<Upload>, record: Record) -> Response<Download> {
+fn relay(life: &Rc<Life>, response: Response<Answer<Upload>>, record: Box<Record>) -> Response<Download> {
     let (mut head, body) = response.into_parts();
     head.version = Version::HTTP_11;
     strip_hop_by_hop(&mut head.headers);
@@ -194,10 +199,10 @@ fn relay(life: &Rc<Life>, response: Response<Incoming>, lease: Lease<Upload>, re
     record.generation.app.answers.expose(&record.seen, &mut head.headers);
     finish(life, &mut head.headers, &record.seen, false);
     let speaks_grpc = life.is_stream() && is_grpc(&head.headers);
-    Response::from_parts(head, Download::relayed(body, lease, life, record, speaks_grpc))
+    Response::from_parts(head, Download::relayed(body, life, record, speaks_grpc))
 }
 
-fn refuse(life: &Rc<Life>, refusal: Refusal, mut record: Record, left: Left) -> Response<Download> {
+fn refuse(life: &Rc<Life>, refusal: Refusal, mut record: Box<Record>, left: Left) -> Response<Download> {
     let close = left == Left::Unread || is_malformed(refusal.rejection);
     let (mut head, mut content) = record.generation.app.answers.refuse(&refusal, &record.seen).into_parts();
     record.refused(head.status, refusal);
@@ -215,7 +220,7 @@ const fn is_malformed(rejection: Rejection) -> bool {
     matches!(rejection, Rejection::RequestInvalid | Rejection::TargetTooLong | Rejection::HeadersTooLarge | Rejection::MethodDenied)
 }
 
-fn preflight(life: &Rc<Life>, headers: HeaderMap, mut record: Record, left: Left) -> Response<Download> {
+fn preflight(life: &Rc<Life>, headers: HeaderMap, mut record: Box<Record>, left: Left) -> Response<Download> {
     let mut response = Response::new(());
     *response.status_mut() = StatusCode::NO_CONTENT;
     *response.headers_mut() = headers;
@@ -224,25 +229,16 @@ fn preflight(life: &Rc<Life>, headers: HeaderMap, mut record: Record, left: Left
     response.map(|()| Download::own(Bytes::new(), life, Some(record)))
 }
 
-/// Any other coding would reach the client as content, its name removed with the hop's other headers.
-fn is_plainly_framed(headers: &HeaderMap) -> bool {
-    let mut codings = headers.get_all(header::TRANSFER_ENCODING).iter();
-    match (codings.next(), codings.next()) {
-        (None, _) => true,
-        (Some(coding), None) => coding.as_bytes().eq_ignore_ascii_case(b"chunked"),
-        (Some(_), Some(_)) => false,
-    }
-}
-
 /// One Content-Length, the one the body was read by; an answer without body (HEAD, 304) keeps what it says of the body it has not.
-fn one_length(headers: &mut HeaderMap, body: &Incoming) {
-    let is_one = |headers: &HeaderMap| {
-        let mut lines = headers.get_all(header::CONTENT_LENGTH).iter();
-        matches!((lines.next(), lines.next()), (Some(line), None) if line.as_bytes().iter().all(u8::is_ascii_digit))
-    };
+fn one_length(headers: &mut HeaderMap, body: &impl Body) {
+    let mut lines = headers.get_all(header::CONTENT_LENGTH).iter();
+    let only = lines.next().filter(|_| lines.next().is_none());
+    let said = only.and_then(|line| content_length(line.as_bytes()));
     match body.size_hint().exact() {
-        Some(length) if !body.is_end_stream() => drop(headers.insert(header::CONTENT_LENGTH, HeaderValue::from(length))),
-        Some(_) if is_one(headers) => {}
+        Some(length) if !body.is_end_stream() && said != Some(length) => {
+            headers.insert(header::CONTENT_LENGTH, HeaderValue::from(length));
+        }
+        Some(_) if said.is_some() => {}
         Some(_) | None => drop(headers.remove(header::CONTENT_LENGTH)),
     }
 }
@@ -260,6 +256,10 @@ fn finish(life: &Life, headers: &mut HeaderMap, seen: &Seen, close: bool) {
 
 /// Removes what concerns only the upstream's connection (RFC 9110 §7.6.1).
 pub(super) fn strip_hop_by_hop(headers: &mut HeaderMap) {
+    // Most answers say nothing of the kind.
+    if !headers.keys().any(is_hop_by_hop) {
+        return;
+    }
     let named: Vec<HeaderName> = headers
         .get_all(header::CONNECTION)
         .iter()
@@ -267,12 +267,22 @@ pub(super) fn strip_hop_by_hop(headers: &mut HeaderMap) {
         .flat_map(|value| value.split(','))
         .filter_map(|name| name.trim().parse().ok())
         .collect();
-    let always = [header::CONNECTION, header::TRANSFER_ENCODING, header::TE, header::UPGRADE];
-    for name in always.iter().chain(&named) {
+    for name in HOP_BY_HOP.iter().chain(&named) {
         headers.remove(name);
     }
-    headers.remove("keep-alive");
-    headers.remove("proxy-connection");
+}
+
+const HOP_BY_HOP: [HeaderName; 6] = [
+    header::CONNECTION,
+    header::TRANSFER_ENCODING,
+    header::TE,
+    header::UPGRADE,
+    HeaderName::from_static("keep-alive"),
+    HeaderName::from_static("proxy-connection"),
+];
+
+fn is_hop_by_hop(name: &HeaderName) -> bool {
+    HOP_BY_HOP.contains(name)
 }
 
 /// What a request says of the body that is not read yet.
@@ -282,7 +292,7 @@ struct Unread {
     limit: u64,
     expects_continue: bool,
     expects_other: bool,
-    /// Of a stream nothing need be read: what comes behind it is another's.
+    /// Of a stream nothing need be read before its answer: what comes behind it is another's.
     is_stream: bool,
 }
 
@@ -295,10 +305,10 @@ enum Left {
 
 impl Unread {
     fn of(head: &Parts, body: &Received, limit: u64) -> Self {
-        let mut expectations = head.headers.get_all(header::EXPECT).iter();
-        let expects_other = expectations.any(|value| !value.as_bytes().eq_ignore_ascii_case(b"100-continue"));
+        let mut expectations = head.headers.get_all(header::EXPECT).iter().peekable();
         // An HTTP/1.0 client's expectation is ignored (RFC 9110 §10.1.1).
-        let expects_continue = head.headers.contains_key(header::EXPECT) && head.version == Version::HTTP_11 && !body.is_end_stream();
+        let expects_continue = expectations.peek().is_some() && head.version == Version::HTTP_11 && !body.is_end_stream();
+        let expects_other = expectations.any(|value| !value.as_bytes().eq_ignore_ascii_case(b"100-continue"));
         let is_stream = head.version == Version::HTTP_2;
         Self { length: body.size_hint().exact(), limit, expects_continue, expects_other, is_stream }
     }
@@ -319,7 +329,11 @@ impl Unread {
         if body.is_end_stream() {
             return Left::Nothing;
         }
-        if self.is_stream || self.expects_continue || self.length.is_some_and(|length| length > DISCARD_BYTES) {
+        if self.is_stream {
+            read_away(body);
+            return Left::Unread;
+        }
+        if self.expects_continue || self.length.is_some_and(|length| length > DISCARD_BYTES) {
             return Left::Unread;
         }
         let discard = async {

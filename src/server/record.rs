@@ -39,9 +39,9 @@ pub struct Record {
     started: Instant,
     /// The time that the request is judged at.
     pub began: Timestamp,
-    head: Option<(Method, Uri, Version)>,
-    host: Option<HeaderValue>,
-    user_agent: Option<HeaderValue>,
+    is_head: bool,
+    /// What the log tells of the head; nothing where there is no log.
+    head: Option<Head>,
     /// What the gate learnt.
     pub seen: Seen,
     status: Option<StatusCode>,
@@ -51,42 +51,66 @@ pub struct Record {
     sent: u64,
 }
 
+/// What is told of a head.
+#[derive(Debug)]
+struct Head {
+    method: Method,
+    uri: Uri,
+    version: Version,
+    host: Option<HeaderValue>,
+    user_agent: Option<HeaderValue>,
+}
+
+impl Head {
+    fn of(parts: &Parts) -> Self {
+        let header = |name| parts.headers.get(name).cloned();
+        Self {
+            method: parts.method.clone(),
+            uri: parts.uri.clone(),
+            version: parts.version,
+            host: header(header::HOST),
+            user_agent: header(header::USER_AGENT),
+        }
+    }
+}
+
 impl Record {
     /// A request whose head was parsed.
-    pub(super) fn of(head: &Parts, scribe: &Rc<Scribe>, life: &Rc<Life>) -> Self {
+    pub(super) fn of(head: &Parts, scribe: &Rc<Scribe>, life: &Rc<Life>) -> Box<Self> {
         Self::new(Some(head), &head.headers, scribe, life)
     }
 
     /// A head that was refused before it became a request.
-    pub(super) fn unparsed(scribe: &Rc<Scribe>, life: &Rc<Life>) -> Self {
+    pub(super) fn unparsed(scribe: &Rc<Scribe>, life: &Rc<Life>) -> Box<Self> {
         Self::new(None, &HeaderMap::new(), scribe, life)
     }
 
-    fn new(head: Option<&Parts>, headers: &HeaderMap, scribe: &Rc<Scribe>, life: &Rc<Life>) -> Self {
+    fn new(head: Option<&Parts>, headers: &HeaderMap, scribe: &Rc<Scribe>, life: &Rc<Life>) -> Box<Self> {
         scribe.tally.began.add(1);
         let began = scribe.clock.now();
-        let header = |name| headers.get(name).cloned();
-        Self {
+        let generation = scribe.generations.current();
+        let is_logged = generation.app.log.is_on();
+        // On the heap, because it goes from hand to hand to the answer's end.
+        Box::new(Self {
             scribe: Rc::clone(scribe),
-            generation: scribe.generations.current(),
+            generation,
             life: Rc::clone(life),
             started: instant(),
             began,
-            head: head.map(|head| (head.method.clone(), head.uri.clone(), head.version)),
-            host: header(header::HOST),
-            user_agent: header(header::USER_AGENT),
+            is_head: head.is_some_and(|head| head.method == Method::HEAD),
+            head: head.filter(|_| is_logged).map(Head::of),
             seen: Gate::begin(headers, began),
             status: None,
             refusal: None,
             error: None,
             upstream_ms: None,
             sent: 0,
-        }
+        })
     }
 
     /// Whether an answer has no content, whatever it says of it.
     pub(super) fn is_head(&self) -> bool {
-        matches!(&self.head, Some((method, ..)) if method == Method::HEAD)
+        self.is_head
     }
 
     /// The upstream's answer has begun.
@@ -177,16 +201,25 @@ impl Drop for Record {
             Some(false) => self.scribe.tally.cache_misses.add(1),
             None => {}
         }
+        let refused = self.refusal.is_some();
+        self.generation.app.log.write(refused, || self.line());
+    }
+}
+
+impl Record {
+    fn line(&self) -> Line<'_> {
         let identity = self.seen.identity.as_deref();
+        let head = self.head.as_ref();
+        let status = self.status.map(|status| status.as_u16());
         let fingerprint = if identity.is_none() { self.seen.fingerprint() } else { None };
         let environment = identity.map(|identity| identity.environment).or(self.seen.environment);
-        self.generation.app.log.write(Line {
+        Line {
             timestamp: self.scribe.clock.now(),
-            method: self.head.as_ref().map_or("", |(method, ..)| method.as_str()).into(),
-            path: self.head.as_ref().map_or("", |(_, uri, _)| uri.path()).into(),
-            query: self.head.as_ref().and_then(|(_, uri, _)| uri.query()).map(Into::into),
-            version: self.head.as_ref().map(|(.., version)| name_of(*version)),
-            host: self.host.as_ref().map(lossy),
+            method: head.map_or("", |head| head.method.as_str()).into(),
+            path: head.map_or("", |head| head.uri.path()).into(),
+            query: head.and_then(|head| head.uri.query()).map(Into::into),
+            version: head.map(|head| name_of(head.version)),
+            host: head.and_then(|head| head.host.as_ref()).map(lossy),
             client: self.seen.client.0,
             status,
             route: self.seen.route.as_deref(),
@@ -198,13 +231,13 @@ impl Drop for Record {
             key: identity.map(|identity| &*identity.key_id),
             environment: environment.map(crate::config::sections::EnvironmentName::name),
             credential: if self.seen.credential_sent { "api_key" } else { "none" },
-            fingerprint: fingerprint.as_deref(),
+            fingerprint,
             duration_ms: millis(self.started.elapsed()),
             upstream_ms: self.upstream_ms,
             request_bytes: self.life.uploaded().get(),
             response_bytes: self.sent,
-            user_agent: self.user_agent.as_ref().map(lossy),
+            user_agent: head.and_then(|head| head.user_agent.as_ref()).map(lossy),
             listener: &self.scribe.listener,
-        });
+        }
     }
 }

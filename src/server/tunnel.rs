@@ -20,13 +20,13 @@ use crate::forward::upstream::pool::Wire;
 #[derive(Debug)]
 pub struct Tunnel {
     upstream: Option<(Wire, Bytes)>,
-    record: Record,
+    record: Box<Record>,
     ended: bool,
 }
 
 impl Tunnel {
     /// To the upstream on `wire`, which has sent `ahead` already.
-    pub(super) fn new(wire: Wire, ahead: Bytes, record: Record) -> Self {
+    pub(super) fn new(wire: Wire, ahead: Bytes, record: Box<Record>) -> Self {
         Self { upstream: Some((wire, ahead)), record, ended: false }
     }
 

@@ -304,7 +304,7 @@ impl Worker {
             }),
             life,
             tunnel: RefCell::default(),
-            connection: Connection { peer, tls: terms.tls.is_some() },
+            connection: Connection::new(peer, terms.tls.is_some()),
             limits: terms.speech.limits,
             body_limit: match terms.limits.body_bytes.0 {
                 0 => u64::MAX,

@@ -94,7 +94,7 @@ pub struct Line<'a> {
     pub environment: Option<&'static str>,
     pub credential: &'static str,
     #[serde(rename = "credential.fingerprint", skip_serializing_if = "Option::is_none")]
-    pub fingerprint: Option<&'a str>,
+    pub fingerprint: Option<String>,
     pub duration_ms: f64,
     #[serde(skip_serializing_if = "Option::is_none")]
     pub upstream_ms: Option<f64>,
@@ -133,16 +133,23 @@ impl AccessLog {
         Self { settings, writer }
     }
 
-    /// Writes a line, if such lines are wanted.
-    pub fn write(&self, mut line: Line<'_>) {
+    /// Whether any line is wanted.
+    #[must_use]
+    pub fn is_on(&self) -> bool {
+        self.settings.which != Which::Off
+    }
+
+    /// Writes the line of a request that was refused, or was not, if such lines are wanted.
+    pub fn write<'l>(&self, refused: bool, line: impl FnOnce() -> Line<'l>) {
         let wanted = match self.settings.which {
             Which::All => true,
-            Which::Denied => !line.reason.is_empty(),
+            Which::Denied => refused,
             Which::Off => false,
         };
         if !wanted {
             return;
         }
+        let mut line = line();
         self.settings.clean(&mut line);
         let mut bytes = Vec::with_capacity(512);
         if self.settings.text {
@@ -218,7 +225,7 @@ impl Line<'_> {
             ("client", client.as_deref()),
             ("tenant", self.tenant),
             ("key", self.key),
-            ("fingerprint", self.fingerprint),
+            ("fingerprint", self.fingerprint.as_deref()),
             ("route", self.route),
             ("id", Some(self.request_id)),
         ];
@@ -285,7 +292,7 @@ mod tests {
         let writer = Arc::new(Writer::start(Box::new(kept.clone())).unwrap());
         let log = AccessLog::new(Arc::new(Settings::compile(&config)), Arc::clone(&writer));
         for line in lines {
-            log.write(line);
+            log.write(!line.reason.is_empty(), || line);
         }
         writer.close();
         let bytes = kept.0.lock().unwrap().clone();

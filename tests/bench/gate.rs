@@ -22,7 +22,6 @@ use sidegate::net::Peer;
 use sidegate::rejection::Refusal;
 
 const NOW: Timestamp = Timestamp(1_800_000_000_000);
-const PEER: Connection = Connection { peer: Peer::Ip(IpAddr::V4(std::net::Ipv4Addr::LOCALHOST)), tls: false };
 
 /// A limit that nobody comes near.
 pub(crate) const LIMIT: &str = "[rate_limits.all]\nby = [\"key\"]\nrequests = 1000000000\nper = \"1s\"\ndefault = true\n";
@@ -30,6 +29,7 @@ pub(crate) const LIMIT: &str = "[rate_limits.all]\nby = [\"key\"]\nrequests = 10
 /// A gate, its key, and what must live as long.
 pub(crate) struct Bench {
     gate: Gate,
+    peer: Connection,
     secret: String,
     _table: KeyTable,
     _dir: tempfile::TempDir,
@@ -57,15 +57,16 @@ impl Bench {
         let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
         let secret = runtime.block_on(seed(&config));
         let table = KeyTable::start(&config, headers, &Clock::manual(NOW)).unwrap();
-        let bench =
-            Self { gate: Gate::new(rules, Arc::clone(table.authenticator()), Arc::clone(table.desk())), secret, _table: table, _dir: dir };
+        let peer = Connection::new(Peer::Ip(IpAddr::V4(std::net::Ipv4Addr::LOCALHOST)), false);
+        let gate = Gate::new(rules, Arc::clone(table.authenticator()), Arc::clone(table.desk()));
+        let bench = Self { peer, gate, secret, _table: table, _dir: dir };
         let mut head = bench.head();
         let mut seen = Gate::begin(&head.headers, NOW);
-        runtime.block_on(bench.gate.decide(&mut head, &PEER, NOW, &mut seen)).unwrap();
+        runtime.block_on(bench.gate.decide(&mut head, &bench.peer, NOW, &mut seen)).unwrap();
         bench
     }
 
-    /// A request as hyper hands it on: values are slices of one buffer.
+    /// A request as the server hands it on: values are slices of one buffer.
     pub(crate) fn head(&self) -> Parts {
         let (target, lines) =
             ("/v7/items/42?page=2", [("host", "api.example.com"), ("user-agent", "bench/1.0"), ("accept", "application/json")]);
@@ -86,7 +87,7 @@ impl Bench {
     /// Decides, without a runtime: a cached credential is ready on the first poll.
     pub(crate) fn decide(&self, head: &mut Parts) -> Result<Admitted, Refusal> {
         let mut seen = Gate::begin(&head.headers, NOW);
-        let mut decision = pin!(self.gate.decide(head, &PEER, NOW, &mut seen));
+        let mut decision = pin!(self.gate.decide(head, &self.peer, NOW, &mut seen));
         match decision.as_mut().poll(&mut Context::from_waker(Waker::noop())) {
             Poll::Ready(decided) => decided,
             Poll::Pending => panic!("a cached key waited"),

@@ -7,7 +7,9 @@ use h2::Reason;
 use h2::client::Builder;
 
 use crate::support::client::Request;
-use crate::support::http2::{Frames, Http2, RST_STREAM, head};
+use crate::support::http2::{
+    ACK, DATA, END_HEADERS, END_STREAM, Frames, HEADERS, Http2, PING, RST_STREAM, SETTINGS, WINDOW_UPDATE, block, head,
+};
 use crate::support::process::{Serve, signal};
 use crate::support::sidecar::{Home, Kind, Sidecar};
 use crate::support::upstream::{Exchange, Upstream};
@@ -53,6 +55,29 @@ fn a_refusal_while_the_upload_runs_is_read_and_the_rest_is_not_wanted() {
     assert_eq!(answer.status, 401);
     assert_eq!(client.reset(&mut opened.body), Reason::NO_ERROR);
     assert_eq!(client.send(&Request::get("/")).status, 401, "the connection is kept");
+}
+
+/// Clients that look at an answer only when they have sent everything wait for leave to do so.
+#[test]
+fn who_sends_on_after_a_refusal_may_come_to_the_end() {
+    let upstream = Upstream::echo();
+    let home = Home::new(Kind::Embedded, &format!("upstream = \"{}\"", upstream.url()));
+    let serve = Serve::start(&home.config_file());
+    let mut client = Frames::connect(serve.address);
+    let post = [(":method", "POST"), (":scheme", "http"), (":path", "/v1/users"), (":authority", "api.example")];
+    client.send(SETTINGS, ACK, 0, &[]);
+    client.send(HEADERS, END_HEADERS, 1, &block(&post));
+    assert!(client.find(|frame| frame.stream == 1 && frame.kind == DATA).unwrap().flags & END_STREAM != 0);
+    // All that a stream may have under way.
+    for _ in 0..16 {
+        client.send(DATA, 0, 1, &[0; 16 << 10]);
+    }
+    let leave = client.find(|frame| frame.stream == 1).unwrap();
+    assert_eq!(leave.kind, WINDOW_UPDATE, "{leave:?}");
+    client.send(DATA, END_STREAM, 1, b"the rest");
+    client.send(PING, 0, 0, &[0; 8]);
+    let next = client.find(|frame| matches!(frame.kind, PING | RST_STREAM)).unwrap();
+    assert_eq!(next.kind, PING, "what has ended need not be reset");
 }
 
 #[test]

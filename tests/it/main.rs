@@ -10,6 +10,7 @@
 )]
 #![expect(clippy::print_stdout, reason = "a drill prints its figures")]
 
+mod bench;
 mod change_log;
 mod cli;
 mod client_address;
@@ -37,6 +38,7 @@ mod paths;
 mod proxy_protocol;
 mod rate_limits;
 mod readme;
+mod real_clients;
 mod reload;
 mod retries;
 mod secrets;

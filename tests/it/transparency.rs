@@ -1,8 +1,11 @@
 //! Clients and APIs notice nothing: curl unchanged, bodies of any size in constant memory, Unix-socket upstreams.
 
 use std::io::Write as _;
+use std::net::TcpListener;
 use std::process::{Command, Output};
+use std::sync::mpsc::channel;
 
+use crate::support::PATIENCE;
 use crate::support::client::{Client, Request};
 use crate::support::process::Serve;
 use crate::support::sidecar::{Home, Kind, Sidecar};
@@ -195,6 +198,36 @@ fn the_answer_begins_before_the_request_ends_and_streams() {
     reader.body(Framing::Chunked, &mut |bytes| body.extend_from_slice(bytes)).unwrap();
     assert_eq!(body, b"firstlast");
     assert_eq!(upstream.only().body, b"end");
+}
+
+#[test]
+fn an_answer_goes_on_to_a_client_that_sends_for_long_before_it_reads() {
+    const ANSWER: usize = 96 << 20;
+    let listener = TcpListener::bind("127.0.0.1:0").unwrap();
+    let url = format!("http://{}", listener.local_addr().unwrap());
+    let (told, tell) = channel();
+    let answer = vec![b'x'; ANSWER];
+    // Reads and writes at the same time.
+    std::thread::spawn(move || {
+        let (mut stream, _) = listener.accept().unwrap();
+        let mut reader = crate::support::wire::Reader::new(stream.try_clone().unwrap());
+        reader.head().unwrap().unwrap();
+        std::thread::spawn(move || {
+            stream.write_all(format!("HTTP/1.1 200 OK\r\nContent-Length: {ANSWER}\r\n\r\n").as_bytes()).unwrap();
+            stream.write_all(&answer).unwrap();
+        });
+        let _ = reader.body(Framing::Length(2000), &mut |bytes| bytes.iter().for_each(|_| told.send(()).unwrap()));
+    });
+    let sidecar = Sidecar::start(&format!("upstream = \"{url}\"\n[runtime]\nworkers = 1"));
+    let key = sidecar.home.issue().secret;
+    let mut client = Client::connect(sidecar.address());
+    client.send(Request::new("POST", "/").bearer(&key).header("Content-Length", "2000").bytes());
+    // The only worker gets many turns in which the answer fills what is between it and the client.
+    for _ in 0..1000 {
+        client.send("x");
+        tell.recv_timeout(PATIENCE).unwrap();
+    }
+    assert_eq!(client.answer("POST").body.len(), ANSWER);
 }
 
 #[test]

@@ -24,7 +24,7 @@ pub(crate) struct Lines(Arc<(Mutex<Written>, Condvar)>);
 type Written = (Vec<String>, bool);
 
 impl Lines {
-    fn gather(source: impl Read + Send + 'static) -> Self {
+    pub(crate) fn gather(source: impl Read + Send + 'static) -> Self {
         let lines = Self::default();
         let writer = lines.clone();
         thread::spawn(move || {

@@ -8,6 +8,7 @@ use std::net::{Ipv4Addr, Shutdown, SocketAddr};
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::sync::{Arc, Condvar, Mutex};
 use std::thread;
+use std::time::Duration;
 
 use super::PATIENCE;
 use super::stream::{Address, Listener, Stream};
@@ -26,6 +27,8 @@ pub(crate) struct Recorded {
     pub(crate) framing: Option<Framing>,
     pub(crate) body: Vec<u8>,
     pub(crate) body_len: u64,
+    /// CRC-32 of all of it.
+    pub(crate) body_crc: u32,
     pub(crate) trailers: Vec<(String, String)>,
     /// Whether its body ended as its framing said.
     pub(crate) complete: bool,
@@ -76,11 +79,14 @@ impl Exchange<'_> {
             return;
         }
         let request = &mut self.request;
+        let mut crc = crc32fast::Hasher::new();
         let result = self.reader.body(request.framing.unwrap_or(Framing::Length(0)), &mut |bytes| {
             let room = BODY_KEPT.saturating_sub(request.body.len()).min(bytes.len());
             request.body.extend_from_slice(&bytes[..room]);
             request.body_len += bytes.len() as u64;
+            crc.update(bytes);
         });
+        request.body_crc = crc.finalize();
         match result {
             Ok(trailers) => {
                 request.trailers = trailers;
@@ -219,8 +225,13 @@ impl Upstream {
 
     /// Waits until `enough` of what came.
     pub(crate) fn wait(&self, enough: impl Fn(&[Recorded]) -> bool) -> Vec<Recorded> {
+        self.wait_within(PATIENCE, enough)
+    }
+
+    /// The same, for what takes its time to begin.
+    pub(crate) fn wait_within(&self, patience: Duration, enough: impl Fn(&[Recorded]) -> bool) -> Vec<Recorded> {
         let recorded = self.shared.recorded.lock().unwrap();
-        let (recorded, timeout) = self.shared.changed.wait_timeout_while(recorded, PATIENCE, |all| !enough(all)).unwrap();
+        let (recorded, timeout) = self.shared.changed.wait_timeout_while(recorded, patience, |all| !enough(all)).unwrap();
         assert!(!timeout.timed_out(), "the upstream only saw {:?}", targets(&recorded));
         recorded.clone()
     }

@@ -44,7 +44,7 @@ impl HeaderRules {
     }
 
     fn may_trail(&self, name: &str) -> bool {
-        self.fate(name).is_none() && !is_odd(name) && !NEVER.contains(&name)
+        self.fate_of_spelling(name).is_none() && !is_odd(name) && !NEVER.contains(&name)
     }
 }
 

@@ -1,26 +1,32 @@
 //! A worker's HTTP/1.1 connections to one upstream, one exchange at a time on each: the youngest idle one is used first,
 //! so that the others can grow old and go. What must never be sent twice is decided here.
 
+mod connection;
+mod content;
+mod head;
+mod request;
+
 use std::cell::{Cell, RefCell};
 use std::collections::VecDeque;
+use std::future::poll_fn;
 use std::rc::Rc;
 use std::sync::Arc;
 use std::time::Duration;
 
-use http::request::Parts;
-use http::{HeaderValue, Method, Request, Response, StatusCode, Version, header};
-use hyper::body::Incoming;
-use hyper::client::conn::http1::{self, SendRequest};
-use hyper_util::rt::TokioIo;
-use tokio::sync::oneshot;
-use tokio::task::{JoinHandle, spawn_local};
-use tokio::time::timeout;
+use http::{Response, StatusCode};
 
-use super::pool::{Lease, Payload, Switch, describe, is_safe};
-use super::timeout::while_progressing;
-use super::wire::{Traffic, Wire};
+use super::pool::{Payload, Switch, is_safe};
+use super::timeout::Deadlines;
+use super::wire::Wire;
 use super::{Counts, Target};
+use crate::forward::Encoded;
 use crate::rejection::{Refusal, Rejection};
+use connection::{Connection, Fault};
+pub(super) use content::Content;
+use head::{Framing, Head};
+
+/// A connection, used by one exchange at a time; only what is left of an upload has a part in it too.
+type Shared<B> = Rc<RefCell<Connection<B>>>;
 
 /// One worker's connections to one upstream.
 #[derive(Debug)]
@@ -33,109 +39,103 @@ pub(super) struct Pool<B> {
     sweeps: Cell<u32>,
     /// The youngest last.
     pub(super) idle: RefCell<VecDeque<Idle<B>>>,
+    deadlines: Rc<Deadlines>,
 }
 
 #[derive(Debug)]
 pub(super) struct Idle<B> {
-    pub(super) connection: Connection<B>,
+    connection: Shared<B>,
     since: u32,
 }
 
-/// A connection.
-#[derive(Debug)]
-pub(super) struct Connection<B> {
-    pub(super) sender: SendRequest<B>,
-    traffic: Rc<Traffic>,
-    task: JoinHandle<()>,
-}
-
-impl<B> Drop for Connection<B> {
-    /// In the middle of something it ends at once: whoever wanted the rest is gone, or has an answer that leaves the upload behind.
-    fn drop(&mut self) {
-        if !self.sender.is_ready() {
-            self.task.abort();
-        }
+impl<B: Payload> Idle<B> {
+    /// Whether the upstream keeps it open, and says nothing.
+    pub(super) fn is_quiet(&self) -> bool {
+        self.connection.borrow_mut().is_quiet()
     }
-}
-
-enum Attempt<B> {
-    Answered(Response<Incoming>),
-    /// No byte of it was written.
-    Unsent(Box<Request<B>>, String),
-    /// It may have arrived.
-    Broken(String),
 }
 
 impl<B: Payload> Pool<B> {
     pub(super) fn new(target: &Arc<Target>, idle_max: usize, idle_sweeps: u32) -> Self {
-        Self { target: Arc::clone(target), idle_max, idle_sweeps, sweeps: Cell::new(0), idle: RefCell::default() }
+        let (sweeps, idle, deadlines) = (Cell::new(0), RefCell::default(), Rc::default());
+        Self { target: Arc::clone(target), idle_max, idle_sweeps, sweeps, idle, deadlines }
     }
 
     /// Sends a request. It is repeated once, on a new connection, where no byte of it was written, or where it asks for no
     /// change, has no body, and a connection that had served before closed without a byte of an answer.
     pub(super) async fn send(
         self: &Rc<Self>,
-        mut head: Parts,
+        head: Encoded,
         body: B,
         limit: Duration,
         progress: &Cell<u64>,
-    ) -> Result<(Response<Incoming>, Lease<B>), Refusal> {
+    ) -> Result<Response<Content<B>>, Refusal> {
         let bodiless = body.is_end_stream();
-        prepare(&mut head, bodiless, body.size_hint().exact());
-        let mut copy = bodiless.then(|| head.clone());
-        let mut request = Request::from_parts(head, body);
-        let mut idle = self.take();
-        let mut repeated = false;
-        loop {
-            let (mut connection, reused) = match idle.take() {
-                Some(connection) => (connection, true),
-                None => (Box::pin(self.connect()).await?, false),
-            };
-            let attempt = while_progressing(limit, progress, connection.send(request)).await;
-            let (again, why) = match attempt.ok_or_else(|| Rejection::UpstreamTimeout.because(self.target.name.clone()))? {
-                Attempt::Answered(response) => return Ok((response, Lease::pooled(Rc::clone(self), connection))),
-                Attempt::Unsent(unsent, why) => (Some(*unsent), why),
-                Attempt::Broken(why) => {
-                    let untouched = |head: &Parts| {
-                        !connection.traffic.was_written() || reused && is_safe(&head.method) && !connection.traffic.was_heard()
-                    };
-                    (copy.take().filter(untouched).map(|head| Request::from_parts(head, B::default())), why)
-                }
-            };
-            request = again.filter(|_| !repeated).ok_or_else(|| self.target.unavailable(&why))?;
-            repeated = true;
-            Counts::count(&self.target.counts.retries);
+        let framing = Framing::of(&head, bodiless, body.size_hint().exact());
+        let idle = self.take();
+        let reused = idle.is_some();
+        let connection = match idle {
+            Some(connection) => connection,
+            None => Box::pin(self.connect()).await?,
+        };
+        connection.borrow_mut().begin(&head, framing, (!bodiless).then_some(body));
+        let fault = match self.receive(&connection, &head, limit, progress).await? {
+            Ok(answer) => return Ok(Content::answer(answer, connection, Some(Rc::clone(self)))),
+            Err(fault) => fault,
+        };
+        let unwritten = connection.borrow_mut().take_unwritten().filter(|_| !fault.is_requests);
+        let may_repeat = reused && bodiless && is_safe(head.method()) && !connection.borrow().was_heard();
+        drop(connection);
+        if unwritten.is_none() && !may_repeat {
+            return Err(self.target.unavailable(&fault.why));
+        }
+        Counts::count(&self.target.counts.retries);
+        let connection = Box::pin(self.connect()).await?;
+        match unwritten {
+            Some(request) => connection.borrow_mut().adopt(request),
+            None => connection.borrow_mut().begin(&head, framing, None),
+        }
+        match self.receive(&connection, &head, limit, progress).await? {
+            Ok(answer) => Ok(Content::answer(answer, connection, Some(Rc::clone(self)))),
+            Err(fault) => Err(self.target.unavailable(&fault.why)),
         }
     }
 
+    /// Sends what was begun and waits for the head of its answer.
+    async fn receive(
+        &self,
+        connection: &Shared<B>,
+        head: &Encoded,
+        limit: Duration,
+        progress: &Cell<u64>,
+    ) -> Result<Result<Head, Fault>, Refusal> {
+        let received = poll_fn(|cx| connection.borrow_mut().poll_head(head.method(), cx));
+        let received = self.deadlines.while_progressing(limit, progress, received).await;
+        received.ok_or_else(|| Rejection::UpstreamTimeout.because(self.target.name.clone()))
+    }
+
     /// Asks for another protocol, on a connection of its own: nothing else was or will be sent on it.
-    pub(super) async fn switch(&self, mut head: Parts, limit: Duration) -> Result<Switch<B>, Refusal> {
-        prepare(&mut head, true, None);
-        let (mut sender, connection, _) = self.open().await?;
-        let (tell, told) = oneshot::channel();
-        spawn_local(async move {
-            // Nobody waits for it where the answer was an ordinary one.
-            let _ = tell.send(connection.without_shutdown().await);
-        });
-        let answer = timeout(limit, sender.send_request(Request::from_parts(head, B::default()))).await;
-        let answer = answer.map_err(|_| Rejection::UpstreamTimeout.because(self.target.name.clone()))?;
-        let answer = answer.map_err(|error| self.target.unavailable(&describe(&error)))?;
-        if answer.status() != StatusCode::SWITCHING_PROTOCOLS {
-            return Ok(Switch::Answered(answer, Lease::own(sender)));
+    pub(super) async fn switch(&self, head: Encoded, limit: Duration) -> Result<Switch<B>, Refusal> {
+        let connection = self.connect().await?;
+        connection.borrow_mut().begin(&head, Framing::Length(0), None);
+        let answer = self.receive(&connection, &head, limit, &Cell::new(0)).await?;
+        let answer = answer.map_err(|fault| self.target.unavailable(&fault.why))?;
+        if answer.parts.status != StatusCode::SWITCHING_PROTOCOLS {
+            return Ok(Switch::Answered(Content::answer(answer, connection, None).map(Into::into)));
         }
-        match told.await {
-            Ok(Ok(parts)) => Ok(Switch::Switched(answer.into_parts().0, parts.io.into_inner(), parts.read_buf)),
-            Ok(Err(error)) => Err(self.target.unavailable(&describe(&error))),
-            Err(_) => Err(self.target.unavailable("the connection was lost as it switched protocols")),
-        }
+        let connection = Rc::into_inner(connection).ok_or_else(|| self.target.unavailable("the connection is in use"))?;
+        let (wire, ahead) = connection.into_inner().into_wire();
+        Ok(Switch::Switched(answer.parts, wire, ahead))
     }
 
     /// Closes connections that were idle for too long or that the upstream closed.
     pub(super) fn sweep(&self) {
         let now = self.sweeps.get().wrapping_add(1);
         self.sweeps.set(now);
-        let young = |idle: &Idle<B>| now.wrapping_sub(idle.since) < self.idle_sweeps;
-        self.idle.borrow_mut().retain(|idle| young(idle) && !idle.connection.sender.is_closed());
+        self.idle.borrow_mut().retain(|idle| {
+            idle.connection.borrow_mut().release();
+            now.wrapping_sub(idle.since) < self.idle_sweeps && idle.is_quiet()
+        });
     }
 
     /// Closes every idle connection.
@@ -143,76 +143,28 @@ impl<B: Payload> Pool<B> {
         self.idle.borrow_mut().clear();
     }
 
-    fn take(&self) -> Option<Connection<B>> {
+    fn take(&self) -> Option<Shared<B>> {
         loop {
             let idle = self.idle.borrow_mut().pop_back()?;
-            if idle.connection.sender.is_ready() {
+            if idle.is_quiet() {
                 return Some(idle.connection);
             }
         }
     }
 
     /// Keeps a connection whose exchange is over.
-    pub(super) fn put(&self, connection: Connection<B>) {
+    fn put(&self, connection: Shared<B>) {
         let mut idle = self.idle.borrow_mut();
-        // Not ready = the upload still runs, or the upstream closes.
-        if connection.sender.is_ready() && self.idle_sweeps > 0 && idle.len() < self.idle_max {
+        if self.idle_sweeps > 0 && idle.len() < self.idle_max {
             idle.push_back(Idle { connection, since: self.sweeps.get() });
         }
     }
 
-    async fn connect(&self) -> Result<Connection<B>, Refusal> {
-        let (sender, connection, traffic) = self.open().await?;
-        let target = Arc::clone(&self.target);
-        let task = spawn_local(async move {
-            if let Err(error) = connection.await {
-                tracing::debug!(upstream = %target.name, %error, "upstream connection ended");
-            }
-        });
-        Ok(Connection { sender, traffic, task })
-    }
-
-    async fn open(&self) -> Result<(SendRequest<B>, http1::Connection<TokioIo<Wire>, B>, Rc<Traffic>), Refusal> {
+    async fn connect(&self) -> Result<Shared<B>, Refusal> {
         let wire = Wire::connect(&self.target).await?;
-        let traffic = Rc::clone(&wire.traffic);
-        let shaken = http1::handshake(TokioIo::new(wire)).await;
-        let (sender, connection) = shaken.map_err(|error| self.target.unavailable(&describe(&error)))?;
-        Ok((sender, connection, traffic))
+        Ok(Rc::new(RefCell::new(Connection::new(wire))))
     }
 }
 
-impl<B: Payload> Connection<B> {
-    fn send(&mut self, request: Request<B>) -> impl Future<Output = Attempt<B>> + use<B> {
-        self.traffic.begin();
-        let sent = self.sender.try_send_request(request);
-        async move {
-            match sent.await {
-                Ok(response) => Attempt::Answered(response),
-                Err(mut error) => match error.take_message() {
-                    Some(request) => Attempt::Unsent(Box::new(request), describe(error.error())),
-                    None => Attempt::Broken(describe(error.error())),
-                },
-            }
-        }
-    }
-}
-
-/// One framing header, by the body. hyper would send none for a GET or HEAD with a body of unknown length, and no body.
-/// Trailers need chunks, and their announcement a body.
-fn prepare(head: &mut Parts, bodiless: bool, length: Option<u64>) {
-    head.version = Version::HTTP_11;
-    let headers = &mut head.headers;
-    headers.remove(header::TRANSFER_ENCODING);
-    headers.remove(header::CONTENT_LENGTH);
-    let length = match headers.contains_key(header::TRAILER) {
-        true if bodiless => headers.remove(header::TRAILER).and(Some(0)),
-        true => None,
-        false if bodiless => Some(0),
-        false => length,
-    };
-    match length {
-        Some(0) if !matches!(head.method, Method::POST | Method::PUT | Method::PATCH) => {}
-        Some(length) => drop(headers.insert(header::CONTENT_LENGTH, HeaderValue::from(length))),
-        None => drop(headers.insert(header::TRANSFER_ENCODING, HeaderValue::from_static("chunked"))),
-    }
-}
+#[cfg(test)]
+mod tests;

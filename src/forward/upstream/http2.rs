@@ -15,7 +15,6 @@ use h2::Reason;
 use http::request::Parts;
 use http::uri::{Authority, PathAndQuery};
 use http::{HeaderValue, Request, Response, Uri, Version, header};
-use hyper::body::Incoming;
 use hyper::client::conn::TrySendError;
 use hyper::client::conn::http2::{self, SendRequest};
 use hyper::rt::Executor;
@@ -24,9 +23,10 @@ use tokio::sync::watch;
 use tokio::task::spawn_local;
 use tokio::time::timeout;
 
+use super::answer::Answer;
 use super::parcel::Parcel;
-use super::pool::{Lease, Payload, describe, is_safe};
-use super::timeout::while_progressing;
+use super::pool::{Payload, describe, is_safe};
+use super::timeout::Deadlines;
 use super::wire::Wire;
 use super::{Counts, Target};
 use crate::rejection::{Refusal, Rejection};
@@ -56,6 +56,7 @@ pub(super) struct Pool<B: Payload> {
     connections: RefCell<Vec<Rc<Connection<B>>>>,
     /// The connection that is being made: all who need one wait for the same.
     dialing: RefCell<Option<Dialing>>,
+    deadlines: Rc<Deadlines>,
 }
 
 #[derive(Debug)]
@@ -101,7 +102,8 @@ impl<B: Payload> Connection<B> {
 
 impl<B: Payload> Pool<B> {
     pub(super) fn new(target: &Arc<Target>, idle_sweeps: u32) -> Self {
-        Self { target: Arc::clone(target), idle_sweeps, sweeps: Cell::new(0), connections: RefCell::default(), dialing: RefCell::default() }
+        let (connections, dialing, deadlines) = (RefCell::default(), RefCell::default(), Rc::default());
+        Self { target: Arc::clone(target), idle_sweeps, sweeps: Cell::new(0), connections, dialing, deadlines }
     }
 
     /// Sends a request. It is repeated once, on another connection, where the upstream did not process it and its body was not
@@ -112,7 +114,7 @@ impl<B: Payload> Pool<B> {
         body: B,
         limit: Duration,
         progress: &Cell<u64>,
-    ) -> Result<(Response<Incoming>, Lease<B>), Refusal> {
+    ) -> Result<Response<Answer<B>>, Refusal> {
         let (bodiless, length) = (body.is_end_stream(), body.size_hint().exact());
         prepare(&mut head, &self.target, if bodiless { None } else { length })?;
         let parcel = Parcel::new(body);
@@ -121,11 +123,11 @@ impl<B: Payload> Pool<B> {
         loop {
             let request = Request::from_parts(head.clone(), parcel.clone());
             let sent = stream.connection.sender.clone().try_send_request(request);
-            let answer = while_progressing(limit, progress, sent).await;
+            let answer = self.deadlines.while_progressing(limit, progress, sent).await;
             let error = match answer.ok_or_else(|| Rejection::UpstreamTimeout.because(self.target.name.clone()))? {
                 Ok(response) => {
                     stream.upload = Some(parcel);
-                    return Ok((response, Lease::stream(stream)));
+                    return Ok(response.map(|content| Answer::stream(content, stream)));
                 }
                 Err(error) => error,
             };

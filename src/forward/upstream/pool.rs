@@ -1,4 +1,4 @@
-//! A worker's connections to the upstreams, whatever these speak ([`Pools`]), and the connection that an exchange holds ([`Lease`]).
+//! A worker's connections to the upstreams, whatever these speak ([`Pools`]).
 //! A request is repeated only where the upstream cannot have acted on it, once, on another connection.
 
 use std::cell::Cell;
@@ -10,12 +10,11 @@ use std::time::Duration;
 use bytes::Bytes;
 use http::{Method, Response, response};
 use http_body::Body;
-use hyper::body::Incoming;
-use hyper::client::conn::http1::SendRequest;
 
+pub use super::answer::{Answer, Broken};
 pub use super::wire::Wire;
 use super::{Protocol, Target, Upstreams, http1, http2};
-use crate::forward::Forward;
+use crate::forward::{Forward, Head};
 use crate::rejection::{Refusal, Rejection};
 
 /// What a request's body must be to be sent.
@@ -35,27 +34,13 @@ enum Pool<B: Payload> {
     Http2(Rc<http2::Pool<B>>),
 }
 
-/// A connection in use by one exchange, or its share of one.
-#[derive(Debug)]
-pub struct Lease<B: Payload>(Held<B>);
-
-#[derive(Debug)]
-enum Held<B: Payload> {
-    /// All of a pooled one.
-    Http1(Rc<http1::Pool<B>>, http1::Connection<B>),
-    /// A stream; its place is free when this is dropped.
-    Http2 { _stream: http2::Stream<B> },
-    /// One that nobody else will use.
-    Own { _sender: SendRequest<B> },
-}
-
 /// What came of asking for another protocol.
 #[derive(Debug)]
 pub enum Switch<B: Payload> {
     /// 101: the connection, and what the upstream has sent on it already.
     Switched(response::Parts, Wire, Bytes),
     /// An ordinary answer.
-    Answered(Response<Incoming>, Lease<B>),
+    Answered(Response<Answer<B>>),
 }
 
 impl<B: Payload> Pools<B> {
@@ -77,17 +62,18 @@ impl<B: Payload> Pools<B> {
     ///
     /// # Errors
     /// `upstream_unavailable`, `upstream_timeout`, `overloaded`.
-    pub async fn send(&self, forward: Forward, body: B, progress: &Cell<u64>) -> Result<(Response<Incoming>, Lease<B>), Refusal> {
-        match self.pools.get(forward.upstream) {
-            Some(Pool::Http1(pool)) => {
+    pub async fn send(&self, forward: Forward, body: B, progress: &Cell<u64>) -> Result<Response<Answer<B>>, Refusal> {
+        match (self.pools.get(forward.upstream), forward.head) {
+            (Some(Pool::Http1(pool)), Head::Http1(head)) => {
                 let limit = forward.response_timeout.unwrap_or(pool.target.response_timeout);
-                pool.send(forward.head, body, limit, progress).await
+                let answer = pool.send(head, body, limit, progress).await;
+                answer.map(|answer| answer.map(Into::into))
             }
-            Some(Pool::Http2(pool)) => {
+            (Some(Pool::Http2(pool)), Head::Http2(head)) => {
                 let limit = forward.response_timeout.unwrap_or(pool.target.response_timeout);
-                Box::pin(pool.send(forward.head, body, limit, progress)).await
+                Box::pin(pool.send(*head, body, limit, progress)).await
             }
-            None => Err(Rejection::Internal.because("the permit names no upstream")),
+            (Some(Pool::Http1(_) | Pool::Http2(_)) | None, _) => Err(Rejection::Internal.because("the permit names no upstream")),
         }
     }
 
@@ -96,9 +82,11 @@ impl<B: Payload> Pools<B> {
     /// # Errors
     /// As [`Self::send`].
     pub async fn switch(&self, forward: Forward) -> Result<Switch<B>, Refusal> {
-        match self.pools.get(forward.upstream) {
-            Some(Pool::Http1(pool)) => pool.switch(forward.head, forward.response_timeout.unwrap_or(pool.target.response_timeout)).await,
-            Some(Pool::Http2(_)) | None => Err(Rejection::Internal.because("no upstream that switches protocols")),
+        match (self.pools.get(forward.upstream), forward.head) {
+            (Some(Pool::Http1(pool)), Head::Http1(head)) => {
+                pool.switch(head, forward.response_timeout.unwrap_or(pool.target.response_timeout)).await
+            }
+            (Some(Pool::Http1(_) | Pool::Http2(_)) | None, _) => Err(Rejection::Internal.because("no upstream that switches protocols")),
         }
     }
 
@@ -147,28 +135,6 @@ impl<B: Payload> Pool<B> {
         match self {
             Self::Http1(pool) => Self::Http1(Rc::clone(pool)),
             Self::Http2(pool) => Self::Http2(Rc::clone(pool)),
-        }
-    }
-}
-
-impl<B: Payload> Lease<B> {
-    pub(super) const fn pooled(pool: Rc<http1::Pool<B>>, connection: http1::Connection<B>) -> Self {
-        Self(Held::Http1(pool, connection))
-    }
-
-    pub(super) const fn stream(stream: http2::Stream<B>) -> Self {
-        Self(Held::Http2 { _stream: stream })
-    }
-
-    pub(super) const fn own(sender: SendRequest<B>) -> Self {
-        Self(Held::Own { _sender: sender })
-    }
-
-    /// The exchange is over: the connection may serve another.
-    pub fn give_back(self) {
-        match self.0 {
-            Held::Http1(pool, connection) => pool.put(connection),
-            Held::Http2 { .. } | Held::Own { .. } => {}
         }
     }
 }

@@ -73,6 +73,12 @@ impl Wire {
         })?;
         Ok(Self { socket, traffic: Rc::default(), _place: place })
     }
+
+    /// Over what is connected already.
+    #[cfg(test)]
+    pub(super) fn over(socket: Socket, target: &Arc<Target>) -> Self {
+        Self { socket, traffic: Rc::default(), _place: target.reserve().unwrap() }
+    }
 }
 
 impl AsyncRead for Wire {

@@ -16,8 +16,6 @@ use crate::rejection::{Refusal, Rejection};
 
 /// Header lines of an ordinary request.
 const ORDINARY: usize = 24;
-/// About as many headers as are set on the way: one growth of the map less.
-const HEADERS_ADDED: usize = 12;
 
 /// What is known of a head whose lines have arrived in part.
 #[derive(Debug, Default)]
@@ -188,7 +186,7 @@ impl Head {
         parts.method = Method::from_bytes(slice(&line.method)).map_err(|_| invalid("the method is not a token"))?;
         parts.uri = Uri::from_maybe_shared(bytes.slice(line.target.clone())).map_err(|_| invalid("the target is no URI"))?;
         parts.version = if line.http10 { Version::HTTP_10 } else { Version::HTTP_11 };
-        parts.headers = HeaderMap::with_capacity(self.fields.len() + HEADERS_ADDED);
+        parts.headers = HeaderMap::with_capacity(self.fields.len());
         let mut says = Persistence { http10: line.http10, keep_alive: !line.http10, expects_continue: false, trailers: false };
         let mut closes = false;
         for field in &self.fields {

@@ -234,13 +234,14 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Wire<S> {
                     return Poll::Ready(Some(Err(Broken)));
                 }
             }
-            if std::mem::take(&mut state.asks_to_continue) {
-                state.outbox.head().extend_from_slice(b"HTTP/1.1 100 Continue\r\n\r\n");
-                self.life.wake_other_than(cx);
-            }
             let State { stream: Some(stream), outbox, inbox, .. } = state else { return Poll::Ready(Some(Err(Broken))) };
-            if !outbox.is_empty() && matches!(outbox.poll_write(stream, cx), Poll::Ready(Err(_))) {
-                return Poll::Ready(Some(Err(Broken)));
+            if std::mem::take(&mut state.asks_to_continue) {
+                outbox.head().extend_from_slice(b"HTTP/1.1 100 Continue\r\n\r\n");
+                self.life.wake_other_than(cx);
+                // Only now: later it would take the place of its task as who is woken when the client reads on.
+                if matches!(outbox.poll_write(stream, cx), Poll::Ready(Err(_))) {
+                    return Poll::Ready(Some(Err(Broken)));
+                }
             }
             if !matches!(ready!(inbox.poll_fill(stream, cx)), Ok(1..)) {
                 state.client_gone = true;

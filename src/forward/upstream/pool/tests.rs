@@ -1,5 +1,7 @@
 //! Against upstreams that misbehave: each listens on a port of its own and plays a script, a line of it per connection.
 
+mod reuse;
+
 use std::collections::VecDeque;
 use std::pin::Pin;
 use std::sync::{Arc, Mutex};
@@ -105,6 +107,15 @@ fn text(content: &'static str) -> Content {
     Content { frames: [content].into(), known: true }
 }
 
+/// A request in the form that the upstream takes.
+fn forward(pools: &Pools<Content>, head: http::request::Parts) -> Forward {
+    let head = match &pools.pools[0] {
+        Pool::Http1(_) => Head::Http1(crate::forward::Encoded::from(&head)),
+        Pool::Http2(_) => Head::Http2(Box::new(head)),
+    };
+    Forward { head, upstream: 0, response_timeout: None, handshake: None }
+}
+
 struct Scene {
     pools: Pools<Content>,
     heard: Heard,
@@ -121,11 +132,9 @@ impl Scene {
 
     async fn send(&self, method: &str, body: Content) -> Result<(u16, String), Rejection> {
         let head = Request::builder().method(method).uri("/x?y").header("host", "api.example").body(()).unwrap().into_parts().0;
-        let forward = Forward { head, upstream: 0, response_timeout: None, handshake: None };
-        let (response, lease) = self.pools.send(forward, body, &Cell::new(0)).await.map_err(|refusal| refusal.rejection)?;
+        let response = self.pools.send(forward(&self.pools, head), body, &Cell::new(0)).await.map_err(|refusal| refusal.rejection)?;
         let (head, body) = response.into_parts();
         let body = body.collect().await.unwrap().to_bytes();
-        lease.give_back();
         Ok((head.status.as_u16(), String::from_utf8(body.to_vec()).unwrap()))
     }
 
@@ -215,7 +224,7 @@ fn a_connection_that_the_upstream_closed_while_it_was_idle_is_not_used() {
     run(async {
         let scene = Scene::new(&[&[Hear, Say(OK)], &[Hear, Say(OK), Hang]], "").await;
         assert_eq!(scene.get().await, Ok(fine()));
-        let open = || scene.pool().idle.borrow().iter().any(|idle| !idle.connection.sender.is_closed());
+        let open = || scene.pool().idle.borrow().iter().any(http1::Idle::is_quiet);
         while open() {
             tokio::task::yield_now().await;
         }
