@@ -48,7 +48,7 @@ pub struct Create {
     /// Ceiling: what else its credentials are granted is not effective; repeatable [default: no ceiling]
     #[arg(long = "scope", value_name = "SCOPE")]
     scopes: Vec<String>,
-    /// Limit of its own, of all its keys together: requests/time or requests/time/burst, such as 1000/1s [default: none]
+    /// Limit of its own, of all its keys together: requests/time or requests/time/burst, such as 1000/1s [default: no limit]
     #[arg(long, value_name = "LIMIT", value_parser = limit::own::parse)]
     rate_limit: Option<serde_json::Value>,
     /// Metadata for header templates; repeatable

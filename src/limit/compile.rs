@@ -30,13 +30,14 @@ impl Limits {
     pub fn compile(config: &Config, problems: &mut Problems) -> Option<Self> {
         let rates: Vec<_> = config.rate_limits.iter().map(|(name, section)| rate(name, section, problems).map(Arc::new)).collect();
         let quotas: Vec<_> = config.quotas.iter().map(|(name, section)| quota(name, section, problems).map(Arc::new)).collect();
+        let mut sound = true;
         for name in config.quotas.keys().filter(|name| config.rate_limits.contains_key(*name)) {
             problems
                 .error(join("quotas", name), format!("a rate limit is called `{name}` too: nobody could tell the two apart in RateLimit"));
+            sound = false;
         }
         let (rates, quotas): (Option<Vec<_>>, Option<Vec<_>>) = (rates.into_iter().collect(), quotas.into_iter().collect());
         let (rates, quotas) = (rates?, quotas?);
-        let mut sound = true;
         for (index, route) in config.routes.iter().enumerate().filter(|(_, route)| route.auth == RouteAuth::None) {
             sound &= check_open(config, index, route, &rates, problems);
         }

@@ -38,7 +38,7 @@ pub struct Create {
     /// Endpoint it may call, such as "GET /v1/users/{id}"; repeatable [default: any]
     #[arg(long = "endpoint", value_name = "ENDPOINT")]
     endpoints: Vec<String>,
-    /// Limit of its own: requests/time or requests/time/burst, such as 100/1s/200; counted by all sidecars together [default: none]
+    /// Limit of its own: requests/time or requests/time/burst, such as 100/1s/200; counted by all sidecars together [default: no limit]
     #[arg(long, value_name = "LIMIT", value_parser = limit::own::parse)]
     rate_limit: Option<serde_json::Value>,
     /// When it ends: 90d, a time in RFC 3339, or never [default: as configured]
