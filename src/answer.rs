@@ -167,6 +167,8 @@ impl Answers {
     fn retry_after(&self, rejection: Rejection, seen: &Seen) -> Option<u64> {
         match rejection.row().status {
             503 => Some(1),
+            // The first request may end at any moment.
+            409 if matches!(rejection, Rejection::IdempotencyConflict) => Some(1),
             429 => seen.limits.as_ref().and_then(|told| told.retry_after_secs).or(Some(self.guess_retry_after_secs)),
             _ => None,
         }

@@ -26,6 +26,7 @@ use crate::explain::Explainer;
 use crate::fleet::Standing;
 use crate::forward::upstream::Upstreams;
 use crate::gate::{Gate, Rules};
+use crate::idempotency::Ledger;
 use crate::identity::template::IdentityHeaders;
 use crate::key;
 use crate::server::bind;
@@ -63,6 +64,8 @@ pub struct Snapshot {
     pub upstreams: Upstreams,
     /// Where all of them are written down.
     pub log: AccessLog,
+    /// Of requests that are to be run once.
+    pub ledger: Arc<Ledger>,
     /// Where its key table stands among the sidecars of the store.
     pub fleet: Arc<Standing>,
     /// What the platform may ask the upstreams.
@@ -84,6 +87,7 @@ pub fn compile(config: &Config, problems: &mut Problems) -> Option<App> {
     }
     let probes = Probes::compile(config, problems);
     store::target::check(&config.store, problems);
+    store::target::check_reservations(config, problems);
     // What the management commands would find, serve and check find too.
     let key_rules = key::rules::Rules::compile(config, problems);
     key_rules?;
@@ -106,6 +110,7 @@ impl App {
             answers: self.answers,
             upstreams: self.upstreams,
             log: AccessLog::new(self.log, Arc::clone(writer)),
+            ledger: Arc::clone(table.ledger()),
             fleet: Arc::clone(table.fleet()),
             probes: self.probes,
             _table: table.hold(),

@@ -7,6 +7,7 @@ pub mod demo;
 pub mod drain;
 pub mod explain;
 pub mod healthcheck;
+pub mod idempotency;
 pub mod init;
 pub mod keys;
 pub mod output;
@@ -66,6 +67,9 @@ enum Command {
     /// Make, list and suspend tenants
     #[command(subcommand)]
     Tenants(tenants::Command),
+    /// Show or release what is kept under an Idempotency-Key
+    #[command(subcommand)]
+    Idempotency(idempotency::Command),
     /// Show the running sidecar, the store and the sidecars that serve from it
     Status(status::Args),
     /// Say how a request would be judged, step by step
@@ -178,6 +182,7 @@ fn run(cli: &Cli) -> Result<(), Failure> {
         Command::Config(ConfigCommand::Show(args)) => config_show::run(args, globals),
         Command::Keys(command) => keys::run(command, globals),
         Command::Tenants(command) => tenants::run(command, globals),
+        Command::Idempotency(command) => idempotency::run(command, globals),
         Command::Status(args) => status::run(args, globals),
         Command::Explain(args) => explain::run(args, globals),
         Command::Routes(args) => routes::run(args, globals),

@@ -2,6 +2,8 @@
 //! not in configuration. Each step is a file of its own; this one only sequences, and makes the [`Permit`] that forwarding needs.
 
 mod anonymous;
+mod limited;
+mod once;
 mod permit;
 mod rules;
 pub mod seen;
@@ -21,7 +23,7 @@ use crate::facts::{Facts, RequestId, is_preflight};
 use crate::forward::headers::HeaderRules;
 use crate::identity::Identity;
 use crate::key::record::KeyRecord;
-use crate::limit::{Attempt, Counts, Desk, Limits, Who};
+use crate::limit::{Counts, Desk, Limits};
 use crate::net::client::ClientAddr;
 use crate::net::{Peer, is_private};
 use crate::policy::guess_guard::{GuessGuard, Token};
@@ -167,7 +169,8 @@ impl Gate {
             verdict = verdict.and(self.limit(Some(&identity), route, now, seen, trace).await);
         }
         verdict?;
-        Ok(Admitted::Forward(Permit::new(Caller::Known(identity), upstream, route.response_timeout)))
+        let asked = self.ask_once(&identity, &facts, route, head, seen, trace)?;
+        Ok(Admitted::Forward(Permit::new(Caller::Known(identity), upstream, route.response_timeout).run_once(asked)))
     }
 
     /// The route, and whether the path may be written as it is. A key in the query would be in every log on its way.
@@ -295,32 +298,6 @@ impl Gate {
             seen.scopes_demanded =
                 policy::scope::demanded(if route.scopes.is_empty() { &route.any_scopes } else { &route.scopes }, captures);
         }
-        verdict
-    }
-
-    /// Step 10: rate limits and quotas. Answered at once, but for a bucket of the fleet that nobody here has used yet.
-    async fn limit<T: Trace>(
-        &self,
-        identity: Option<&Identity>,
-        route: &Route,
-        now: Timestamp,
-        seen: &mut Seen,
-        trace: &mut T,
-    ) -> Result<(), Refusal> {
-        let (limits, who) = (&self.rules.limits, Who { identity, client: seen.client.0, route });
-        if T::THOROUGH {
-            let mut verdict = Ok(());
-            for look in Box::pin(limits.look(&self.counts, &who)).await {
-                let said = trace.judge(Step::Limit, look.verdict, || Note::new(look.input).at(&look.path));
-                verdict = verdict.and(said);
-            }
-            return verdict;
-        }
-        let (verdict, told) = match limits.admit(&self.counts, &who, now) {
-            Attempt::Settled(verdict, told) => (verdict, told),
-            Attempt::Waits(cold) => Box::pin(limits.admit_cold(&self.counts, &who, now, cold)).await,
-        };
-        seen.limits = told;
         verdict
     }
 

@@ -14,8 +14,10 @@
 //!            policy::guess_guard, authn   who that is: from the cache at once, or by one look-up for all who wait
 //!            policy            kind, network, referrer, browser, endpoint, scope
 //!            limit             rate limits and quotas: from what is counted here at once, or by one answer of the store
+//!            idempotency       whether it is to be run once
 //!       ─▶ gate::Permit        only the gate makes one, and nothing is forwarded without
 //!       ─▶ forward::Rewrite    the request as the upstream gets it
+//!       ─▶ idempotency::Ledger what is to be run once: the first, or its answer again
 //!       ─▶ forward::upstream   over a worker's own connections
 //!       ─▶ server::tunnel      bytes both ways, where the upstream agreed to a WebSocket
 //!       ─▶ telemetry::access   exactly one line
@@ -51,6 +53,7 @@ pub mod fleet;
 pub mod forward;
 pub mod gate;
 pub mod http1;
+pub mod idempotency;
 pub mod identity;
 pub mod key;
 pub mod limit;

@@ -143,15 +143,15 @@ rejections! {
     /// No route matches.
     RouteUnmatched = "route_unmatched" 404 InvalidRequest "ROUTE_NOT_FOUND" "Not found" true;
     /// No Idempotency-Key where one is required.
-    IdempotencyKeyMissing = "idempotency_key_missing" 400 Idempotency "IDEMPOTENCY_KEY_REQUIRED" "Idempotency-Key header required" false;
+    IdempotencyKeyMissing = "idempotency_key_missing" 400 Idempotency "IDEMPOTENCY_KEY_REQUIRED" "Idempotency-Key header required" true;
     /// Not a usable Idempotency-Key.
-    IdempotencyKeyInvalid = "idempotency_key_invalid" 400 Idempotency "IDEMPOTENCY_KEY_INVALID" "Invalid Idempotency-Key" false;
+    IdempotencyKeyInvalid = "idempotency_key_invalid" 400 Idempotency "IDEMPOTENCY_KEY_INVALID" "Invalid Idempotency-Key" true;
     /// The first request still runs.
-    IdempotencyConflict = "idempotency_conflict" 409 Idempotency "IDEMPOTENCY_CONFLICT" "A request with this Idempotency-Key is in progress" false;
+    IdempotencyConflict = "idempotency_conflict" 409 Idempotency "IDEMPOTENCY_CONFLICT" "A request with this Idempotency-Key is in progress" true;
     /// How the first request ended is not known.
-    IdempotencyUnknown = "idempotency_unknown" 409 Idempotency "IDEMPOTENCY_UNKNOWN" "The outcome of the first request with this Idempotency-Key is not known" false;
+    IdempotencyUnknown = "idempotency_unknown" 409 Idempotency "IDEMPOTENCY_UNKNOWN" "The outcome of the first request with this Idempotency-Key is not known" true;
     /// The first request was another one.
-    IdempotencyParamMismatch = "idempotency_param_mismatch" 422 Idempotency "IDEMPOTENCY_PARAM_MISMATCH" "Idempotency-Key was used with different parameters" false;
+    IdempotencyParamMismatch = "idempotency_param_mismatch" 422 Idempotency "IDEMPOTENCY_PARAM_MISMATCH" "Idempotency-Key was used with different parameters" true;
     /// The body is larger than `body_bytes`.
     BodyTooLarge = "body_too_large" 413 InvalidRequest "BODY_TOO_LARGE" "Request body too large" true;
     /// Expect other than 100-continue.
@@ -198,7 +198,7 @@ impl Rejection {
     /// The same rejection with a word for the log.
     #[must_use]
     pub fn because(self, detail: impl Into<Cow<'static, str>>) -> Refusal {
-        Refusal { rejection: self, detail: detail.into() }
+        Refusal { detail: detail.into(), ..self.into() }
     }
 }
 
@@ -209,11 +209,21 @@ pub struct Refusal {
     pub rejection: Rejection,
     /// Rule, name or value that decided; empty where the reason says it all.
     pub detail: Cow<'static, str>,
+    /// Whether it is certain that the upstream got nothing of the request.
+    pub unsent: bool,
+}
+
+impl Refusal {
+    /// The upstream got nothing of the request.
+    #[must_use]
+    pub fn before_sending(self) -> Self {
+        Self { unsent: true, ..self }
+    }
 }
 
 impl From<Rejection> for Refusal {
     fn from(rejection: Rejection) -> Self {
-        Self { rejection, detail: Cow::Borrowed("") }
+        Self { rejection, detail: Cow::Borrowed(""), unsent: false }
     }
 }
 

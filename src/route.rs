@@ -48,6 +48,8 @@ pub struct Route {
     pub limits: Option<usize>,
     /// Encoded delimiters let through.
     pub allow_encoded: Encoded,
+    /// Whether its requests may run as often as they come, whatever their Idempotency-Key.
+    pub idempotency_off: bool,
     /// What precedence compares.
     rank: template::Rank,
 }

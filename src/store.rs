@@ -11,6 +11,7 @@ pub mod instance;
 mod redis;
 #[cfg(test)]
 pub(crate) mod redis_server;
+pub mod reservation;
 mod sqlite;
 pub mod target;
 
@@ -27,6 +28,7 @@ use crate::tenant::TenantRecord;
 use change::{ChangeLog, Changed, Position};
 use draw::{Draw, Drawn};
 use instance::{Instance, Seen};
+use reservation::Reservations;
 
 /// Why a store did not do what it was asked.
 #[derive(Debug, Clone, thiserror::Error)]
@@ -219,8 +221,17 @@ pub struct Status {
 pub struct Opened {
     /// The store.
     pub store: Arc<dyn Store>,
+    /// The same, as it keeps reservations.
+    pub reservations: Arc<dyn Reservations>,
     /// What changes in it; `None` where the store does not tell (cached entries then live for `cache.ttl`).
     pub changes: Option<Box<dyn ChangeLog>>,
+}
+
+impl Opened {
+    fn of<S: Store + Reservations + 'static>(store: Arc<S>, changes: Option<Box<dyn ChangeLog>>) -> Self {
+        let reservations: Arc<dyn Reservations> = Arc::<S>::clone(&store);
+        Self { store, reservations, changes }
+    }
 }
 
 /// Opens the store of a configuration, inside the runtime that is to serve it. An unreachable server is no error:
@@ -232,16 +243,27 @@ pub async fn open(config: &sections::Store, clock: &Clock) -> Result<Opened, Str
     match target::parse(config)? {
         target::Target::Redis(target) => {
             let (store, changes) = redis::RedisStore::connect(*target, clock.clone()).await;
-            Ok(Opened { store: Arc::new(store), changes: Some(Box::new(changes)) })
+            Ok(Opened::of(Arc::new(store), Some(Box::new(changes))))
         }
         target::Target::Embedded(path) => {
-            let (store, changes) = sqlite::SqliteStore::open(&path)?;
-            Ok(Opened { store: Arc::new(store), changes: Some(Box::new(changes)) })
+            let (store, changes) = sqlite::SqliteStore::open(&path, clock.clone())?;
+            Ok(Opened::of(Arc::new(store), Some(Box::new(changes))))
         }
     }
 }
 
-/// The same for a command that makes nothing new: a file that is not there is not made, it reads as empty. The path is then told.
+/// The store of reservations, where that is another one; `None` = the key table's.
+///
+/// # Errors
+/// What in its url cannot be used.
+pub async fn open_reservations(config: &sections::Config, clock: &Clock) -> Result<Option<Arc<dyn Reservations>>, String> {
+    match target::of_reservations(config) {
+        None => Ok(None),
+        Some(section) => Ok(Some(open(&section, clock).await?.reservations)),
+    }
+}
+
+/// As [`open`], for a command that makes nothing new: a file that is not there is not made, it reads as empty. The path is then told.
 ///
 /// # Errors
 /// As [`open`].
@@ -249,7 +271,7 @@ pub async fn open_existing(config: &sections::Store, clock: &Clock) -> Result<(O
     if let target::Target::Embedded(path) = target::parse(config)?
         && !path.try_exists().map_err(|error| format!("{}: {error}", path.display()))?
     {
-        return Ok((Opened { store: Arc::new(empty::EmptyStore), changes: None }, Some(path)));
+        return Ok((Opened::of(Arc::new(empty::EmptyStore), None), Some(path)));
     }
     Ok((open(config, clock).await?, None))
 }

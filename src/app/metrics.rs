@@ -26,6 +26,7 @@ pub(super) fn scrape(health: &Health) -> String {
     upstreams(&mut text, health);
     limits(&mut text, health);
     keys(&mut text, health);
+    idempotency(&mut text, health);
     configuration(&mut text, health);
     process(&mut text, health);
     text.into_text()
@@ -165,6 +166,28 @@ fn limits(text: &mut Exposition, health: &Health) {
     let [asked, unanswered] = counts.questions();
     text.one(Counter, "sidegate_limit_store_operations_total", "Questions to the store about portions of the fleet's buckets.", asked);
     text.one(Counter, "sidegate_limit_store_failures_total", "Those that it did not answer.", unanswered);
+}
+
+fn idempotency(text: &mut Exposition, health: &Health) {
+    let app = health.reloader.app().load();
+    let counters = app.ledger.counters();
+    let name = "sidegate_idempotent_requests_total";
+    text.family(
+        Counter,
+        name,
+        "Requests with an Idempotency-Key, by what became of them; those that were refused are among the decisions.",
+    );
+    for (outcome, counter) in [
+        ("kept", &counters.kept),
+        ("unkept", &counters.full),
+        ("released", &counters.released),
+        ("unknown", &counters.unknown),
+        ("lost", &counters.lost),
+        ("replayed", &counters.replayed),
+        ("unprotected", &counters.unprotected),
+    ] {
+        text.sample(name, &[("outcome", outcome)], counter.load(Ordering::Relaxed));
+    }
 }
 
 fn configuration(text: &mut Exposition, health: &Health) {

@@ -19,6 +19,7 @@ use crate::config::{self, Fingerprint, Loaded, Sources};
 use crate::server::bind::bind;
 use crate::server::descriptors;
 use crate::server::door::{Door, Listener, Terms};
+use crate::store::target::of_reservations;
 use crate::telemetry::access::Writer;
 pub use report::{Outcome, Report, Standing};
 use retry::Retry;
@@ -325,6 +326,7 @@ impl State {
             && self.config.cache == config.cache
             && self.config.identity == config.identity
             && self.config.key_kinds == config.key_kinds
+            && of_reservations(&self.config) == of_reservations(config)
             && self.used.agrees(&self.tried, &config.store.pepper_file)
     }
 

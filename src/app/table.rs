@@ -10,6 +10,7 @@ use crate::authn::{Authenticator, KeyTable};
 use crate::clock::{Clock, instant};
 use crate::config::sections::Config;
 use crate::fleet::Standing;
+use crate::idempotency::Ledger;
 use crate::limit::Desk;
 
 /// How much longer than its own timeouts a store may take to answer for the first time.
@@ -78,6 +79,11 @@ impl Table {
     /// Where it stands among the sidecars of its store.
     pub(super) fn fleet(&self) -> &Arc<Standing> {
         self.key_table.standing()
+    }
+
+    /// Of requests that are to be run once.
+    pub(super) fn ledger(&self) -> &Arc<Ledger> {
+        self.key_table.ledger()
     }
 
     /// For a snapshot.

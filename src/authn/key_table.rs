@@ -20,6 +20,7 @@ use super::snapshot::{Snapshot, Turn};
 use crate::clock::Clock;
 use crate::config::sections::Config;
 use crate::fleet::{self, Standing};
+use crate::idempotency::{Ledger, Roots};
 use crate::identity::template::IdentityHeaders;
 use crate::key::digest::Peppers;
 use crate::limit::Desk;
@@ -37,6 +38,7 @@ const GOODBYE: Duration = Duration::from_millis(500);
 pub struct KeyTable {
     authenticator: Arc<Authenticator>,
     store: Arc<dyn Store>,
+    ledger: Arc<Ledger>,
     standing: Arc<Standing>,
     desk: Arc<Desk>,
     turn: Turn,
@@ -91,10 +93,16 @@ impl KeyTable {
                     store::open_existing(&config.store, &clock).await.map(|(opened, _)| opened)
                 }
             };
-            let Opened { store, changes } = match opening.await {
+            let Opened { store, reservations, changes } = match opening.await {
                 Ok(open) => open,
                 Err(why) => return drop(opened.send(Err(why))),
             };
+            // Who only looks claims nothing.
+            let reservations = match if makes { store::open_reservations(&config, &clock).await } else { Ok(None) } {
+                Ok(own) => own.unwrap_or(reservations),
+                Err(why) => return drop(opened.send(Err(why))),
+            };
+            let ledger = Ledger::new(reservations, Roots::new(&peppers), Handle::current(), config.store.command_timeout.0);
             let authenticator = Authenticator::new(Arc::clone(&store), &config, peppers, headers, clock.clone(), Handle::current());
             let authenticator = Arc::new(authenticator);
             // What another table of this process has written is of one that is still there.
@@ -102,7 +110,7 @@ impl KeyTable {
             let predecessor = first.and_then(|file| file.restore(&authenticator.shared, !store.is_reachable()));
             let patience = config.store.command_timeout.0;
             let desk = Arc::new(Desk::new(Arc::clone(&store), Arc::clone(&at), Handle::current(), clock.clone(), patience));
-            let _ = opened.send(Ok((Arc::clone(&authenticator), Arc::clone(&store), Arc::clone(&desk))));
+            let _ = opened.send(Ok((Arc::clone(&authenticator), Arc::clone(&store), ledger, Arc::clone(&desk))));
             tokio::select! {
                 never = follow(changes, &authenticator, &clock, &at) => match never {},
                 never = beat(instance.as_ref(), predecessor, &store, &at) => match never {},
@@ -119,8 +127,8 @@ impl KeyTable {
         };
         let thread =
             thread::Builder::new().name("store".into()).spawn(move || runtime.block_on(serve)).map_err(|error| error.to_string())?;
-        let (authenticator, store, desk) = ready.recv().map_err(|error| error.to_string())??;
-        Ok(Self { authenticator, store, standing, desk, turn, runtime: handle, stop: Some(stop), thread: Some(thread) })
+        let (authenticator, store, ledger, desk) = ready.recv().map_err(|error| error.to_string())??;
+        Ok(Self { authenticator, store, ledger, standing, desk, turn, runtime: handle, stop: Some(stop), thread: Some(thread) })
     }
 
     /// This one is asked from now on, and the one that it was started beside is not. That one keeps no snapshot any more, and says
@@ -139,6 +147,12 @@ impl KeyTable {
     #[must_use]
     pub fn store(&self) -> &Arc<dyn Store> {
         &self.store
+    }
+
+    /// Of requests that are to be run once, in the same store unless another is configured.
+    #[must_use]
+    pub fn ledger(&self) -> &Arc<Ledger> {
+        &self.ledger
     }
 
     /// How this process stands among those that share the store.

@@ -2,7 +2,7 @@
 //! told at `check` and at start. Where going on without it would open what was meant to be closed, or cannot work, it is an error.
 
 use super::problem::{Problems, Severity};
-use super::sections::{Audit, Config, IdempotencyMode, Keys, Role, UnknownKeys};
+use super::sections::{Audit, Config, Keys, Role, UnknownKeys};
 use super::tree::Tree;
 
 struct Feature {
@@ -48,9 +48,6 @@ const FEATURES: &[Feature] = &[
     }),
     warning("identity.signed", "the upstream gets plain identity headers only", |config, _| {
         one("identity.signed", !config.identity.signed.header.is_empty())
-    }),
-    warning("[idempotency]", "requests are forwarded without it, and a retry runs twice", |config, _| {
-        one("idempotency.mode", config.idempotency.mode != IdempotencyMode::Off)
     }),
     warning("the management API", "nothing listens there", |config, _| one("admin.listen", !config.admin.listen.is_empty())),
     warning("[self_service]", "requests to its path go to the upstream like any other", |config, _| {

@@ -3,6 +3,7 @@
 use std::sync::Arc;
 use std::time::Duration;
 
+use crate::idempotency::Asked;
 use crate::identity::Identity;
 
 /// Who a permit is for.
@@ -22,11 +23,23 @@ pub struct Permit {
     caller: Caller,
     upstream: usize,
     response_timeout: Option<Duration>,
+    asked: Option<Box<Asked>>,
 }
 
 impl Permit {
     pub(super) const fn new(caller: Caller, upstream: usize, response_timeout: Option<Duration>) -> Self {
-        Self { caller, upstream, response_timeout }
+        Self { caller, upstream, response_timeout, asked: None }
+    }
+
+    /// The same for a request that is to be run once.
+    pub(super) fn run_once(self, asked: Option<Box<Asked>>) -> Self {
+        Self { asked, ..self }
+    }
+
+    /// By what the request is to be run once; `None` = it may run as often as it comes.
+    #[must_use]
+    pub fn into_asked(self) -> Option<Box<Asked>> {
+        self.asked
     }
 
     /// Who is calling.

@@ -8,6 +8,7 @@ use crate::cors::Cors;
 use crate::credential::Credentials;
 use crate::environment::Environments;
 use crate::forward::headers::HeaderRules;
+use crate::idempotency;
 use crate::identity::template::IdentityHeaders;
 use crate::limit::Limits;
 use crate::net::IpSet;
@@ -28,6 +29,7 @@ pub struct Rules {
     pub(super) browser: BrowserRule,
     pub(super) headers: HeaderRules,
     pub(super) limits: Limits,
+    pub(super) idempotency: Option<Arc<idempotency::Rules>>,
 }
 
 impl Rules {
@@ -40,6 +42,7 @@ impl Rules {
         let guard = GuessGuard::compile(config, problems);
         let cors = Cors::compile(config, problems);
         let limits = Limits::compile(config, problems);
+        let idempotency = idempotency::Rules::compile(config, problems);
         // Bad networks are reported where all configured lists are checked.
         let deployment_allowlist = config.restrictions.ip_allowlist.as_ref().map(|list| IpSet::parse(list)).transpose().ok();
         let (trust, credentials, environments) = (trust?, credentials?, environments?);
@@ -55,6 +58,7 @@ impl Rules {
             browser: config.restrictions.secret_key_in_browser,
             headers: headers?,
             limits: limits?,
+            idempotency: idempotency?,
         })
     }
 

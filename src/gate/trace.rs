@@ -25,6 +25,8 @@ pub enum Step {
     Check(&'static str),
     /// One of the limits that apply.
     Limit,
+    /// Whether it is to be run once.
+    Idempotency,
     /// What the upstream sees.
     Rewrite,
 }
@@ -44,6 +46,7 @@ impl Step {
             Self::Authentication => "authentication",
             Self::Check(name) => name,
             Self::Limit => "limit",
+            Self::Idempotency => "idempotency",
             Self::Rewrite => "rewrite",
         }
     }

@@ -87,13 +87,18 @@ pub struct Peppers(Vec<Pepper>);
 struct Pepper {
     digests: hmac::Key,
     snapshots: hmac::Key,
+    reservations: hmac::Key,
 }
 
 impl Pepper {
     fn new(line: &[u8]) -> Self {
         let root = hmac::Key::new(hmac::HMAC_SHA256, line);
         let derived = |label: &[u8]| hmac::Key::new(hmac::HMAC_SHA256, hmac::sign(&root, label).as_ref());
-        Self { digests: derived(b"sidegate key digest v1"), snapshots: derived(b"sidegate snapshot v1") }
+        Self {
+            digests: derived(b"sidegate key digest v1"),
+            snapshots: derived(b"sidegate snapshot v1"),
+            reservations: derived(b"sidegate reservations v1"),
+        }
     }
 }
 
@@ -139,6 +144,11 @@ impl Peppers {
     /// What the keys of snapshots are derived from: the first seals, all open.
     pub(crate) fn snapshot_keys(&self) -> impl Iterator<Item = &hmac::Key> {
         self.0.iter().map(|pepper| &pepper.snapshots)
+    }
+
+    /// What names and seals of reservations are derived from: the first writes, all read.
+    pub(crate) fn reservation_keys(&self) -> impl Iterator<Item = &hmac::Key> {
+        self.0.iter().map(|pepper| &pepper.reservations)
     }
 }
 

@@ -69,6 +69,7 @@ fn implied(name: &str, matched: bool, allow_encoded: Encoded) -> Route {
         response_timeout: None,
         limits: Some(limit::DEFAULTS),
         allow_encoded,
+        idempotency_off: false,
         rank: template::Rank::default(),
     }
 }
@@ -119,6 +120,7 @@ fn compile(
         response_timeout: entry.response_timeout.map(|timeout| timeout.0),
         limits: limit::set_of(index, entry),
         allow_encoded: own_encoded?,
+        idempotency_off: entry.idempotency.is_some(),
         rank: template.as_ref()?.rank(),
     };
     Some((template?, route))

@@ -1,6 +1,11 @@
-//! Bodies on their way through: the client's ([`Upload`]) and the answer ([`Download`]). Both stream frame by frame and keep nothing.
-//! A body that breaks off on one side breaks off on the other: nothing incomplete ever looks complete.
+//! Bodies on their way through: the client's ([`Upload`]) and the answer ([`Download`]). Both stream frame by frame and keep nothing,
+//! but for an upload that is gathered before it is sent. A body that breaks off on one side breaks off on the other: nothing
+//! incomplete ever looks complete.
 
+mod source;
+
+use std::collections::VecDeque;
+use std::future::poll_fn;
 use std::pin::Pin;
 use std::rc::Rc;
 use std::task::{Context, Poll, ready};
@@ -20,8 +25,8 @@ use super::http1;
 use super::life::Life;
 use super::record::Record;
 use super::socket::Socket;
-use crate::forward::upstream::pool::Answer;
 use crate::rejection::Rejection;
+pub(super) use source::{Sink, Source, Tap};
 
 /// Why a body broke off.
 #[derive(Debug, thiserror::Error)]
@@ -77,7 +82,12 @@ impl Body for Received {
 
 /// The client's body on its way to the upstream. Of its trailers those go on that a header could be.
 #[derive(Debug, Default)]
-pub struct Upload(Option<Receiving>);
+pub struct Upload {
+    /// What was gathered of it.
+    ahead: VecDeque<Frame<Bytes>>,
+    /// What is still to come.
+    rest: Option<Receiving>,
+}
 
 #[derive(Debug)]
 struct Receiving {
@@ -88,20 +98,51 @@ struct Receiving {
     limit: u64,
 }
 
+/// How much of an upload was gathered.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Gathered {
+    /// All of it.
+    Whole,
+    /// It is longer than was asked for.
+    TooLong,
+    /// Whoever looked at the pieces wanted no more of them.
+    Unwanted,
+}
+
 impl Upload {
     /// The body of a request that was admitted: at most `limit` bytes.
     #[must_use]
     pub fn new(body: Received, generation: Rc<Generation>, life: Rc<Life>, limit: u64) -> Self {
-        Self(Some(Receiving { body, generation, life, limit }))
+        Self { ahead: VecDeque::new(), rest: Some(Receiving { body, generation, life, limit }) }
+    }
+
+    /// Reads it whole, unless it is longer than `limit`, and shows each piece. What was read is sent first, whatever came of this.
+    pub(super) async fn gather(&mut self, limit: u64, mut look: impl FnMut(&Bytes) -> bool) -> Result<Gathered, BrokenOff> {
+        let mut gathered = 0;
+        loop {
+            if gathered + self.rest.as_ref().map_or(0, |rest| rest.body.size_hint().lower()) > limit {
+                return Ok(Gathered::TooLong);
+            }
+            let Some(rest) = &mut self.rest else { return Ok(Gathered::Whole) };
+            let Some(frame) = poll_fn(|cx| rest.poll_frame(cx)).await.transpose()? else {
+                self.rest = None;
+                continue;
+            };
+            let wanted = frame.data_ref().is_none_or(|data| {
+                gathered += data.len() as u64;
+                look(data)
+            });
+            self.ahead.push_back(frame);
+            if !wanted {
+                return Ok(Gathered::Unwanted);
+            }
+        }
     }
 }
 
-impl Body for Upload {
-    type Data = Bytes;
-    type Error = BrokenOff;
-
-    fn poll_frame(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Option<Result<Frame<Bytes>, BrokenOff>>> {
-        let Some(Receiving { body, generation, life, limit }) = &mut self.0 else { return Poll::Ready(None) };
+impl Receiving {
+    fn poll_frame(&mut self, cx: &mut Context<'_>) -> Poll<Option<Result<Frame<Bytes>, BrokenOff>>> {
+        let Self { body, generation, life, limit } = self;
         let mut frame = match ready!(Pin::new(body).poll_frame(cx)) {
             None => return Poll::Ready(None),
             Some(Ok(frame)) => frame,
@@ -123,19 +164,33 @@ impl Body for Upload {
         }
         Poll::Ready(Some(Ok(frame)))
     }
+}
+
+impl Body for Upload {
+    type Data = Bytes;
+    type Error = BrokenOff;
+
+    fn poll_frame(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Option<Result<Frame<Bytes>, BrokenOff>>> {
+        if let Some(frame) = self.ahead.pop_front() {
+            return Poll::Ready(Some(Ok(frame)));
+        }
+        self.rest.as_mut().map_or(Poll::Ready(None), |rest| rest.poll_frame(cx))
+    }
 
     fn is_end_stream(&self) -> bool {
-        self.0.as_ref().is_none_or(|receiving| receiving.body.is_end_stream())
+        self.ahead.is_empty() && self.rest.as_ref().is_none_or(|rest| rest.body.is_end_stream())
     }
 
     fn size_hint(&self) -> SizeHint {
-        self.0.as_ref().map_or_else(|| SizeHint::with_exact(0), |receiving| receiving.body.size_hint())
+        let ahead = self.ahead.iter().filter_map(Frame::data_ref).map(Bytes::len).sum::<usize>() as u64;
+        let rest = self.rest.as_ref().map_or_else(|| SizeHint::with_exact(0), |rest| rest.body.size_hint());
+        SizeHint::with_exact(ahead) + rest
     }
 }
 
 impl Drop for Upload {
     fn drop(&mut self) {
-        if let Some(Receiving { body: body @ Received::Http2(_), .. }) = self.0.take() {
+        if let Some(Receiving { body: body @ Received::Http2(_), .. }) = self.rest.take() {
             read_away(body);
         }
     }
@@ -169,7 +224,7 @@ pub struct Download {
 #[derive(Debug)]
 enum Content {
     Own(Bytes),
-    Upstream { body: Answer<Upload>, ended: bool, speaks_grpc: bool },
+    Upstream { body: Source, ended: bool, speaks_grpc: bool },
 }
 
 impl Download {
@@ -179,7 +234,7 @@ impl Download {
     }
 
     /// The upstream's; `speaks_grpc` = its outcome is in its trailers.
-    pub(super) fn relayed(body: Answer<Upload>, life: &Rc<Life>, record: Box<Record>, speaks_grpc: bool) -> Self {
+    pub(super) fn relayed(body: Source, life: &Rc<Life>, record: Box<Record>, speaks_grpc: bool) -> Self {
         life.relay_began();
         let content = Content::Upstream { body, ended: false, speaks_grpc };
         Self { content, life: Rc::clone(life), record: Some(record) }

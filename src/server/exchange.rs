@@ -1,23 +1,24 @@
 //! One request, from its head to its answer's head: the data plane's page to read first.
 //! It sequences; what is judged is the gate's, what is rewritten is `forward`'s, what is said is `answer`'s.
 
+mod once;
+mod unread;
+
 use std::any::Any;
 use std::cell::RefCell;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::pin::Pin;
 use std::rc::Rc;
 use std::task::{Context, Poll};
-use std::time::{Duration, Instant};
+use std::time::Instant;
 
 use bytes::Bytes;
 use http::request::Parts;
 use http::{HeaderMap, HeaderName, HeaderValue, Request, Response, StatusCode, Version, header, response};
 use http_body::Body;
-use http_body_util::BodyExt as _;
 use pin_project_lite::pin_project;
-use tokio::time::timeout;
 
-use super::body::{Download, Received, Upload, read_away};
+use super::body::{Download, Received, Source, Upload};
 use super::framing::{Limits, fields};
 use super::generation::Generation;
 use super::life::Life;
@@ -30,13 +31,11 @@ use crate::forward::upstream::pool::{Answer, Switch, Wire};
 use crate::forward::{Forward, Rewrite};
 use crate::gate::{Admitted, Connection, Seen};
 use crate::http1::syntax::content_length;
+use crate::idempotency::Asked;
 use crate::net::Peer;
 use crate::net::client::ClientAddr;
 use crate::rejection::{Refusal, Rejection};
-
-/// Content of a refused request that is read so that the connection can be kept, bytes and time.
-const DISCARD_BYTES: u64 = 64 << 10;
-const DISCARD_TIME: Duration = Duration::from_secs(1);
+use unread::{Left, Unread};
 
 /// What every exchange of a connection shares.
 #[derive(Debug)]
@@ -88,7 +87,7 @@ pub async fn answer(session: Rc<Session>, life: Rc<Life>, request: Request<Recei
 
 /// What came of a request, before it is an answer.
 enum Outcome {
-    Relayed(Response<Answer<Upload>>),
+    Relayed(Response<Source>),
     Switched(response::Parts, Wire, Bytes),
     Preflight(HeaderMap, Left),
     Refused(Refusal, Left),
@@ -97,11 +96,16 @@ enum Outcome {
 async fn exchange(session: &Rc<Session>, life: &Rc<Life>, head: Parts, body: Received, record: &mut Record) -> Outcome {
     let unread = Unread::of(&head, &body, session.body_limit);
     match judge(session, &record.generation, head, unread, record.began, &mut record.seen).await {
-        Ok(Judged::Forward(mut forward)) => {
+        Ok(Judged::Forward(mut forward, asked)) => {
             record.admitted();
-            match forward.handshake.take() {
-                Some(handshake) => Box::pin(open(forward, &handshake, record)).await,
-                None => send(session, life, forward, body, record).await,
+            if let Some(handshake) = forward.handshake.take() {
+                return Box::pin(open(forward, &handshake, record)).await;
+            }
+            let left = if body.is_end_stream() { Left::Nothing } else { Left::Unread };
+            let upload = Upload::new(body, Rc::clone(&record.generation), Rc::clone(life), session.body_limit);
+            match asked {
+                Some(asked) => Box::pin(once::send(life, forward, asked, upload, record)).await,
+                None => dispatch(life, forward, upload, left, record).await,
             }
         }
         Ok(Judged::Preflight(headers)) => Outcome::Preflight(headers, Box::pin(unread.discard(body)).await),
@@ -110,7 +114,8 @@ async fn exchange(session: &Rc<Session>, life: &Rc<Life>, head: Parts, body: Rec
 }
 
 enum Judged {
-    Forward(Forward),
+    /// And by what it is to be run once.
+    Forward(Forward, Option<Box<Asked>>),
     Preflight(HeaderMap),
 }
 
@@ -132,13 +137,12 @@ async fn judge(
     // Only now: who may not ask at all is not told what would be too much.
     unread.check_length()?;
     let rewrite = Rewrite { gate: &app.gate, upstreams: &app.upstreams, permit: &permit, connection: &session.connection, seen };
-    rewrite.apply(head).map(Judged::Forward)
+    let forward = rewrite.apply(head)?;
+    Ok(Judged::Forward(forward, permit.into_asked()))
 }
 
-async fn send(session: &Rc<Session>, life: &Rc<Life>, forward: Forward, body: Received, record: &mut Record) -> Outcome {
+async fn dispatch(life: &Rc<Life>, forward: Forward, upload: Upload, left: Left, record: &mut Record) -> Outcome {
     let asked = instant();
-    let left = if body.is_end_stream() { Left::Nothing } else { Left::Unread };
-    let upload = Upload::new(body, Rc::clone(&record.generation), Rc::clone(life), session.body_limit);
     match record.generation.pools.send(forward, upload, life.uploaded()).await {
         Ok(response) => receive(response, left, asked, record),
         // A fault in the client's own body breaks the upstream's connection; it is the client who is told.
@@ -147,11 +151,19 @@ async fn send(session: &Rc<Session>, life: &Rc<Life>, forward: Forward, body: Re
 }
 
 fn receive(response: Response<Answer<Upload>>, left: Left, asked: Instant, record: &mut Record) -> Outcome {
-    if response.status() == StatusCode::SWITCHING_PROTOCOLS {
-        return Outcome::Refused(Rejection::UpstreamUnavailable.because("101 without a request for it"), left);
+    if let Err(refusal) = check_answer(&response) {
+        return Outcome::Refused(refusal, left);
     }
     record.relayed(response.status(), asked);
-    Outcome::Relayed(response)
+    Outcome::Relayed(response.map(Source::Upstream))
+}
+
+/// What cannot be passed on as an answer.
+fn check_answer<B>(response: &Response<B>) -> Result<(), Refusal> {
+    if response.status() == StatusCode::SWITCHING_PROTOCOLS {
+        return Err(Rejection::UpstreamUnavailable.because("101 without a request for it"));
+    }
+    Ok(())
 }
 
 /// Asks the upstream for a WebSocket. Only a 101 that answers this very handshake opens one.
@@ -191,7 +203,7 @@ fn switch(
     Response::from_parts(head, Download::own(Bytes::new(), life, None))
 }
 
-fn relay(life: &Rc<Life>, response: Response<Answer<Upload>>, record: Box<Record>) -> Response<Download> {
+fn relay(life: &Rc<Life>, response: Response<Source>, record: Box<Record>) -> Response<Download> {
     let (mut head, body) = response.into_parts();
     head.version = Version::HTTP_11;
     strip_hop_by_hop(&mut head.headers);
@@ -283,71 +295,6 @@ const HOP_BY_HOP: [HeaderName; 6] = [
 
 fn is_hop_by_hop(name: &HeaderName) -> bool {
     HOP_BY_HOP.contains(name)
-}
-
-/// What a request says of the body that is not read yet.
-#[derive(Debug, Clone, Copy)]
-struct Unread {
-    length: Option<u64>,
-    limit: u64,
-    expects_continue: bool,
-    expects_other: bool,
-    /// Of a stream nothing need be read before its answer: what comes behind it is another's.
-    is_stream: bool,
-}
-
-/// What is left of a discarded body.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-enum Left {
-    Nothing,
-    Unread,
-}
-
-impl Unread {
-    fn of(head: &Parts, body: &Received, limit: u64) -> Self {
-        let mut expectations = head.headers.get_all(header::EXPECT).iter().peekable();
-        // An HTTP/1.0 client's expectation is ignored (RFC 9110 §10.1.1).
-        let expects_continue = expectations.peek().is_some() && head.version == Version::HTTP_11 && !body.is_end_stream();
-        let expects_other = expectations.any(|value| !value.as_bytes().eq_ignore_ascii_case(b"100-continue"));
-        let is_stream = head.version == Version::HTTP_2;
-        Self { length: body.size_hint().exact(), limit, expects_continue, expects_other, is_stream }
-    }
-
-    fn check_expectation(self) -> Result<(), Refusal> {
-        if self.expects_other { Err(Rejection::ExpectationFailed.into()) } else { Ok(()) }
-    }
-
-    fn check_length(self) -> Result<(), Refusal> {
-        match self.length {
-            Some(length) if length > self.limit => Err(Rejection::BodyTooLarge.because("Content-Length over body_bytes")),
-            Some(_) | None => Ok(()),
-        }
-    }
-
-    /// Reads a refused request's body away, unless it is long or the client waits to be asked for it.
-    async fn discard(self, mut body: Received) -> Left {
-        if body.is_end_stream() {
-            return Left::Nothing;
-        }
-        if self.is_stream {
-            read_away(body);
-            return Left::Unread;
-        }
-        if self.expects_continue || self.length.is_some_and(|length| length > DISCARD_BYTES) {
-            return Left::Unread;
-        }
-        let discard = async {
-            let mut read = 0;
-            while let Some(frame) = body.frame().await {
-                read += frame.ok()?.data_ref().map_or(0, |data| data.len() as u64);
-                if read > DISCARD_BYTES {
-                    return None;
-                }
-            }
-            Some(Left::Nothing)
-        };
-        timeout(DISCARD_TIME, discard).await.ok().flatten().unwrap_or(Left::Unread)
-    }
 }
 
 pin_project! {

@@ -64,7 +64,8 @@ pub(super) async fn serve(mut socket: Socket, opening: Bytes, session: Rc<Sessio
         move |request: Request<Incoming>| {
             let request = request.map(Received::Http2);
             let stream = Stream::open(&session.life);
-            let answer = answer(Rc::clone(&session), Rc::clone(stream.life()), request);
+            // Boxed once: hyper and the worker's tasks hand it on by value, many times.
+            let answer = Box::pin(answer(Rc::clone(&session), Rc::clone(stream.life()), request));
             handover.begin(stream);
             async { Ok::<_, Infallible>(answer.await) }
         }

@@ -3,6 +3,7 @@
 //! A connection of HTTP/1 and its one exchange share a life; of HTTP/2, each stream has one of its own ([`stream`]).
 
 mod admission;
+pub mod errand;
 pub mod stream;
 mod timeouts;
 mod tunnel;
@@ -43,6 +44,7 @@ pub struct Pulse {
 struct Counts {
     tick: Cell<u32>,
     cut_off: Cell<usize>,
+    errands: errand::Errands,
 }
 
 impl Pulse {

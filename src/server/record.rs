@@ -48,6 +48,7 @@ pub struct Record {
     refusal: Option<Refusal>,
     error: Option<&'static str>,
     upstream_ms: Option<f64>,
+    replayed: bool,
     sent: u64,
 }
 
@@ -104,6 +105,7 @@ impl Record {
             refusal: None,
             error: None,
             upstream_ms: None,
+            replayed: false,
             sent: 0,
         })
     }
@@ -125,6 +127,12 @@ impl Record {
     /// We answer, without refusing.
     pub(super) fn answered(&mut self, status: StatusCode) {
         self.status = Some(status);
+    }
+
+    /// The answer of an earlier request is given again.
+    pub(super) fn replayed(&mut self, status: StatusCode) {
+        self.status = Some(status);
+        self.replayed = true;
     }
 
     /// We refuse.
@@ -234,6 +242,7 @@ impl Record {
             fingerprint,
             duration_ms: millis(self.started.elapsed()),
             upstream_ms: self.upstream_ms,
+            replayed: self.replayed,
             request_bytes: self.life.uploaded().get(),
             response_bytes: self.sent,
             user_agent: head.and_then(|head| head.user_agent.as_ref()).map(lossy),

@@ -135,6 +135,7 @@ impl Worker {
                 _ = sweeps.tick() => self.sweep(),
                 _ = reviews.tick() => self.review(),
                 () = self.ended.notified() => {}
+                () = self.pulse.errand_ended() => {}
                 changed = stage.changed() => {
                     let stage = changed.map_or(Stage::Stop, |()| *stage.borrow_and_update());
                     self.enter(stage);
@@ -153,7 +154,8 @@ impl Worker {
                     }
                 }
             }
-            if self.pulse.draining() && self.accepting.get() == 0 && self.connections.borrow().is_empty() {
+            let is_idle = self.accepting.get() == 0 && self.connections.borrow().is_empty() && !self.pulse.has_errands();
+            if self.pulse.draining() && is_idle {
                 return Ok(());
             }
         }

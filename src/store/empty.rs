@@ -1,11 +1,14 @@
 //! The key table that is not there yet: reads find nothing, writes are refused. So that a command that only looks
 //! (perhaps in the wrong directory) leaves no file behind.
 
+use std::time::Duration;
+
 use async_trait::async_trait;
 
 use super::change::{Changed, Position};
 use super::draw::{Draw, Drawn};
 use super::instance::{Instance, Seen};
+use super::reservation::{Claim, Claimed, Fate, Owner, Place, Released, Reservations, Reserved, Settled};
 use super::{Page, Store, StoreError};
 use crate::key::digest::StoredDigest;
 use crate::key::record::KeyRecord;
@@ -78,5 +81,28 @@ impl Store for EmptyStore {
 
     async fn ping(&self) -> Result<(), StoreError> {
         Ok(())
+    }
+}
+
+#[async_trait]
+impl Reservations for EmptyStore {
+    async fn claim(&self, _: &Place, _: &Claim) -> Result<Claimed, StoreError> {
+        Err(refused())
+    }
+
+    async fn renew(&self, _: &Place, _: Owner, _: Duration) -> Result<bool, StoreError> {
+        Err(refused())
+    }
+
+    async fn settle(&self, _: &Place, _: Owner, _: &Fate) -> Result<Settled, StoreError> {
+        Err(refused())
+    }
+
+    async fn look(&self, _: &Place) -> Result<Option<Reserved>, StoreError> {
+        Ok(None)
+    }
+
+    async fn release(&self, _: &Place) -> Result<Released, StoreError> {
+        Ok(Released::Absent)
     }
 }

@@ -11,6 +11,7 @@ mod layout;
 mod limits;
 mod node;
 mod replicas;
+mod reservations;
 mod scripts;
 mod sentinel;
 mod server;
@@ -46,6 +47,7 @@ pub(super) struct RedisStore {
     link: Arc<Link>,
     layout: Layout,
     scripts: Scripts,
+    reservations: reservations::Scripts,
     write_replicas: u32,
 }
 
@@ -54,7 +56,7 @@ impl RedisStore {
         let (layout, write_replicas) = (Layout::new(&target.key_prefix), target.write_replicas);
         let link = Arc::new(Link::new(target, clock).await);
         let changes = RedisChanges::new(Arc::clone(&link), layout.changes());
-        (Self { link, layout, scripts: Scripts::new(), write_replicas }, changes)
+        (Self { link, layout, scripts: Scripts::new(), reservations: reservations::Scripts::new(), write_replicas }, changes)
     }
 
     /// At most `max` bytes of a string; one more tells that there are more. Nothing there reads as empty.

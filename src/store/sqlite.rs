@@ -5,6 +5,7 @@ mod bulk;
 mod changes;
 mod fleet;
 mod limits;
+mod reservations;
 mod schema;
 #[cfg(test)]
 mod tests;
@@ -21,6 +22,7 @@ use super::codec::{RECORD_MAX, Record, corrupt, digests, parse, render, version_
 use super::draw::{Draw, Drawn};
 use super::instance::{Instance, Seen};
 use super::{Outcome, Page, Store, StoreError};
+use crate::clock::Clock;
 use crate::key::digest::StoredDigest;
 use crate::key::record::KeyRecord;
 use crate::tenant::TenantRecord;
@@ -32,11 +34,13 @@ use threads::Threads;
 pub(super) struct SqliteStore {
     path: PathBuf,
     threads: Threads,
+    /// Of reservations.
+    clock: Clock,
 }
 
 impl SqliteStore {
     /// Opens the file, making it if it is not there.
-    pub(super) fn open(path: &Path) -> Result<(Self, SqliteChanges), String> {
+    pub(super) fn open(path: &Path, clock: Clock) -> Result<(Self, SqliteChanges), String> {
         let words = |error: rusqlite::Error| format!("{}: {error}", path.display());
         schema::create(path).map_err(|error| format!("{}: {error}", path.display()))?;
         let mut writer = schema::connect(path).map_err(words)?;
@@ -44,7 +48,7 @@ impl SqliteStore {
         let readers = [schema::reader(path).map_err(words)?, schema::reader(path).map_err(words)?];
         let changes = SqliteChanges::new(schema::connect(path).map_err(words)?);
         let threads = Threads::start(writer, readers).map_err(|error| error.to_string())?;
-        Ok((Self { path: path.to_owned(), threads }, changes))
+        Ok((Self { path: path.to_owned(), threads, clock }, changes))
     }
 
     async fn find<R: Record + Send + 'static>(&self, table: Table, id: &str) -> Result<Option<R>, StoreError> {

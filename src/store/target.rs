@@ -75,6 +75,32 @@ impl std::fmt::Display for Address {
     }
 }
 
+/// `[store]` as it would be for `[idempotency] store_url`: the same terms, but for who logs in. `None` = the key table's store.
+pub(crate) fn of_reservations(config: &sections::Config) -> Option<sections::Store> {
+    let url = &config.idempotency.store_url;
+    let is_asked = config.idempotency.mode != sections::IdempotencyMode::Off && !url.is_empty();
+    is_asked.then(|| sections::Store {
+        url: url.clone(),
+        username: String::new(),
+        password_file: PathBuf::new(),
+        tls: if url.starts_with("rediss") { config.store.tls.clone() } else { sections::StoreTls::default() },
+        ..config.store.clone()
+    })
+}
+
+/// Checks `[idempotency] store_url`, as [`check`] does `[store]`.
+pub fn check_reservations(config: &sections::Config, problems: &mut Problems) {
+    let Some(section) = of_reservations(config) else { return };
+    let path = "idempotency.store_url";
+    match parse(&section) {
+        Err(why) => drop(problems.error(path, why)),
+        Ok(Target::Embedded(_)) => {
+            problems.error(path, "a file is no other Redis").help("leave it empty: reservations are kept where the keys are");
+        }
+        Ok(target) => check_tls(&section.tls, &target, problems),
+    }
+}
+
 /// Checks `[store]` without opening anything.
 pub fn check(config: &sections::Store, problems: &mut Problems) {
     match parse(config) {

@@ -21,6 +21,7 @@
 //! | `credential` | `api_key`, or `none` |
 //! | [`credential.fingerprint`] | prefix and fingerprint of a key that is not known |
 //! | `duration_ms`, [`upstream_ms`] | from the head to the answer's end; until the upstream's head |
+//! | [`replayed`] | `true`: the answer of an earlier request with this Idempotency-Key, given again |
 //! | `http.request.body.size`, `http.response.body.size` | bytes of content; of a WebSocket, all behind its handshake |
 //! | [`user_agent.original`] | |
 //! | `listener` | name of the listener |
@@ -98,6 +99,8 @@ pub struct Line<'a> {
     pub duration_ms: f64,
     #[serde(skip_serializing_if = "Option::is_none")]
     pub upstream_ms: Option<f64>,
+    #[serde(skip_serializing_if = "std::ops::Not::not")]
+    pub replayed: bool,
     #[serde(rename = "http.request.body.size")]
     pub request_bytes: u64,
     #[serde(rename = "http.response.body.size")]
@@ -279,6 +282,7 @@ mod tests {
             fingerprint: None,
             duration_ms: 1.5,
             upstream_ms: None,
+            replayed: false,
             request_bytes: 0,
             response_bytes: 77,
             user_agent: Some("a\"b\n".into()),

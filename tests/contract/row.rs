@@ -40,6 +40,8 @@ pub(crate) struct Row {
     pub(crate) keys: std::collections::BTreeMap<String, Table>,
     #[serde(default)]
     pub(crate) request: Request,
+    /// A request before it, where the situation has one; absent: the same.
+    pub(crate) first: Option<Request>,
     /// What happens around the request; see `situation.rs`.
     pub(crate) situation: Option<String>,
     #[serde(default)]

@@ -6,7 +6,7 @@ use secrecy::ExposeSecret as _;
 use sidegate::key::format::generate;
 use toml::{Table, Value};
 
-use crate::row::{Protocol, Row};
+use crate::row::{self, Protocol, Row};
 use crate::situation;
 use crate::support::client::{self, Answer, Client};
 use crate::support::http2::Http2;
@@ -163,8 +163,7 @@ fn secrets(words: &BTreeMap<String, String>) -> impl Iterator<Item = &str> {
     words.values().map(String::as_str)
 }
 
-pub(crate) fn request_bytes(stage: &Stage<'_>) -> Vec<u8> {
-    let request = &stage.row.request;
+pub(crate) fn request_bytes(stage: &Stage<'_>, request: &row::Request) -> Vec<u8> {
     if let Some(raw) = &request.raw {
         return fill(raw, &stage.words).into_bytes();
     }
@@ -201,7 +200,7 @@ fn exchange(stage: &Stage<'_>) -> (Answer, bool) {
         return (Http2::connect(stage.serve.address).send(&request(stage)), false);
     }
     let mut client = Client::connect(stage.serve.address);
-    client.send(request_bytes(stage));
+    client.send(request_bytes(stage, &stage.row.request));
     let answer = client.answer(&stage.row.request.method);
     let closed = stage.row.expect.closed && client.is_closed();
     (answer, closed)
@@ -244,6 +243,9 @@ fn check_upstreams(stage: &Stage<'_>, answer: &Answer, main: &Upstream, sandbox:
     if row.reason.is_some() || !row.reaches_upstream() {
         let seen: Vec<Recorded> = main.recorded().into_iter().chain(sandbox.recorded()).collect();
         assert!(seen.is_empty() || situational, "a refused request reached the upstream: {seen:?}");
+        if row.situation.as_deref().is_some_and(situation::runs_once) {
+            assert_eq!(seen.len(), 1, "it ran again: {seen:?}");
+        }
         return None;
     }
     let (reached, other) = if row.upstream.name == "main" { (main, sandbox) } else { (sandbox, main) };

@@ -1,5 +1,7 @@
 //! Refusals that no request causes by itself: what must be the case around it, provoked as it would come about in earnest.
 
+use std::sync::atomic::{AtomicUsize, Ordering};
+
 use secrecy::ExposeSecret as _;
 use sidegate::answer::Answers;
 use sidegate::clock::Clock;
@@ -9,7 +11,7 @@ use sidegate::key::format::generate;
 use sidegate::rejection::Rejection;
 
 use crate::row::Row;
-use crate::run::{Stage, check_answer};
+use crate::run::{Stage, check_answer, request_bytes};
 use crate::support::client::{Answer, Client, Request};
 use crate::support::seed;
 use crate::support::upstream::Upstream;
@@ -42,13 +44,36 @@ pub(crate) fn upstream(row: &Row) -> Upstream {
                 exchange.answer(200, &[], b"ok");
             }
         }),
+        Some("while-the-first-runs") => Upstream::start(|exchange| {
+            exchange.read_body();
+            exchange.wait_for_the_end();
+        }),
+        Some("after-a-lost-first") => Upstream::start(|exchange| {
+            exchange.read_body();
+            exchange.close();
+        }),
+        // Answers as the request says, and says how often it was asked.
+        Some("after-the-first") => {
+            let asked = AtomicUsize::new(0);
+            Upstream::start(move |exchange| {
+                exchange.read_body();
+                let status = exchange.request.header("x-answer").map_or(201, |status| status.parse().unwrap());
+                let body = format!("{{\"asked\":{}}}", asked.fetch_add(1, Ordering::SeqCst) + 1);
+                exchange.answer(status, &[("Content-Type", "application/json"), ("Set-Cookie", "a=1")], body.as_bytes());
+            })
+        }
         _ => Upstream::echo(),
     }
 }
 
+/// Whether a request with the same Idempotency-Key came before, and reached the upstream.
+pub(crate) fn runs_once(situation: &str) -> bool {
+    matches!(situation, "after-the-first" | "while-the-first-runs" | "after-a-lost-first")
+}
+
 /// Whether a refusal in this situation may come after something was forwarded.
 pub(crate) fn reaches_upstream(situation: &str) -> bool {
-    matches!(situation, "used-up" | "upstream-silent" | "upstream-breaks" | "upstream-babbles" | "upstream-busy")
+    matches!(situation, "used-up" | "upstream-silent" | "upstream-breaks" | "upstream-babbles" | "upstream-busy") || runs_once(situation)
 }
 
 /// Brings the situation about; what is returned keeps it up.
@@ -78,14 +103,44 @@ pub(crate) fn before(stage: &mut Stage<'_>, upstream: &Upstream) -> Vec<Client> 
         // The row's request was sent before, and let through.
         Some("used-up") => {
             let mut client = Client::connect(stage.serve.address);
-            client.send(crate::run::request_bytes(stage));
+            client.send(crate::run::request_bytes(stage, &stage.row.request));
             assert_eq!(client.answer(&stage.row.request.method).status, 200);
             stage.lines_before += 1;
             Vec::new()
         }
+        Some("after-the-first") => {
+            assert_ne!(first(stage), 401);
+            Vec::new()
+        }
+        Some("after-a-refused-first") => {
+            assert_eq!(first(stage), 401);
+            Vec::new()
+        }
+        Some("after-a-lost-first") => {
+            assert_eq!(first(stage), 502);
+            Vec::new()
+        }
+        Some("while-the-first-runs") => {
+            let mut client = Client::connect(stage.serve.address);
+            client.send(first_bytes(stage));
+            upstream.wait(|seen| seen.len() == 1);
+            vec![client]
+        }
         None | Some("upstream-silent" | "upstream-breaks" | "upstream-babbles") => Vec::new(),
         Some(other) => panic!("no situation {other}"),
     }
+}
+
+fn first_bytes(stage: &Stage<'_>) -> Vec<u8> {
+    request_bytes(stage, stage.row.first.as_ref().unwrap_or(&stage.row.request))
+}
+
+/// The status of the request before the row's.
+fn first(stage: &mut Stage<'_>) -> u16 {
+    let mut client = Client::connect(stage.serve.address);
+    client.send(first_bytes(stage));
+    stage.lines_before += 1;
+    client.answer("POST").status
 }
 
 fn stop_store(stage: &mut Stage<'_>) {

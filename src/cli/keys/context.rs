@@ -16,6 +16,7 @@ use crate::key::digest::Peppers;
 use crate::key::lifecycle::{Lifecycle, LifecycleError};
 use crate::key::rules::Rules;
 use crate::store;
+use crate::store::reservation::Reservations;
 
 /// What a command does to the key table. Only one that makes something new makes the file of an embedded store.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -35,6 +36,8 @@ const BULK_TIMEOUT: Span = Span::secs(30);
 pub(crate) struct Context {
     pub(crate) config: Config,
     pub(crate) lifecycle: Lifecycle,
+    /// In the same store.
+    pub(crate) reservations: Arc<dyn Reservations>,
     pub(crate) clock: Clock,
     runtime: Runtime,
 }
@@ -72,7 +75,7 @@ impl Context {
         let (opened, missing) = runtime.block_on(open).map_err(unusable)?;
         say_where(access, missing.as_deref(), &loaded, globals);
         let lifecycle = Lifecycle::new(opened.store, Arc::new(rules), peppers, clock.clone(), "cli");
-        Ok(Self { config: loaded.config, lifecycle, clock, runtime })
+        Ok(Self { config: loaded.config, lifecycle, reservations: opened.reservations, clock, runtime })
     }
 
     /// Runs a piece of work to its end.

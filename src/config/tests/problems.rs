@@ -250,7 +250,6 @@ fn each_rule_has_its_words() {
         ("upstream = \"\"", "there is no upstream"),
         ("[restrictions]\nip_allowlist = [\"192.0.2.1\"]", "without `client_ip.trusted_proxies`"),
         ("profile = \"gatelithix\"", "keys of environment test are refused"),
-        ("[idempotency]\nmode = \"required\"", "[idempotency] is not part of this release yet"),
         ("[store]\npepper_file = \"/dev/null\"\n[cache]\nsnapshot_file = \"s\"\nstale_for = \"0s\"", "nothing of it may be served"),
         ("[keys]\nrotate_reminder = \"30d\"", "rotate_reminder is not part"),
         ("[keys]\npurge_after = \"30d\"", "purge_after is not part"),

@@ -65,11 +65,12 @@ pub struct Wire {
 impl Wire {
     /// Connects, if there is a place.
     pub(super) async fn connect(target: &Arc<Target>) -> Result<Self, Refusal> {
-        let place = target.reserve().ok_or_else(|| Rejection::Overloaded.because("all upstream connections are in use"))?;
+        let place =
+            target.reserve().ok_or_else(|| Rejection::Overloaded.because("all upstream connections are in use").before_sending())?;
         Counts::count(&target.counts.connects);
         let socket = connect(target).await.map_err(|error| {
             Counts::count(&target.counts.failures);
-            target.unavailable(&error.to_string())
+            target.unavailable(&error.to_string()).before_sending()
         })?;
         Ok(Self { socket, traffic: Rc::default(), _place: place })
     }

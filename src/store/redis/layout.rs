@@ -10,8 +10,11 @@
 //! | `{changes}:log` | stream | the change log |
 //! | `limit:{HEX}` | string, with an end | what was taken from a bucket that the fleet counts in |
 //! | `{changes}:instances` | hash | sidecar's id → when it was heard of, and what it said |
+//! | `idempotency:{TENANT}:HEX` | hash | a reservation, by a name that only who has the Idempotency-Key can make |
+//! | `idempotency:{TENANT}:bytes` | hash | when answers end → bytes of them that are kept |
 
 use crate::key::digest::StoredDigest;
+use crate::store::reservation::Id;
 
 /// Makes key names.
 #[derive(Debug)]
@@ -59,5 +62,14 @@ impl Layout {
 
     pub(super) fn tenants(&self) -> String {
         format!("{}tenants", self.prefix)
+    }
+
+    /// All of a tenant's are of one slot.
+    pub(super) fn reservation(&self, tenant: &str, id: Id) -> String {
+        format!("{}idempotency:{{{tenant}}}:{}", self.prefix, id.to_hex())
+    }
+
+    pub(super) fn reserved_bytes(&self, tenant: &str) -> String {
+        format!("{}idempotency:{{{tenant}}}:bytes", self.prefix)
     }
 }

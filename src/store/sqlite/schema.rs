@@ -113,5 +113,6 @@ pub(super) fn prepare(connection: &mut Connection) -> Result<(), String> {
         newer => return Err(format!("written by a newer release: format {newer}, this release reads {FORMAT}")),
     }
     transaction.execute_batch(LATER).map_err(words)?;
+    transaction.execute_batch(super::reservations::TABLES).map_err(words)?;
     transaction.commit().map_err(words)
 }

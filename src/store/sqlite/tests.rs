@@ -40,7 +40,7 @@ impl Dir {
         self.0.path().join("keys")
     }
     fn open(&self) -> (SqliteStore, Told) {
-        let (store, changes) = SqliteStore::open(&self.file()).unwrap();
+        let (store, changes) = SqliteStore::open(&self.file(), Clock::System).unwrap();
         (store, Told { changes, told: VecDeque::new() })
     }
     fn raw(&self) -> Connection {
@@ -125,11 +125,11 @@ fn a_file_of_a_newer_release_and_what_is_no_database_are_refused() {
     let dir = Dir::new();
     drop(dir.open());
     dir.raw().pragma_update(None, "user_version", 9).unwrap();
-    assert!(SqliteStore::open(&dir.file()).err().unwrap().contains("newer release"));
+    assert!(SqliteStore::open(&dir.file(), Clock::System).err().unwrap().contains("newer release"));
     let text = dir.0.path().join("text");
     std::fs::write(&text, "this is no database, only a text that is long enough to be looked at").unwrap();
-    assert!(SqliteStore::open(&text).is_err());
-    assert!(SqliteStore::open(&dir.0.path().join("no/such/directory")).is_err());
+    assert!(SqliteStore::open(&text, Clock::System).is_err());
+    assert!(SqliteStore::open(&dir.0.path().join("no/such/directory"), Clock::System).is_err());
 }
 
 #[test]

@@ -20,7 +20,7 @@ struct Bench {
 impl Bench {
     async fn new() -> Self {
         let server = RedisServer::start();
-        let Opened { store, changes } = open(&server.config(), &Clock::System).await.unwrap();
+        let Opened { store, changes, .. } = open(&server.config(), &Clock::System).await.unwrap();
         let mut bench = Self { server, store, log: changes.unwrap() };
         assert_eq!(bench.next().await, [Changed::Everything]);
         bench
