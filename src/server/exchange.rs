@@ -194,6 +194,9 @@ fn switch(
     head.version = Version::HTTP_11;
     strip_hop_by_hop(&mut head.headers);
     head.headers.insert(X_REQUEST_ID, record.seen.request_id.to_value());
+    if let Some(told) = &record.seen.limits {
+        told.tell(&mut head.headers);
+    }
     Handshake::accept(&mut head.headers);
     life.switch();
     *session.tunnel.borrow_mut() = Some(Tunnel::new(wire, ahead, record));
@@ -255,6 +258,9 @@ fn one_length(headers: &mut HeaderMap, body: &impl Body) {
 /// What every answer has, whoever made it. A stream ends alone: its connection is told to leave by GOAWAY.
 fn finish(life: &Life, headers: &mut HeaderMap, seen: &Seen, close: bool) {
     headers.insert(X_REQUEST_ID, seen.request_id.to_value());
+    if let Some(told) = &seen.limits {
+        told.tell(headers);
+    }
     if !life.is_stream() && (close || life.leaving()) {
         headers.insert(header::CONNECTION, HeaderValue::from_static("close"));
     }
