@@ -65,11 +65,6 @@ const FEATURES: &[Feature] = &[
         one("restrictions.observe", !config.restrictions.observe.is_empty())
     }),
     warning("[tracing]", "no traces are sent", |config, _| one("tracing.otlp_endpoint", !config.tracing.otlp_endpoint.is_empty())),
-    warning("body_min_rate", "slow bodies are not ended", |config, tree| {
-        let mut paths = listeners(config, "limits.body_min_rate", |listener| listener.limits.body_min_rate.0 > 0);
-        paths.retain(|path| tree.is_written(path));
-        paths
-    }),
 ];
 
 /// Names every feature that is configured and not built.

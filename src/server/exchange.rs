@@ -307,7 +307,8 @@ impl<F: Future> Future for Contained<'_, F> {
         let this = self.project();
         if this.life.expired() {
             let refusal = this.life.ended_by().map(|rejection| rejection.because("while the request was under way"));
-            return Poll::Ready(Err(refusal.unwrap_or_else(|| Rejection::RequestTimeout.because("request_timeout"))));
+            let timeout = if this.life.is_slow() { "body_min_rate" } else { "request_timeout" };
+            return Poll::Ready(Err(refusal.unwrap_or_else(|| Rejection::RequestTimeout.because(timeout))));
         }
         match catch_unwind(AssertUnwindSafe(|| this.exchange.poll(cx))) {
             Ok(poll) => poll.map(Ok),

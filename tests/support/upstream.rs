@@ -7,7 +7,7 @@ use std::io::Write as _;
 use std::net::{Ipv4Addr, Shutdown, SocketAddr};
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::sync::{Arc, Condvar, Mutex};
-use std::thread;
+use std::thread::{self, JoinHandle};
 use std::time::Duration;
 
 use super::PATIENCE;
@@ -59,6 +59,7 @@ struct Shared {
 pub(crate) struct Upstream {
     pub(crate) address: Address,
     shared: Arc<Shared>,
+    accepting: Option<JoinHandle<()>>,
 }
 
 /// A request that waits for its answer.
@@ -75,6 +76,11 @@ pub(crate) struct Exchange<'a> {
 impl Exchange<'_> {
     /// Reads the body, unless that was done; the recorded request is complete then.
     pub(crate) fn read_body(&mut self) {
+        self.read_body_with(&mut |_| {});
+    }
+
+    /// The same; `each` is told of every piece, and nothing more is read before it returns.
+    pub(crate) fn read_body_with(&mut self, each: &mut dyn FnMut(&[u8])) {
         if std::mem::replace(&mut self.body_read, true) || self.close {
             return;
         }
@@ -85,6 +91,7 @@ impl Exchange<'_> {
             request.body.extend_from_slice(&bytes[..room]);
             request.body_len += bytes.len() as u64;
             crc.update(bytes);
+            each(bytes);
         });
         request.body_crc = crc.finalize();
         match result {
@@ -177,7 +184,7 @@ impl Upstream {
             odd_names_pass: AtomicBool::new(false),
         });
         let accepting = Arc::clone(&shared);
-        thread::spawn(move || {
+        let accepting = thread::spawn(move || {
             while let Ok(stream) = listener.accept() {
                 if accepting.stopping.load(Ordering::SeqCst) {
                     return;
@@ -188,7 +195,7 @@ impl Upstream {
                 thread::spawn(move || shared.serve(connection, stream));
             }
         });
-        Self { address, shared }
+        Self { address, shared, accepting: Some(accepting) }
     }
 
     pub(crate) fn url(&self) -> String {
@@ -250,8 +257,10 @@ impl Upstream {
 impl Drop for Upstream {
     fn drop(&mut self) {
         self.shared.stopping.store(true, Ordering::SeqCst);
-        // Wakes the accepting thread, which ends then.
-        let _ = self.address.connect();
+        // Wakes the accepting thread, which ends then; another may listen there as soon as this is gone.
+        if let (Ok(_), Some(accepting)) = (self.address.connect(), self.accepting.take()) {
+            let _ = accepting.join();
+        }
         for stream in self.shared.open.lock().unwrap().values() {
             stream.shutdown(Shutdown::Both);
         }

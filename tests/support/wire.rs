@@ -222,6 +222,11 @@ impl<R: Read> Reader<R> {
         Ok(())
     }
 
+    /// Whether bytes wait here, or come before the reads' time is over.
+    pub(crate) fn has_bytes(&mut self) -> bool {
+        self.at < self.buffer.len() || self.fill().unwrap_or(false)
+    }
+
     /// Whether the other side ended the connection and nothing is left to read.
     pub(crate) fn at_end(&mut self) -> bool {
         self.at == self.buffer.len() && !self.fill().unwrap_or(false)

@@ -126,10 +126,15 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Wire<S> {
             if state.client_gone {
                 return Poll::Ready(Arrival::Ended);
             }
-            if let Some(end) = self.gives_up(state) {
+            if let Some(end) = self.gives_up() {
                 return Poll::Ready(end);
             }
-            if ready!(state.poll_ahead(cx)).is_err() {
+            let read = state.poll_ahead(cx);
+            // Whatever has arrived is served, whoever drains.
+            if read.is_pending() && self.life.phase() == Phase::Idle && self.life.draining() {
+                return Poll::Ready(Arrival::Ended);
+            }
+            if ready!(read).is_err() {
                 state.client_gone = true;
             }
         }
@@ -155,14 +160,15 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Wire<S> {
     }
 
     /// Whether the connection ends here instead of waiting for another request, or for the rest of its head.
-    fn gives_up(&self, state: &mut State<S>) -> Option<Arrival<S>> {
+    fn gives_up(&self) -> Option<Arrival<S>> {
         match self.life.phase() {
             Phase::Head if self.life.expired() => {
                 Some(Arrival::Refused(Rejection::RequestTimeout.because("the head did not arrive in time")))
             }
             Phase::Fresh | Phase::Idle if self.life.expired() => Some(Arrival::Ended),
-            Phase::Idle => (self.life.draining() && state.inbox.bytes().is_empty()).then_some(Arrival::Ended),
-            Phase::Fresh | Phase::Head | Phase::Busy | Phase::Written | Phase::Tunnel | Phase::Streams | Phase::Leaving => None,
+            Phase::Fresh | Phase::Idle | Phase::Head | Phase::Busy | Phase::Written | Phase::Tunnel | Phase::Streams | Phase::Leaving => {
+                None
+            }
         }
     }
 
