@@ -31,7 +31,7 @@ use crate::store::{self, Opened, Store};
 /// Pauses between attempts to read a change log that cannot be read.
 const BACK_OFF_FIRST: Duration = Duration::from_millis(50);
 const BACK_OFF_MAX: Duration = Duration::from_millis(500);
-/// A store that does not take the goodbye in this time learns by silence.
+/// A store that does not take the last words or the goodbye in this time learns by silence.
 const GOODBYE: Duration = Duration::from_millis(500);
 
 /// An open key table. Dropping it closes the store; look-ups are `store_unavailable` from then on.
@@ -110,7 +110,7 @@ impl KeyTable {
             let predecessor = first.and_then(|file| file.restore(&authenticator.shared, !store.is_reachable()));
             let patience = config.store.command_timeout.0;
             let desk = Arc::new(Desk::new(Arc::clone(&store), Arc::clone(&at), Handle::current(), clock.clone(), patience));
-            let _ = opened.send(Ok((Arc::clone(&authenticator), Arc::clone(&store), ledger, Arc::clone(&desk))));
+            let _ = opened.send(Ok((Arc::clone(&authenticator), Arc::clone(&store), Arc::clone(&ledger), Arc::clone(&desk))));
             tokio::select! {
                 never = follow(changes, &authenticator, &clock, &at) => match never {},
                 never = beat(instance.as_ref(), predecessor, &store, &at) => match never {},
@@ -118,6 +118,8 @@ impl KeyTable {
                 _ = stopped => {}
             }
             let _ = timeout(GOODBYE, desk.close()).await;
+            // What the end of the workers has cut off.
+            let _ = timeout(GOODBYE, ledger.told()).await;
             match (snapshot.filter(|_| own.is_here()), instance) {
                 // What comes after this process may serve what it knew: until then, or until that is too old, it is not gone.
                 (Some(file), _) => drop(file.save(&authenticator.shared).await),
