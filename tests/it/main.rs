@@ -17,6 +17,7 @@ mod client_address;
 mod control;
 mod crash_points;
 mod credential_end;
+mod differential;
 mod drain;
 mod exposure;
 mod failover;
