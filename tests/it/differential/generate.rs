@@ -237,7 +237,7 @@ pub(super) fn number(target: &str) -> usize {
     target.split("/c/").nth(1).and_then(|rest| rest.split(['/', '?']).next()).and_then(|digits| digits.parse().ok()).unwrap()
 }
 
-fn answer(random: &mut Rng, http2: bool) -> Script {
+fn answer(random: &mut Rng, method: &str, http2: bool) -> Script {
     let statuses = [
         "200 OK",
         "200 OK",
@@ -303,7 +303,9 @@ fn answer(random: &mut Rng, http2: bool) -> Script {
     if !content.trailers.is_empty() && one_in(random, 2) {
         headers.push(field("Trailer", "x-sum, X-More"));
     }
-    let closes = one_in(random, 10) || old;
+    // An end that nobody can see coming may cost the next request.
+    let unseen = delimited == Delimited::UntilClose && (method == "HEAD" || status == 304);
+    let closes = one_in(random, 10) || old || unseen;
     if closes {
         headers.push(field("Connection", "close"));
     }
@@ -346,7 +348,7 @@ const OF_HTTP_1: [(&str, &str); 6] = [
     ("Keep-Alive", "timeout=5"),
     ("Proxy-Connection", "keep-alive"),
     ("Upgrade", "h2c"),
-    ("TE", "gzip, trailers;q=0.5"),
+    ("TE", "gzip, trailers"),
 ];
 
 fn case(random: &mut Rng, number: usize, key: &str) -> Case {
@@ -405,7 +407,7 @@ fn case(random: &mut Rng, number: usize, key: &str) -> Case {
         headers.push(field("Expect", "100-continue"));
     }
     random.shuffle(&mut headers);
-    let mut answer = answer(random, http2);
+    let mut answer = answer(random, &method, http2);
     if waits {
         answer.timing = Timing::After;
         answer.interim = "";
