@@ -137,7 +137,8 @@ fn told(direct: &Recorded, through: &Recorded, case: &Case, key: &Issued) -> Tol
     if case.http2
         && let Some(cookies) = own.get_mut("cookie")
     {
-        *cookies = vec![cookies.join("; ")];
+        // White space at the end of a line is none of the value (RFC 9110 §5.5).
+        *cookies = vec![cookies.join("; ").trim_end_matches(' ').to_owned()];
     }
     // README: of trailers those that are announced, and that a header could be.
     told.trailers = without(std::mem::take(&mut told.trailers), NOT_TOLD);
