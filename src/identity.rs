@@ -3,10 +3,12 @@
 
 pub mod template;
 
+use std::sync::Arc;
 use std::sync::atomic::AtomicBool;
 
 use crate::config::sections::{CredentialType, EnvironmentName};
 use crate::key::record::KeyRecord;
+use crate::limit::own::OwnLimits;
 use crate::net::IpSet;
 use crate::policy::endpoint::Endpoints;
 use crate::policy::referrer::Referrers;
@@ -20,9 +22,9 @@ pub struct Identity {
     /// What was presented.
     pub credential: CredentialType,
     /// On whose behalf.
-    pub tenant_id: Box<str>,
+    pub tenant_id: Arc<str>,
     /// With which key.
-    pub key_id: Box<str>,
+    pub key_id: Arc<str>,
     /// Name of the key's kind.
     pub kind: Box<str>,
     /// Environment, as the record says.
@@ -39,10 +41,21 @@ pub struct Identity {
     pub referrers: Option<Referrers>,
     /// The key's endpoints; `None` = any.
     pub endpoints: Option<Box<Endpoints>>,
+    /// Limits of the key's and the tenant's own.
+    pub limits: Option<Box<OwnLimits>>,
     /// Whether the record says, or was told, that the key was seen in a browser.
     pub exposed: AtomicBool,
     /// What the upstream is told, ready to send.
     pub headers: Told,
+}
+
+/// Names of a key and its tenant, which others hold too.
+#[derive(Debug)]
+pub struct Ids {
+    /// The key's.
+    pub key: Arc<str>,
+    /// The tenant's.
+    pub tenant: Arc<str>,
 }
 
 impl Identity {
@@ -50,7 +63,7 @@ impl Identity {
     ///
     /// # Errors
     /// What in the records cannot be used; such a key is refused (`identity_invalid`), nobody else is.
-    pub fn compile(key: &KeyRecord, tenant: &TenantRecord, headers: &IdentityHeaders) -> Result<Self, String> {
+    pub fn compile(ids: Ids, key: &KeyRecord, tenant: &TenantRecord, headers: &IdentityHeaders) -> Result<Self, String> {
         let own = Grants::parse(&key.scopes).map_err(|why| format!("scopes: {why}"))?;
         let ceiling = tenant.scopes.as_ref().map(|list| Grants::parse(list)).transpose().map_err(|why| format!("tenant scopes: {why}"))?;
         let grants = ceiling.as_ref().map_or_else(|| own.clone(), |ceiling| own.intersect(ceiling));
@@ -59,8 +72,8 @@ impl Identity {
         };
         Ok(Self {
             credential: CredentialType::ApiKey,
-            tenant_id: tenant.id.as_str().into(),
-            key_id: key.id.as_str().into(),
+            tenant_id: ids.tenant,
+            key_id: ids.key,
             kind: key.kind.as_str().into(),
             environment: key.environment,
             tenant_allowlist: allowlist(&tenant.ip_allowlist, "tenant ip_allowlist")?,
@@ -72,6 +85,7 @@ impl Identity {
                 .map(|list| Endpoints::parse(list).map(Box::new))
                 .transpose()
                 .map_err(|why| format!("endpoints: {why}"))?,
+            limits: OwnLimits::compile(key, tenant)?,
             exposed: AtomicBool::new(key.exposed),
             headers: headers.for_key(key, tenant, &grants)?,
             grants,

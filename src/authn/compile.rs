@@ -9,7 +9,7 @@ use super::freshness::{Began, Reading};
 use super::load::{Shared, Tenant};
 use super::slots::{Slot, TenantState};
 use crate::clock::Timestamp;
-use crate::identity::Identity;
+use crate::identity::{Identity, Ids};
 use crate::key::digest::StoredDigest;
 use crate::key::record::{KeyRecord, KeyStatus};
 use crate::tenant::TenantStatus;
@@ -24,6 +24,7 @@ impl Shared {
         (tenant, tenant_generation, state): Tenant,
         began: Began,
     ) -> Entry {
+        let verdict = self.verdict(Ids { key: Arc::clone(&key.id), tenant: Arc::clone(&tenant.slot.id) }, record, &state);
         Entry {
             key,
             key_generation,
@@ -34,12 +35,12 @@ impl Shared {
             superseded: AtomicBool::new(false),
             secret_end: End::new(secret_until),
             expiry: record.expires_at.map(End::new),
-            verdict: self.verdict(record, &state),
+            verdict,
             record: self.place.is_somewhere().then(|| serde_json::to_string(record).ok()).flatten().map(String::into_boxed_str),
         }
     }
 
-    fn verdict(&self, record: &KeyRecord, tenant: &TenantState) -> Verdict {
+    fn verdict(&self, ids: Ids, record: &KeyRecord, tenant: &TenantState) -> Verdict {
         if record.status == KeyStatus::Revoked {
             return Verdict::Revoked;
         }
@@ -52,7 +53,7 @@ impl Shared {
         if record.status == KeyStatus::Inactive {
             return Verdict::Inactive;
         }
-        match Identity::compile(record, tenant, &self.headers) {
+        match Identity::compile(ids, record, tenant, &self.headers) {
             Ok(identity) => Verdict::Admitted(Arc::new(identity)),
             Err(why) => self.unusable(&format!("{}: {why}", record.id)),
         }

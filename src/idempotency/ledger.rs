@@ -7,7 +7,7 @@ use std::time::Duration;
 
 use aws_lc_rs::rand;
 use tokio::runtime::Handle;
-use tokio::sync::{Semaphore, oneshot};
+use tokio::sync::{Semaphore, oneshot, watch};
 use tokio::time::{sleep, timeout};
 
 use super::reservation::{Held, Outcome, Reservation};
@@ -35,6 +35,8 @@ pub struct Ledger {
     requests: Arc<Memory>,
     answers: Arc<Memory>,
     retries: Semaphore,
+    /// Outcomes that the store has not taken yet.
+    untold: watch::Sender<usize>,
     counters: Counters,
 }
 
@@ -91,6 +93,7 @@ impl Ledger {
             requests: Memory::new(REQUESTS_MAX),
             answers: Memory::new(ANSWERS_MAX),
             retries: Semaphore::new(RETRIES),
+            untold: watch::Sender::new(0),
             counters: Counters::default(),
         })
     }
@@ -173,6 +176,7 @@ impl Ledger {
     pub(super) fn settle(self: &Arc<Self>, held: Arc<Held>, outcome: Outcome) -> oneshot::Receiver<()> {
         let (reply, settled) = oneshot::channel();
         let ledger = Arc::clone(self);
+        self.untold.send_modify(|untold| *untold += 1);
         self.runtime.spawn(async move {
             let (fate, memory) = ledger.fate(&held, outcome);
             let first = ledger.try_settle(&held, &fate).await;
@@ -182,8 +186,14 @@ impl Ledger {
                 tracing::warn!("the store of reservations never took an outcome: it counts as unknown when its lease is over");
             }
             drop(memory);
+            ledger.untold.send_modify(|untold| *untold -= 1);
         });
         settled
+    }
+
+    /// Waits until the store has taken every outcome so far.
+    pub async fn told(&self) {
+        let _ = self.untold.subscribe().wait_for(|untold| *untold == 0).await;
     }
 
     /// How long anybody waits for that.

@@ -12,6 +12,7 @@ use tokio::runtime::{Builder, Runtime};
 use super::*;
 use crate::clock::Clock;
 use crate::config::sections::{EnvironmentName, Store};
+use crate::config::units::Span;
 use crate::facts::path::CanonicalPath;
 use crate::key::digest::Peppers;
 use crate::store::open;
@@ -188,7 +189,7 @@ fn holds(cases: u32, section: &Store) {
 #[test]
 fn never_twice_never_anothers_never_lost_in_redis() {
     let server = RedisServer::start();
-    holds(150, &server.config());
+    holds(150, &Store { command_timeout: Span::secs(30), ..server.config() });
 }
 
 #[test]
@@ -200,7 +201,7 @@ fn never_twice_never_anothers_never_lost_in_the_embedded_store() {
 #[test]
 fn who_stops_waiting_for_a_claim_leaves_nothing_claimed() {
     let (runtime, server) = (Builder::new_current_thread().enable_all().build().unwrap(), RedisServer::start());
-    let store = runtime.block_on(open(&server.config(), &Clock::System)).unwrap().reservations;
+    let store = runtime.block_on(open(&Store { command_timeout: Span::secs(30), ..server.config() }, &Clock::System)).unwrap().reservations;
     let roots = || Roots::new(&Peppers::default());
     let ledger = Ledger::new(Arc::clone(&store), roots(), runtime.handle().clone(), Duration::from_secs(10));
     runtime.block_on(async {

@@ -11,8 +11,9 @@ use crate::clock::Timestamp;
 use crate::config::problem::Problems;
 use crate::config::sections::{Config, EnvironmentName};
 use crate::config::units::Span;
-use crate::identity::Identity;
 use crate::identity::template::IdentityHeaders;
+use crate::identity::{Identity, Ids};
+use crate::limit::own::OwnLimits;
 use crate::net::IpSet;
 use crate::policy::scope::check_grant;
 use crate::tenant::TenantRecord;
@@ -80,7 +81,9 @@ impl Rules {
         wrong.extend(check_metadata(&key.metadata));
         if wrong.is_empty() {
             // The rest is what serving the key would find: networks, origins, endpoints, header values.
-            wrong.extend(Identity::compile(key, tenant, &self.headers).err());
+            wrong.extend(
+                Identity::compile(Ids { key: key.id.as_str().into(), tenant: tenant.id.as_str().into() }, key, tenant, &self.headers).err(),
+            );
         }
         wrong
     }
@@ -93,6 +96,7 @@ impl Rules {
         wrong.extend(tenant.scopes.iter().flatten().filter_map(|scope| self.check_scope(scope).err()));
         wrong.extend(check_metadata(&tenant.metadata));
         wrong.extend(tenant.ip_allowlist.as_ref().and_then(|list| IpSet::parse(list).err()));
+        wrong.extend(OwnLimits::check_tenant(tenant).err());
         wrong
     }
 

@@ -2,23 +2,17 @@
 
 use std::fmt;
 
-use smallvec::SmallVec;
-
 use super::Case;
 use crate::gate::trace::Note;
 use crate::rejection::{Refusal, Rejection};
 use crate::route::{Demand, Scope};
 
-/// Granted scopes.
+/// Granted scopes: words with single spaces between them, side by side, as they are sent on.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
-pub struct Grants(Box<[Grant]>);
+pub struct Grants(Box<str>);
 
-#[derive(Debug, Clone, PartialEq, Eq)]
-enum Grant {
-    Exact(Box<str>),
-    /// What stands before the `*`.
-    Prefix(Box<str>),
-}
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+struct Grant<'g>(&'g str);
 
 /// Scopes of one record, at most: a ceiling is compared with each of them.
 pub const SCOPES_MAX: usize = 512;
@@ -55,32 +49,38 @@ impl Grants {
         if scopes.len() > SCOPES_MAX {
             return Err(format!("more than {SCOPES_MAX} scopes"));
         }
-        scopes.iter().map(|scope| check_grant(scope.as_ref()).map(|()| Grant::new(scope.as_ref()))).collect::<Result<_, _>>().map(Self)
+        let scopes: Vec<&str> = scopes.iter().map(AsRef::as_ref).collect();
+        scopes.iter().try_for_each(|scope| check_grant(scope))?;
+        Ok(Self(scopes.join(" ").into()))
+    }
+
+    fn iter(&self) -> impl Iterator<Item = Grant<'_>> {
+        self.0.split(' ').filter(|scope| !scope.is_empty()).map(Grant)
     }
 
     /// Whether this scope is granted.
     #[must_use]
     pub fn allow(&self, scope: &str) -> bool {
-        self.0.iter().any(|grant| grant.covers(scope))
+        self.iter().any(|grant| grant.covers(scope))
     }
 
     /// What both grant: the effective scopes under a tenant's ceiling.
     #[must_use]
     pub fn intersect(&self, ceiling: &Self) -> Self {
-        let mut both: SmallVec<[Grant; 8]> = SmallVec::new();
-        for mine in &self.0 {
-            for theirs in &ceiling.0 {
-                let narrower = match (mine.covers_grant(theirs), theirs.covers_grant(mine)) {
+        let mut both: Vec<&str> = Vec::new();
+        for mine in self.iter() {
+            for theirs in ceiling.iter() {
+                let Grant(narrower) = match (mine.covers_grant(theirs), theirs.covers_grant(mine)) {
                     (_, true) => mine,
                     (true, false) => theirs,
                     (false, false) => continue,
                 };
-                if !both.contains(narrower) {
-                    both.push(narrower.clone());
+                if !both.contains(&narrower) {
+                    both.push(narrower);
                 }
             }
         }
-        Self(both.into_vec().into())
+        Self(both.join(" ").into())
     }
 
     /// Whether none is granted.
@@ -90,39 +90,26 @@ impl Grants {
     }
 }
 
-impl Grant {
-    fn new(scope: &str) -> Self {
-        scope.strip_suffix('*').map_or_else(|| Self::Exact(scope.into()), |prefix| Self::Prefix(prefix.into()))
-    }
-
-    fn covers(&self, scope: &str) -> bool {
-        match self {
-            Self::Exact(own) => **own == *scope,
-            Self::Prefix(own) => scope.starts_with(&**own),
+impl Grant<'_> {
+    fn covers(self, scope: &str) -> bool {
+        match self.0.strip_suffix('*') {
+            Some(prefix) => scope.starts_with(prefix),
+            None => self.0 == scope,
         }
     }
 
-    fn covers_grant(&self, other: &Self) -> bool {
-        match (self, other) {
-            (_, Self::Exact(scope)) => self.covers(scope),
-            (Self::Prefix(own), Self::Prefix(prefix)) => prefix.starts_with(&**own),
-            (Self::Exact(_), Self::Prefix(_)) => false,
+    fn covers_grant(self, other: Self) -> bool {
+        match (self.0.strip_suffix('*'), other.0.strip_suffix('*')) {
+            (_, None) => self.covers(other.0),
+            (Some(own), Some(prefix)) => prefix.starts_with(own),
+            (None, Some(_)) => false,
         }
     }
 }
 
 impl fmt::Display for Grants {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        for (index, grant) in self.0.iter().enumerate() {
-            if index > 0 {
-                f.write_str(" ")?;
-            }
-            match grant {
-                Grant::Exact(scope) => f.write_str(scope)?,
-                Grant::Prefix(prefix) => write!(f, "{prefix}*")?,
-            }
-        }
-        Ok(())
+        f.write_str(&self.0)
     }
 }
 

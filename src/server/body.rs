@@ -170,7 +170,9 @@ impl Ahead {
 impl Receiving {
     fn poll_frame(&mut self, cx: &mut Context<'_>) -> Poll<Option<Result<Frame<Bytes>, BrokenOff>>> {
         let Self { body, generation, life, limit } = self;
-        let mut frame = match ready!(Pin::new(body).poll_frame(cx)) {
+        let polled = Pin::new(body).poll_frame(cx);
+        life.content_awaited(polled.is_pending());
+        let mut frame = match ready!(polled) {
             None => return Poll::Ready(None),
             Some(Ok(frame)) => frame,
             Some(Err(_)) => {

@@ -194,6 +194,9 @@ fn switch(
     head.version = Version::HTTP_11;
     strip_hop_by_hop(&mut head.headers);
     head.headers.insert(X_REQUEST_ID, record.seen.request_id.to_value());
+    if let Some(told) = &record.seen.limits {
+        told.tell(&mut head.headers);
+    }
     Handshake::accept(&mut head.headers);
     life.switch();
     *session.tunnel.borrow_mut() = Some(Tunnel::new(wire, ahead, record));
@@ -256,6 +259,9 @@ fn one_length(status: StatusCode, headers: &mut HeaderMap, body: &impl Body) {
 /// What every answer has, whoever made it. A stream ends alone: its connection is told to leave by GOAWAY.
 fn finish(life: &Life, headers: &mut HeaderMap, seen: &Seen, close: bool) {
     headers.insert(X_REQUEST_ID, seen.request_id.to_value());
+    if let Some(told) = &seen.limits {
+        told.tell(headers);
+    }
     if !life.is_stream() && (close || life.leaving()) {
         headers.insert(header::CONNECTION, HeaderValue::from_static("close"));
     }
@@ -308,7 +314,8 @@ impl<F: Future> Future for Contained<'_, F> {
         let this = self.project();
         if this.life.expired() {
             let refusal = this.life.ended_by().map(|rejection| rejection.because("while the request was under way"));
-            return Poll::Ready(Err(refusal.unwrap_or_else(|| Rejection::RequestTimeout.because("request_timeout"))));
+            let timeout = if this.life.is_slow() { "body_min_rate" } else { "request_timeout" };
+            return Poll::Ready(Err(refusal.unwrap_or_else(|| Rejection::RequestTimeout.because(timeout))));
         }
         match catch_unwind(AssertUnwindSafe(|| this.exchange.poll(cx))) {
             Ok(poll) => poll.map(Ok),

@@ -4,6 +4,7 @@
 
 mod admission;
 pub mod errand;
+mod pace;
 pub mod stream;
 mod timeouts;
 mod tunnel;
@@ -111,6 +112,7 @@ pub struct Life {
     receiving: Cell<bool>,
     switched: Cell<bool>,
     uploaded: Cell<u64>,
+    pace: pace::Pace,
     /// When content of either side moved last, while an answer of the upstream is passed on.
     moved: Cell<Option<u32>>,
     silent: Cell<bool>,
@@ -149,6 +151,7 @@ impl Life {
             receiving: Cell::new(false),
             switched: Cell::new(false),
             uploaded: Cell::new(0),
+            pace: pace::Pace::default(),
             moved: Cell::new(None),
             silent: Cell::new(false),
             admitted: RefCell::new(None),
@@ -175,6 +178,7 @@ impl Life {
         let now = self.pulse.worker.tick.get();
         self.since.set(now);
         self.moved.set(self.moved.get().map(|_| now));
+        self.pace.restart(self.uploaded.get());
         if let Kind::Stream(reader) = &self.kind {
             reader.restart(now);
         }
@@ -218,6 +222,7 @@ impl Life {
         self.in_flight.set(true);
         self.receiving.set(true);
         self.uploaded.set(0);
+        self.pace.reset();
         *self.fault.borrow_mut() = None;
     }
 
@@ -345,7 +350,8 @@ impl Life {
         let now = self.pulse.worker.tick.get();
         let passed = |since: u32, limit: Option<u32>| limit.is_some_and(|limit| now.wrapping_sub(since) >= limit);
         self.silent.set(self.moved.get().is_some_and(|moved| passed(moved, timeouts.silence)));
-        if self.silent.get() || passed(self.since.get(), timeouts.of(self.phase.get(), self.pulse.draining())) {
+        let late = passed(self.since.get(), timeouts.of(self.phase.get(), self.pulse.draining()));
+        if self.silent.get() || late || self.sweep_pace(timeouts.least) {
             self.expired.set(true);
             self.wake();
         }

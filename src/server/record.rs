@@ -151,10 +151,15 @@ impl Record {
         self.error = Some("upstream_aborted");
     }
 
-    /// The gate has admitted it: what it was admitted by is looked at again for as long as this record lives.
+    /// The gate has admitted it: what it was admitted by is looked at again for as long as this record lives, and its content
+    /// may not come too slowly.
     pub(super) fn admitted(&self) {
         if let (Some(_), Some((_, digest))) = (&self.seen.identity, &self.seen.key) {
             self.life.admitted_by(&self.generation, *digest);
+        }
+        // A stream of calls may take its time between them.
+        if !self.seen.grpc {
+            self.life.judge_pace();
         }
     }
 

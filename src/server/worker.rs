@@ -1,6 +1,8 @@
 //! One worker: a thread with its own runtime, its own upstream connections and its clone of every listener.
 //! Nothing on the request's path is shared with another worker but the snapshot and the key cache.
 
+mod entrance;
+
 use std::cell::{Cell, RefCell};
 use std::collections::HashMap;
 use std::io;
@@ -16,7 +18,7 @@ use tokio::time::{Interval, MissedTickBehavior, interval, sleep};
 
 use super::bind::Listening;
 use super::connection;
-use super::door::{Door, Listener, Place, Seat, Terms};
+use super::door::{Door, Listener, Place, Terms};
 use super::exchange::Session;
 use super::generation::Generations;
 use super::life::{Life, Pulse, Stage, Timeouts};
@@ -29,6 +31,7 @@ use crate::gate::Connection;
 use crate::net::Peer;
 use crate::rejection::Rejection;
 use crate::telemetry::tally::{Tallies, Tally};
+use entrance::Entrance;
 
 /// Connections that a worker turns away at the same time with an answer; more are just closed.
 const TURNED_AWAY_MAX: usize = 256;
@@ -56,16 +59,6 @@ pub struct Orders {
     pub stage: watch::Receiver<Stage>,
     /// The listeners; a new value also says that the terms of some have changed.
     pub doors: watch::Receiver<Vec<Arc<Door>>>,
-}
-
-/// A listener as one worker serves it.
-struct Entrance {
-    listener: Arc<Listener>,
-    /// Its own: a listener may end before the worker does.
-    pulse: Rc<Pulse>,
-    timeouts: Cell<Timeouts>,
-    tally: RefCell<Arc<Tally>>,
-    closing: Notify,
 }
 
 /// A connection, and where it came in.
@@ -181,16 +174,35 @@ impl Worker {
     }
 
     /// How far the process is.
-    fn enter(&self, stage: Stage) {
+    fn enter(self: &Rc<Self>, stage: Stage) {
         self.pulse.enter(stage);
-        for entrance in self.entrances.borrow().iter() {
-            entrance.enter(stage);
+        let open: Vec<_> = self.connections.borrow().values().map(|(_, entrance)| Rc::clone(entrance)).collect();
+        for entrance in self.entrances.borrow().iter().chain(&open) {
+            self.lead(entrance, stage);
         }
-        for (life, entrance) in self.connections.borrow().values() {
-            entrance.pulse.enter(stage);
-            // Idle connections end when they see that nobody is waited for; of HTTP/2, as soon as that is about to be so.
-            life.wake();
+        self.connections.borrow().values().for_each(|(life, _)| life.wake());
+    }
+
+    /// The same of one listener. It accepts no more from [`Stage::Drain`] on, and its idle connections end with it, but no sooner
+    /// than a while after answers have begun to close theirs: a request may be on its way on any of them.
+    fn lead(self: &Rc<Self>, entrance: &Rc<Entrance>, stage: Stage) {
+        if stage < Stage::Drain || stage == Stage::Stop {
+            return entrance.enter(stage);
         }
+        let Some(grace) = entrance.close() else { return };
+        let (worker, entrance) = (Rc::clone(self), Rc::clone(entrance));
+        spawn_local(async move {
+            sleep(grace).await;
+            entrance.enter(Stage::Drain);
+            worker.wake_all_of(&entrance);
+        });
+    }
+
+    /// Its connections look at how far it is: idle ones end when they see that nobody is waited for; of HTTP/2, as soon as that is
+    /// about to be so.
+    fn wake_all_of(&self, entrance: &Rc<Entrance>) {
+        let connections = self.connections.borrow();
+        connections.values().filter(|(_, of)| Rc::ptr_eq(of, entrance)).for_each(|(life, _)| life.wake());
     }
 
     /// Serves these listeners and no others, on the terms they have now.
@@ -202,9 +214,8 @@ impl Worker {
         let (kept, gone): (Vec<_>, Vec<_>) =
             self.entrances.take().into_iter().partition(|entrance| doors.iter().any(|door| entrance.is_of(door)));
         for entrance in gone {
-            entrance.enter(Stage::Drain);
-            let connections = self.connections.borrow();
-            connections.values().filter(|(_, of)| Rc::ptr_eq(of, &entrance)).for_each(|(life, _)| life.wake());
+            self.lead(&entrance, Stage::Drain);
+            self.wake_all_of(&entrance);
         }
         for entrance in &kept {
             entrance.timeouts.set(Timeouts::new(&entrance.listener.terms.load().limits, self.period.get()));
@@ -232,13 +243,8 @@ impl Worker {
 
     fn open(self: &Rc<Self>, door: &Arc<Door>) -> io::Result<()> {
         let listening = door.bound.listen()?;
-        let entrance = Rc::new(Entrance {
-            listener: Arc::clone(&door.listener),
-            pulse: self.pulse.of_another(),
-            timeouts: Cell::new(Timeouts::new(&door.listener.terms.load().limits, self.period.get())),
-            tally: RefCell::new(self.tally(&door.listener)),
-            closing: Notify::new(),
-        });
+        let timeouts = Timeouts::new(&door.listener.terms.load().limits, self.period.get());
+        let entrance = Entrance::new(Arc::clone(&door.listener), self.pulse.of_another(), timeouts, self.tally(&door.listener));
         self.entrances.borrow_mut().push(Rc::clone(&entrance));
         self.accepting.set(self.accepting.get() + 1);
         let (worker, door) = (Rc::clone(self), Arc::clone(door));
@@ -332,51 +338,6 @@ impl Worker {
         self.turned_away.set(self.turned_away.get() + 1);
         connection::turn_away(socket, session, Rejection::Overloaded.because(full)).await;
         self.turned_away.set(self.turned_away.get() - 1);
-    }
-}
-
-impl Entrance {
-    fn is_of(&self, door: &Door) -> bool {
-        Arc::ptr_eq(&self.listener, &door.listener)
-    }
-
-    /// Serves a connection that has a place: who it is, whether there is room for another of theirs, TLS, requests.
-    async fn welcome(self: Rc<Self>, registered: Registered, mut socket: Socket, mut peer: Peer, terms: Arc<Terms>, life: Rc<Life>) {
-        let worker = &registered.worker;
-        if terms.proxy_protocol {
-            match worker.introduced(&mut socket, peer).await {
-                Ok(client) => peer = client,
-                Err(error) => {
-                    tracing::debug!(listener = %terms.name, %peer, %error, "PROXY preamble refused");
-                    return self.tally.borrow().unusable.add(1);
-                }
-            }
-        }
-        let session = worker.session(&self, &terms, life, peer);
-        let limit = terms.limits.connections_per_ip;
-        let seat = match peer {
-            Peer::Ip(ip) if limit > 0 => match Seat::take(&self.listener, ip, limit) {
-                None => return Rc::clone(worker).turn_away(socket, session, "connections_per_ip").await,
-                seat => seat,
-            },
-            Peer::Ip(_) | Peer::Unix => None,
-        };
-        let socket = match &terms.tls {
-            None => Some(socket),
-            Some(acceptor) => connection::handshake(socket, acceptor, terms.limits.handshake_timeout.0).await,
-        };
-        match socket {
-            Some(socket) => connection::serve(socket, session, terms.speech).await,
-            None => self.tally.borrow().unusable.add(1),
-        }
-        drop(seat);
-    }
-
-    fn enter(&self, stage: Stage) {
-        self.pulse.enter(stage);
-        if stage >= Stage::Drain {
-            self.closing.notify_one();
-        }
     }
 }
 

@@ -87,6 +87,27 @@ fn after_drain_delay_newcomers_are_refused_and_what_is_in_flight_is_finished() {
 }
 
 #[test]
+fn a_request_that_was_on_its_way_as_the_drain_began_is_served() {
+    let (upstream, _release) = upstream();
+    let home = home(&upstream, "drain_delay = \"0s\"\ndrain_timeout = \"1h\"");
+    let serve = Serve::start(&home.config_file());
+    let mut idle: Vec<Client> = (0..2).map(|_| Client::connect(serve.address)).collect();
+    for client in &mut idle {
+        client.send(Request::get("/before").bytes());
+        assert_eq!(client.answer("GET").header("connection"), None);
+    }
+    signal(serve.id(), "TERM");
+    says(&serve.stderr, "no longer listening");
+    idle[0].send(Request::get("/on-its-way").bytes());
+    let answer = idle[0].answer("GET");
+    assert_eq!((answer.status, answer.header("connection")), (200, Some("close")));
+    // Nobody waits for the other one's.
+    let (status, _, _) = serve.wait();
+    assert!(status.success(), "{status}");
+    assert!(idle[1].is_closed());
+}
+
+#[test]
 fn who_leaves_is_not_ready_at_once() {
     let upstream = Upstream::echo();
     let home = Home::new(Kind::Embedded, &format!("upstream = \"{}\"\n[ops]\nlisten = \"127.0.0.1:0\"", upstream.url()));

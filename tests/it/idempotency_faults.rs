@@ -242,7 +242,7 @@ fn what_outlasts_the_drain_is_unknown_at_once() {
     leave_in_the_middle(first.address, &pair.upstream, &pair.key.secret);
     let (status, _, stderr) = first.stop();
     assert!(status.success());
-    assert!(stderr.text().contains("its outcome is unknown"), "{}", stderr.text());
+    assert!(stderr.find(|line| line.contains("its outcome is unknown").then_some(())).is_some(), "{}", stderr.text());
     let second = pair.serve(1);
     let ask = || once(second.address, &pay(&pair.key.secret));
     assert_eq!(code(&after("409 IDEMPOTENCY_CONFLICT", ask)), "409 IDEMPOTENCY_UNKNOWN");

@@ -6,6 +6,7 @@ use std::sync::atomic::{AtomicU64, Ordering};
 
 use crate::support::client::{Client, Request, once};
 use crate::support::http2::{Http2, head};
+use crate::support::memory::peak_kib;
 use crate::support::process::Serve;
 use crate::support::sidecar::{Home, Kind, Sidecar};
 use crate::support::upstream::Upstream;
@@ -151,11 +152,4 @@ fn a_reader_that_waits_makes_the_upstream_wait() {
     assert_eq!(answer.body.len() as u64, CHUNKS * CHUNK as u64);
     let grown = peak_kib(serve.id()) - before;
     assert!(grown < 32 << 10, "grown by {grown} KiB");
-}
-
-/// The most memory that a process ever had.
-fn peak_kib(id: u32) -> u64 {
-    let status = std::fs::read_to_string(format!("/proc/{id}/status")).unwrap();
-    let line = status.lines().find_map(|line| line.strip_prefix("VmHWM:")).unwrap();
-    line.trim().trim_end_matches(" kB").parse().unwrap()
 }

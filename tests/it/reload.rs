@@ -4,11 +4,11 @@ use std::net::SocketAddr;
 use std::os::unix::fs::symlink;
 use std::path::Path;
 use std::process::Command;
-use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, mpsc};
-use std::thread;
 
+use crate::support::callers::{Load, Service};
 use crate::support::client::{Client, Request, once};
+use crate::support::fleet::full;
 use crate::support::process::{Serve, signal};
 use crate::support::redis::Redis;
 use crate::support::sidecar::{Home, Kind};
@@ -47,15 +47,6 @@ fn outcome(serve: &Serve, n: usize) -> &'static str {
     outcomes[n - 1]
 }
 
-/// Asks again until it is so: what a worker was told takes it a moment.
-fn comes_true(what: &str, is_so: impl Fn() -> bool) {
-    let began = sidegate::clock::instant();
-    while !is_so() {
-        assert!(began.elapsed() < crate::support::PATIENCE, "never: {what}");
-        thread::yield_now();
-    }
-}
-
 /// The address of the `n`th listener, in the order they are told.
 fn listening(serve: &Serve, n: usize) -> SocketAddr {
     let find = |line: &str| line.split_once("listening on ").and_then(|(_, address)| address.trim().parse().ok());
@@ -68,7 +59,6 @@ fn reloads_under_load_fail_no_request() {
     let home = Home::new(Kind::Embedded, &format!("upstream = \"{}\"\n[runtime]\nworkers = 2\n", upstream.url()));
     let issued = home.issue();
     let serve = Serve::start(&home.config_file());
-    let (stop, failures, served) = (AtomicBool::new(false), Mutex::new(Vec::new()), AtomicUsize::new(0));
     let texts = {
         let first = read(&home);
         let cache = format!("{first}\n[cache]\nttl = \"7s\"\n");
@@ -77,34 +67,17 @@ fn reloads_under_load_fail_no_request() {
         let limits = format!("{}\n{PUBLIC}[listeners.limits]\nheader_timeout = \"400ms\"\n", first.replace(LISTEN, ""));
         [cache, first, upstream, route, limits]
     };
-    thread::scope(|scope| {
-        for keeps in [true, false, true, false] {
-            let (stop, failures, served, secret, address) = (&stop, &failures, &served, &issued.secret, serve.address);
-            scope.spawn(move || {
-                let request = Request::get("/v1/users").bearer(secret);
-                let mut client = Client::connect(address);
-                while !stop.load(Ordering::Relaxed) {
-                    if !keeps {
-                        client = Client::connect(address);
-                    }
-                    client.send(request.bytes());
-                    match client.try_answer("GET") {
-                        Some(answer) if answer.status == 200 => drop(served.fetch_add(1, Ordering::Relaxed)),
-                        answer => failures.lock().unwrap().push(format!("{answer:?}")),
-                    }
-                }
-            });
-        }
-        for n in 0..20 {
-            let before = served.load(Ordering::Relaxed);
+    let requests: Vec<Request> = (0..6).map(|_| Request::get("/v1/users").bearer(&issued.secret)).collect();
+    let reloads = if full() { 100 } else { 20 };
+    let load = Load::during(&Service::new([serve.address]), &requests, |load| {
+        for n in 0..reloads {
             write(&home, &texts[n % texts.len()]);
             signal(serve.id(), "HUP");
             assert_eq!(outcome(&serve, n + 1), APPLIED, "{}", serve.stderr.text());
-            comes_true("requests go on", || served.load(Ordering::Relaxed) > before + 4 || !failures.lock().unwrap().is_empty());
+            load.goes_on(5);
         }
-        stop.store(true, Ordering::Relaxed);
     });
-    assert!(failures.lock().unwrap().is_empty(), "{:?}", failures.lock().unwrap());
+    println!("{reloads} reloads: {} requests, none failed", load.assert_nothing_failed());
 }
 
 #[test]
@@ -184,15 +157,20 @@ fn listeners_come_and_go_and_what_is_in_flight_on_them_ends_well() {
     assert_eq!(outcome(&serve, 1), APPLIED, "{}", serve.stderr.text());
     let more = || crate::support::stream::Address::Unix(socket.clone());
     assert_eq!(once(more(), &Request::get("/")).status, 200);
-    let (mut slow, mut idle) = (Client::connect(more()), Client::connect(more()));
-    idle.send(Request::get("/").bytes());
-    assert_eq!(idle.answer("GET").status, 200);
+    let (mut slow, mut idle, mut asked) = (Client::connect(more()), Client::connect(more()), Client::connect(more()));
+    for client in [&mut idle, &mut asked] {
+        client.send(Request::get("/").bytes());
+        assert_eq!(client.answer("GET").status, 200);
+    }
     slow.send(Request::get("/slow").bytes());
     upstream.wait(|all| all.iter().any(|request| request.target == "/slow"));
     write(&home, &good);
     signal(serve.id(), "HUP");
     assert_eq!(outcome(&serve, 2), APPLIED);
     assert!(!socket.exists(), "its file is gone");
+    asked.send(Request::get("/").bytes());
+    let answer = asked.answer("GET");
+    assert_eq!((answer.status, answer.header("connection")), (200, Some("close")), "it was on its way");
     assert!(idle.is_closed(), "an idle connection of a listener that is gone is closed");
     release.send(()).unwrap();
     let answer = slow.answer("GET");

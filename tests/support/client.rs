@@ -2,6 +2,7 @@
 
 use std::io::Write as _;
 use std::net::Shutdown;
+use std::time::Duration;
 
 use super::stream::{Address, Stream};
 use super::wire::{Broken, Framing, Head, Reader};
@@ -44,6 +45,13 @@ impl Client {
         Self { stream, reader }
     }
 
+    /// To something else than a sidecar, whose chunks may have extensions.
+    pub(crate) fn connect_directly(address: impl Into<Address>) -> Self {
+        let mut client = Self::connect(address);
+        client.reader.take_extensions();
+        client
+    }
+
     /// Sends bytes. A server may have refused and closed before it read all of them: that shows in the answers.
     pub(crate) fn send(&mut self, bytes: impl AsRef<[u8]>) {
         let _ = self.stream.write_all(bytes.as_ref());
@@ -57,6 +65,16 @@ impl Client {
     /// The next head, whatever its status.
     pub(crate) fn head(&mut self) -> Head {
         self.reader.head().unwrap().expect("a head")
+    }
+
+    /// The body behind a head, piece by piece.
+    pub(crate) fn content(&mut self, head: &Head, each: &mut dyn FnMut(&[u8])) {
+        self.reader.body(head.framing().unwrap().unwrap(), each).unwrap();
+    }
+
+    /// Waits so long for bytes instead of [`super::PATIENCE`].
+    pub(crate) fn set_patience(&self, patience: Duration) {
+        self.stream.bound_reads(patience).unwrap();
     }
 
     /// The next `length` bytes as they are.
@@ -129,6 +147,11 @@ impl Client {
                 Err(what) => return (answers, Err(what)),
             }
         }
+    }
+
+    /// Whether bytes have come, or come in time; none are taken.
+    pub(crate) fn has_bytes(&mut self) -> bool {
+        self.reader.has_bytes()
     }
 
     /// Waits until the server ends the connection; `false` where more bytes come instead.

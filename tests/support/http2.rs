@@ -4,6 +4,7 @@ use std::io::{Read as _, Write as _};
 use std::net::{SocketAddr, TcpStream};
 use std::sync::mpsc::{Receiver, channel};
 use std::thread;
+use std::time::Duration;
 
 use bytes::Bytes;
 use h2::client::{Builder, ResponseFuture, SendRequest};
@@ -25,6 +26,8 @@ pub(crate) struct Http2 {
     runtime: Runtime,
     sender: SendRequest<Bytes>,
     ended: Receiver<Result<(), h2::Error>>,
+    /// How long it waits for anything.
+    pub(crate) patience: Duration,
 }
 
 /// A request whose answer is awaited.
@@ -59,11 +62,11 @@ impl Http2 {
                 let _ = end.send(connection.await);
             });
         });
-        Self { runtime: runtime(), sender: connection.recv_timeout(PATIENCE).unwrap(), ended }
+        Self { runtime: runtime(), sender: connection.recv_timeout(PATIENCE).unwrap(), ended, patience: PATIENCE }
     }
 
     fn wait<T>(&self, future: impl Future<Output = T>) -> T {
-        self.runtime.block_on(async { timeout(PATIENCE, future).await.expect("nothing more came") })
+        self.runtime.block_on(async { timeout(self.patience, future).await.expect("nothing more came") })
     }
 
     /// Sends a head; `ends` = nothing follows it.
@@ -108,6 +111,18 @@ impl Http2 {
     /// A whole answer.
     pub(crate) fn try_answer(&self, response: ResponseFuture) -> Result<Answer, h2::Error> {
         self.begin(response).and_then(|begun| self.finish(begun))
+    }
+
+    /// Sends a piece of a request's content as far as the other side takes it; `false` where it takes no more.
+    pub(crate) fn upload(&self, body: &mut SendStream<Bytes>, mut piece: Bytes) -> bool {
+        while !piece.is_empty() {
+            body.reserve_capacity(piece.len());
+            let Some(Ok(room)) = self.wait(std::future::poll_fn(|cx| body.poll_capacity(cx))) else { return false };
+            if body.send_data(piece.split_to(room.min(piece.len())), false).is_err() {
+                return false;
+            }
+        }
+        true
     }
 
     /// A whole exchange.

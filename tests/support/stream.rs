@@ -4,6 +4,7 @@ use std::io::{self, Read, Write};
 use std::net::{Shutdown, SocketAddr, TcpListener, TcpStream};
 use std::os::unix::net::{UnixListener, UnixStream};
 use std::path::PathBuf;
+use std::time::Duration;
 
 use super::PATIENCE;
 
@@ -43,7 +44,7 @@ impl Address {
             }
             Self::Unix(path) => Stream::Unix(UnixStream::connect(path)?),
         };
-        stream.bound_reads()?;
+        stream.bound_reads(PATIENCE)?;
         Ok(stream)
     }
 }
@@ -80,10 +81,11 @@ impl Listener {
 }
 
 impl Stream {
-    fn bound_reads(&self) -> io::Result<()> {
+    /// Reads wait no longer.
+    pub(super) fn bound_reads(&self, patience: Duration) -> io::Result<()> {
         match self {
-            Self::Tcp(stream) => stream.set_read_timeout(Some(PATIENCE)),
-            Self::Unix(stream) => stream.set_read_timeout(Some(PATIENCE)),
+            Self::Tcp(stream) => stream.set_read_timeout(Some(patience)),
+            Self::Unix(stream) => stream.set_read_timeout(Some(patience)),
         }
     }
 

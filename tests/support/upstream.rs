@@ -7,7 +7,7 @@ use std::io::Write as _;
 use std::net::{Ipv4Addr, Shutdown, SocketAddr};
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::sync::{Arc, Condvar, Mutex};
-use std::thread;
+use std::thread::{self, JoinHandle};
 use std::time::Duration;
 
 use super::PATIENCE;
@@ -53,12 +53,14 @@ struct Shared {
     connections: AtomicUsize,
     stopping: AtomicBool,
     odd_names_pass: AtomicBool,
+    asked_directly: AtomicBool,
 }
 
 /// One that runs.
 pub(crate) struct Upstream {
     pub(crate) address: Address,
     shared: Arc<Shared>,
+    accepting: Option<JoinHandle<()>>,
 }
 
 /// A request that waits for its answer.
@@ -75,6 +77,11 @@ pub(crate) struct Exchange<'a> {
 impl Exchange<'_> {
     /// Reads the body, unless that was done; the recorded request is complete then.
     pub(crate) fn read_body(&mut self) {
+        self.read_body_with(&mut |_| {});
+    }
+
+    /// The same; `each` is told of every piece, and nothing more is read before it returns.
+    pub(crate) fn read_body_with(&mut self, each: &mut dyn FnMut(&[u8])) {
         if std::mem::replace(&mut self.body_read, true) || self.close {
             return;
         }
@@ -85,6 +92,7 @@ impl Exchange<'_> {
             request.body.extend_from_slice(&bytes[..room]);
             request.body_len += bytes.len() as u64;
             crc.update(bytes);
+            each(bytes);
         });
         request.body_crc = crc.finalize();
         match result {
@@ -175,9 +183,10 @@ impl Upstream {
             connections: AtomicUsize::new(0),
             stopping: AtomicBool::new(false),
             odd_names_pass: AtomicBool::new(false),
+            asked_directly: AtomicBool::new(false),
         });
         let accepting = Arc::clone(&shared);
-        thread::spawn(move || {
+        let accepting = thread::spawn(move || {
             while let Ok(stream) = listener.accept() {
                 if accepting.stopping.load(Ordering::SeqCst) {
                     return;
@@ -188,7 +197,7 @@ impl Upstream {
                 thread::spawn(move || shared.serve(connection, stream));
             }
         });
-        Self { address, shared }
+        Self { address, shared, accepting: Some(accepting) }
     }
 
     pub(crate) fn url(&self) -> String {
@@ -199,6 +208,12 @@ impl Upstream {
     pub(crate) fn odd_names_pass(self) -> Self {
         self.shared.odd_names_pass.store(true, Ordering::SeqCst);
         self
+    }
+
+    /// Without a sidecar before it: whatever a client may send is no violation.
+    pub(crate) fn asked_directly(self) -> Self {
+        self.shared.asked_directly.store(true, Ordering::SeqCst);
+        self.odd_names_pass()
     }
 
     /// These bytes must never arrive, in a head or in a body.
@@ -250,8 +265,10 @@ impl Upstream {
 impl Drop for Upstream {
     fn drop(&mut self) {
         self.shared.stopping.store(true, Ordering::SeqCst);
-        // Wakes the accepting thread, which ends then.
-        let _ = self.address.connect();
+        // Wakes the accepting thread, which ends then; another may listen there as soon as this is gone.
+        if let (Ok(_), Some(accepting)) = (self.address.connect(), self.accepting.take()) {
+            let _ = accepting.join();
+        }
         for stream in self.shared.open.lock().unwrap().values() {
             stream.shutdown(Shutdown::Both);
         }
@@ -265,6 +282,9 @@ impl Drop for Upstream {
 impl Shared {
     fn serve(&self, connection: usize, mut stream: Stream) {
         let mut reader = Reader::new(stream.try_clone().unwrap());
+        if self.asked_directly.load(Ordering::SeqCst) {
+            reader.take_extensions();
+        }
         loop {
             let head = match reader.head() {
                 Ok(Some(head)) => head,
@@ -290,14 +310,20 @@ impl Shared {
     /// Judges and records a head; `None` where nothing sensible can follow it.
     fn admit(&self, connection: usize, head: &Head) -> Option<(Recorded, usize)> {
         let words: Vec<&str> = head.first_line.split(' ').collect();
-        let [method, target, "HTTP/1.1"] = words.as_slice() else {
-            self.violation(format!("request line {:?}", head.first_line));
-            return None;
+        let directly = self.asked_directly.load(Ordering::SeqCst);
+        let (method, target) = match words.as_slice() {
+            [method, target, "HTTP/1.1"] => (method, target),
+            [method, target, "HTTP/1.0"] if directly => (method, target),
+            _ => {
+                self.violation(format!("request line {:?}", head.first_line));
+                return None;
+            }
         };
-        if !(target.starts_with('/') || (*target == "*" && *method == "OPTIONS")) || !target.bytes().all(|byte| byte.is_ascii_graphic()) {
+        let is_origin_form = target.starts_with('/') || (*target == "*" && *method == "OPTIONS");
+        if !(directly || is_origin_form) || !target.bytes().all(|byte| byte.is_ascii_graphic()) {
             self.violation(format!("target {target:?}"));
         }
-        if head.all("host").count() != 1 {
+        if !directly && head.all("host").count() != 1 {
             self.violation(format!("{} Host lines", head.all("host").count()));
         }
         for (name, value) in &head.fields {

@@ -150,7 +150,11 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Wire<S> {
         state.message += 1;
         let (head, says) = match request {
             Ok(request) => request,
-            Err(refusal) => return Arrival::Refused(refusal),
+            Err(refusal) => {
+                // It is not taken: who answers it looks at it again.
+                *state.inbox.bytes() = BytesMut::from(&*taken);
+                return Arrival::Refused(refusal);
+            }
         };
         state.content = Decoder::new(length);
         state.asks_to_continue = says.expects_continue && !state.content.is_complete();

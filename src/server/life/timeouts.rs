@@ -3,12 +3,15 @@
 use std::time::Duration;
 
 use super::Phase;
+use super::pace::Least;
 use crate::config::sections::ListenerLimits;
 
 /// From accept to the first byte.
 const FIRST_BYTE: Duration = Duration::from_secs(10);
 /// The same once the worker drains.
 const FIRST_BYTE_DRAINING: Duration = Duration::from_secs(1);
+/// What `body_min_rate` is averaged over.
+const PACE_WINDOW: Duration = Duration::from_secs(30);
 /// Longest time between two sweeps.
 const COARSEST: Duration = Duration::from_secs(1);
 /// Shortest.
@@ -23,6 +26,7 @@ pub struct Timeouts {
     idle: u32,
     request: Option<u32>,
     pub(super) silence: Option<u32>,
+    pub(super) least: Option<Least>,
 }
 
 impl Timeouts {
@@ -48,6 +52,10 @@ impl Timeouts {
             idle: sweeps(limits.idle_timeout.0),
             request: limits.request_timeout.nonzero().map(sweeps),
             silence: limits.stream_idle_timeout.nonzero().map(sweeps),
+            least: match limits.body_min_rate.0 {
+                0 => None,
+                rate => Some(Least { sweeps: sweeps(PACE_WINDOW), bytes: rate.saturating_mul(PACE_WINDOW.as_secs()) }),
+            },
         }
     }
 

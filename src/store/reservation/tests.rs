@@ -8,11 +8,15 @@ use proptest::test_runner::{Config, TestRunner};
 use super::*;
 use crate::clock::Clock;
 use crate::config::sections;
+use crate::config::units::Span;
 use crate::store::open;
 use crate::store::redis_server::RedisServer;
 use crate::store::redis_server::cluster::RedisCluster;
 
 const HOUR: Duration = Duration::from_hours(1);
+
+/// A machine may be busy.
+const PATIENT: Span = Span::secs(30);
 
 /// Ends the reservation of a tenant with this name.
 type End = dyn Fn(&str, Id);
@@ -36,7 +40,7 @@ async fn embedded(dir: &tempfile::TempDir, clock: &Clock) -> Bench {
 }
 
 async fn redis(server: &RedisServer, prefix: &str) -> Bench {
-    let section = sections::Store { key_prefix: prefix.into(), ..server.config() };
+    let section = sections::Store { key_prefix: prefix.into(), command_timeout: PATIENT, ..server.config() };
     let store = open(&section, &Clock::System).await.unwrap().reservations;
     let (raw, prefix) = (std::cell::RefCell::new(server.raw()), prefix.to_owned());
     let end = move |tenant: &str, id: Id| {
@@ -285,7 +289,7 @@ macro_rules! against_every_store {
             $(#[tokio::test]
             async fn $case() {
                 let config = super::RedisCluster::shared().config();
-                let config = super::sections::Store { key_prefix: concat!("reservation ", stringify!($case), ":").into(), ..config };
+                let config = super::sections::Store { key_prefix: concat!("reservation ", stringify!($case), ":").into(), command_timeout: super::PATIENT, ..config };
                 super::$case(super::open(&config, &super::Clock::System).await.unwrap().reservations).await;
             })+
         }

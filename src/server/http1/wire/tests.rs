@@ -258,6 +258,10 @@ fn a_drain_ends_idle_connections_and_lets_begun_heads_and_first_requests_come() 
     idle.pulse.enter(Stage::Drain);
     assert!(!idle.is_gone(), "it is being answered");
     assert_eq!((idle.answer(), idle.head()), (true, Read::End));
+    let mut asked = Bench::new(&[GET, GET], false);
+    assert_eq!((asked.head(), asked.answer()), (head("GET /"), true));
+    asked.pulse.enter(Stage::Drain);
+    assert_eq!(asked.head(), head("GET /"), "it has arrived");
     for pieces in [vec!["GET / HT", "TP/1.1\r\nHost: a\r\n\r\n"], vec![GET]] {
         let mut begun = Bench::new(&pieces, false);
         begun.pulse.enter(Stage::Drain);
