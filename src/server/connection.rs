@@ -1,11 +1,16 @@
 //! One client connection, from accept to close: handshake, which protocol, the answer to a refused head, the lingering close.
 
+use std::future::poll_fn;
+use std::io;
+use std::mem::MaybeUninit;
+use std::pin::Pin;
 use std::rc::Rc;
+use std::task::{Poll, ready};
 use std::time::Duration;
 
 use bytes::Bytes;
 use http::Response;
-use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
+use tokio::io::{AsyncRead as _, AsyncWriteExt as _, ReadBuf};
 use tokio::time::timeout;
 use tokio_rustls::TlsAcceptor;
 
@@ -20,6 +25,7 @@ use crate::rejection::Refusal;
 /// A closing connection is read this much longer, so that the client gets its answer and no reset.
 pub(super) const LINGER_TIME: Duration = Duration::from_secs(1);
 pub(super) const LINGER_BYTES: usize = 1 << 20;
+const SCRATCH: usize = 8 << 10;
 
 /// Shakes hands; `None` = it failed or took too long.
 pub async fn handshake(socket: Socket, acceptor: &TlsAcceptor, limit: Duration) -> Option<Socket> {
@@ -108,17 +114,27 @@ fn encode(response: &Response<Bytes>, is_head: bool) -> Vec<u8> {
 pub(super) async fn linger(mut stream: Socket) {
     let close = async {
         stream.shutdown().await?;
-        let mut scratch = vec![0; 8 << 10];
         let mut read = 0;
         while read < LINGER_BYTES {
-            match stream.read(&mut scratch).await? {
-                0 => return std::io::Result::Ok(()),
+            match read_away(&mut stream).await? {
+                0 => return io::Result::Ok(()),
                 bytes => read += bytes,
             }
         }
         std::future::pending().await
     };
     let _ = timeout(LINGER_TIME, close).await;
+}
+
+/// Reads once, and keeps neither bytes nor a buffer: many may linger at the same time.
+async fn read_away(stream: &mut Socket) -> io::Result<usize> {
+    poll_fn(|cx| {
+        let mut scratch = [const { MaybeUninit::uninit() }; SCRATCH];
+        let mut scratch = ReadBuf::uninit(&mut scratch);
+        ready!(Pin::new(&mut *stream).poll_read(cx, &mut scratch))?;
+        Poll::Ready(Ok(scratch.filled().len()))
+    })
+    .await
 }
 
 /// Turns a connection away that there is no room for.
