@@ -84,7 +84,7 @@ impl Answers {
         headers.insert(header::CACHE_CONTROL, HeaderValue::from_static("no-store"));
         headers.insert(X_REQUEST_ID, seen.request_id.to_value());
         self.challenge(rejection, row.status, seen, headers);
-        if let Some(secs) = self.retry_after(rejection) {
+        if let Some(secs) = self.retry_after(rejection, seen) {
             headers.insert(header::RETRY_AFTER, HeaderValue::from(secs));
         }
         if rejection == Rejection::MethodDenied {
@@ -164,12 +164,12 @@ impl Answers {
         }
     }
 
-    const fn retry_after(&self, rejection: Rejection) -> Option<u64> {
+    fn retry_after(&self, rejection: Rejection, seen: &Seen) -> Option<u64> {
         match rejection.row().status {
             503 => Some(1),
             // The first request may end at any moment.
             409 if matches!(rejection, Rejection::IdempotencyConflict) => Some(1),
-            429 => Some(self.guess_retry_after_secs),
+            429 => seen.limits.as_ref().and_then(|told| told.retry_after_secs).or(Some(self.guess_retry_after_secs)),
             _ => None,
         }
     }

@@ -106,7 +106,7 @@ impl App {
     /// What judges by this configuration, over an open key table.
     fn furnish(self, table: &Table, writer: &Arc<Writer>) -> Snapshot {
         Snapshot {
-            gate: Gate::new(self.rules, Arc::clone(table.authenticator())),
+            gate: Gate::new(self.rules, Arc::clone(table.authenticator()), Arc::clone(table.desk())),
             answers: self.answers,
             upstreams: self.upstreams,
             log: AccessLog::new(self.log, Arc::clone(writer)),
@@ -125,7 +125,7 @@ impl App {
         let key_table = KeyTable::start_existing(config, self.identity_headers, &clock)?;
         let limits =
             self.listeners.first().map_or_else(|| Limits::from(&ListenerLimits::default()), |listener| Limits::from(&listener.limits));
-        let gate = Gate::new(self.rules, Arc::clone(key_table.authenticator()));
+        let gate = Gate::new(self.rules, Arc::clone(key_table.authenticator()), Arc::clone(key_table.desk()));
         let mask = Mask::new(&config.key_kinds);
         Ok(Explainer::new(gate, self.answers, self.upstreams, mask, key_table, limits, clock))
     }

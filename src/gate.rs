@@ -1,6 +1,8 @@
 //! The page to read first: the order in which a request is judged. The order is a security property and lives here,
 //! not in configuration. Each step is a file of its own; this one only sequences, and makes the [`Permit`] that forwarding needs.
 
+mod anonymous;
+mod limited;
 mod once;
 mod permit;
 mod rules;
@@ -21,10 +23,11 @@ use crate::facts::{Facts, RequestId, is_preflight};
 use crate::forward::headers::HeaderRules;
 use crate::identity::Identity;
 use crate::key::record::KeyRecord;
+use crate::limit::{Counts, Desk, Limits};
 use crate::net::client::ClientAddr;
 use crate::net::{Peer, is_private};
 use crate::policy::guess_guard::{GuessGuard, Token};
-use crate::policy::{self, CHECKS, Case, browser, network};
+use crate::policy::{self, CHECKS, Case, browser};
 use crate::rejection::{Refusal, Rejection};
 use crate::route::Route;
 use crate::route::table::Captures;
@@ -79,13 +82,14 @@ pub enum Admitted {
 pub struct Gate {
     rules: Rules,
     authenticator: Arc<Authenticator>,
+    counts: Arc<Counts>,
 }
 
 impl Gate {
     /// A gate by these rules.
     #[must_use]
-    pub const fn new(rules: Rules, authenticator: Arc<Authenticator>) -> Self {
-        Self { rules, authenticator }
+    pub fn new(rules: Rules, authenticator: Arc<Authenticator>, desk: Arc<Desk>) -> Self {
+        Self { rules, authenticator, counts: Arc::new(Counts::new(desk)) }
     }
 
     /// What an earlier gate has seen counts on, where its rule is still the same.
@@ -93,6 +97,9 @@ impl Gate {
         if self.rules.guard.has_rule_of(&earlier.rules.guard) {
             self.rules.guard = Arc::clone(&earlier.rules.guard);
         }
+        earlier.counts.move_to(&self.counts);
+        self.counts = Arc::clone(&earlier.counts);
+        self.rules.limits.follow(&earlier.rules.limits);
     }
 
     /// Who can tell who is calling.
@@ -131,11 +138,11 @@ impl Gate {
         trace.pass(Step::Client, || Note::new(format!("peer {}, client {}", connection.peer, seen.client)).at("client_ip"));
         let facts = trace.judge(Step::Facts, Facts::parse(head), || Note::new(format!("{} {}", head.method, head.uri)))?;
         if is_preflight(&facts.method, &head.headers) {
-            return self.preflight(head, &facts, seen, trace);
+            return self.preflight(head, &facts, now, seen, trace).await;
         }
         let (route, captures) = self.route(&facts, seen, trace)?;
         if route.open {
-            return self.open(head, route, Caller::Nobody, seen, trace);
+            return self.open(head, route, Caller::Nobody, now, seen, trace).await;
         }
         let taken = match presented {
             Presented::InHeaders => self.rules.credentials.take(&mut head.headers),
@@ -156,7 +163,12 @@ impl Gate {
             }
         };
         seen.identity = Some(Arc::clone(&identity));
-        self.authorize(&identity, &facts, route, &captures, head, seen, trace)?;
+        let mut verdict = self.authorize(&identity, &facts, route, &captures, head, seen, trace);
+        // Last: nothing that is refused anyway is counted.
+        if verdict.is_ok() || T::THOROUGH {
+            verdict = verdict.and(self.limit(Some(&identity), route, now, seen, trace).await);
+        }
+        verdict?;
         let asked = self.ask_once(&identity, &facts, route, head, seen, trace)?;
         Ok(Admitted::Forward(Permit::new(Caller::Known(identity), upstream, route.response_timeout).run_once(asked)))
     }
@@ -289,41 +301,6 @@ impl Gate {
         verdict
     }
 
-    /// A route that asks nobody: keys are still taken off, and networks still count.
-    fn open<T: Trace>(&self, head: &mut Parts, route: &Route, caller: Caller, seen: &Seen, trace: &mut T) -> Result<Admitted, Refusal> {
-        self.rules.credentials.strip(&mut head.headers);
-        let networks = network::contains(self.rules.deployment_allowlist.as_ref(), seen.client, "deployment")
-            .and_then(|()| network::contains(route.allowlist.as_ref(), seen.client, "route"));
-        trace.judge(Step::Check("network"), networks, || Note::new(format!("{}; nobody is authenticated", seen.client)).at(&route.path))?;
-        let upstream = route.upstream.or(self.rules.environments.of(crate::config::sections::EnvironmentName::Live).upstream);
-        let upstream = upstream.ok_or_else(|| Rejection::UpstreamUnavailable.because("no upstream is defined"))?;
-        Ok(Admitted::Forward(Permit::new(caller, upstream, route.response_timeout)))
-    }
-
-    /// A preflight carries no credential. With `[cors]` it is answered here; else it passes, anonymous, where a route takes the method it asks for.
-    fn preflight<T: Trace>(&self, head: &mut Parts, facts: &Facts, seen: &mut Seen, trace: &mut T) -> Result<Admitted, Refusal> {
-        if let Some(cors) = &self.rules.cors {
-            trace.pass(Step::Route, || Note::new("CORS preflight").at("cors"));
-            return Ok(Admitted::Preflight(cors.preflight(&head.headers)));
-        }
-        let asked = head
-            .headers
-            .get(http::header::ACCESS_CONTROL_REQUEST_METHOD)
-            .and_then(|method| http::Method::from_bytes(method.as_bytes()).ok());
-        let asked = asked.ok_or_else(|| Rejection::RequestInvalid.because("Access-Control-Request-Method is no method"))?;
-        let asked = Facts { method: asked, host: facts.host.clone(), path: facts.path.clone() };
-        let (route, _) = self.route(&asked, seen, trace)?;
-        if !route.matched {
-            return trace.judge(
-                Step::Route,
-                Err(Rejection::CredentialMissing.because("preflight of a path that no route matches")),
-                || Note::new("CORS preflight"),
-            );
-        }
-        self.rules.credentials.strip_all(&mut head.headers);
-        self.open(head, route, Caller::Preflight, seen, trace)
-    }
-
     /// Writes down what a request showed of its key. Apart from the judgement, which `explain` runs too.
     pub fn note(&self, seen: &Seen) {
         if let Some(identity) = seen.identity.as_ref().filter(|_| seen.exposed) {
@@ -352,6 +329,18 @@ impl Gate {
     #[must_use]
     pub const fn header_rules(&self) -> &HeaderRules {
         &self.rules.headers
+    }
+
+    /// The limits, for metrics.
+    #[must_use]
+    pub const fn limits(&self) -> &Limits {
+        &self.rules.limits
+    }
+
+    /// What is counted by them.
+    #[must_use]
+    pub const fn counts(&self) -> &Arc<Counts> {
+        &self.counts
     }
 
     /// The environments, for `{environment}` in answers.

@@ -33,7 +33,7 @@ pub use seal::{Roots, Scope, Ticket};
 
 /// The kind whose keys only servers have. Callers with any other may be told apart by their address alone.
 const SECRET: &str = "secret";
-/// Largest `max_body`: what is kept of one request is copied, sealed and sent at once.
+/// Largest `max_body`: what is kept of one request is copied, sealed and sent at once. No more than a tenant's share of the memory.
 const MAX_BODY: u64 = 32 << 20;
 /// Bytes that a tenant has kept are counted in so many steps of `ttl`.
 const GRAINS: u32 = 64;
@@ -152,6 +152,12 @@ impl Asked {
     #[must_use]
     pub fn is_required(&self) -> bool {
         self.rules.required
+    }
+
+    /// On whose account it is kept.
+    #[must_use]
+    pub fn tenant(&self) -> &str {
+        self.ticket.scope.tenant()
     }
 
     /// Longest body, of the request and of what is kept of its answer.

@@ -8,6 +8,7 @@ use std::sync::atomic::AtomicBool;
 
 use crate::config::sections::{CredentialType, EnvironmentName};
 use crate::key::record::KeyRecord;
+use crate::limit::own::OwnLimits;
 use crate::net::IpSet;
 use crate::policy::endpoint::Endpoints;
 use crate::policy::referrer::Referrers;
@@ -40,6 +41,8 @@ pub struct Identity {
     pub referrers: Option<Referrers>,
     /// The key's endpoints; `None` = any.
     pub endpoints: Option<Box<Endpoints>>,
+    /// Limits of the key's and the tenant's own.
+    pub limits: Option<Box<OwnLimits>>,
     /// Whether the record says, or was told, that the key was seen in a browser.
     pub exposed: AtomicBool,
     /// What the upstream is told, ready to send.
@@ -82,6 +85,7 @@ impl Identity {
                 .map(|list| Endpoints::parse(list).map(Box::new))
                 .transpose()
                 .map_err(|why| format!("endpoints: {why}"))?,
+            limits: OwnLimits::compile(key, tenant)?,
             exposed: AtomicBool::new(key.exposed),
             headers: headers.for_key(key, tenant, &grants)?,
             grants,

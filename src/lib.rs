@@ -13,6 +13,7 @@
 //!            environment       live or test, from the prefix alone
 //!            policy::guess_guard, authn   who that is: from the cache at once, or by one look-up for all who wait
 //!            policy            kind, network, referrer, browser, endpoint, scope
+//!            limit             rate limits and quotas: from what is counted here at once, or by one answer of the store
 //!            idempotency       whether it is to be run once
 //!       ─▶ gate::Permit        only the gate makes one, and nothing is forwarded without
 //!       ─▶ forward::Rewrite    the request as the upstream gets it
@@ -55,6 +56,7 @@ pub mod http1;
 pub mod idempotency;
 pub mod identity;
 pub mod key;
+pub mod limit;
 pub mod net;
 pub mod policy;
 pub mod rejection;

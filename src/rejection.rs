@@ -159,9 +159,9 @@ rejections! {
     /// Too many unknown credentials from this address.
     GuessThrottled = "guess_throttled" 429 RateLimit "RATE_LIMITED" "Too many requests" true;
     /// Over a rate limit.
-    RateLimited = "rate_limited" 429 RateLimit "RATE_LIMITED" "Too many requests" false;
+    RateLimited = "rate_limited" 429 RateLimit "RATE_LIMITED" "Too many requests" true;
     /// Over a quota.
-    QuotaExhausted = "quota_exhausted" 429 RateLimit "QUOTA_EXHAUSTED" "Quota exhausted" false;
+    QuotaExhausted = "quota_exhausted" 429 RateLimit "QUOTA_EXHAUSTED" "Quota exhausted" true;
     /// The upstream cannot be reached, or broke off before its answer.
     UpstreamUnavailable = "upstream_unavailable" 502 Api "UPSTREAM_UNAVAILABLE" "The service is not available" true;
     /// The upstream sent no response head in time.

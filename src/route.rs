@@ -44,6 +44,8 @@ pub struct Route {
     pub upstream: Option<usize>,
     /// Instead of the upstream's.
     pub response_timeout: Option<Duration>,
+    /// Which of the compiled limits apply; `None` = none.
+    pub limits: Option<usize>,
     /// Encoded delimiters let through.
     pub allow_encoded: Encoded,
     /// Whether its requests may run as often as they come, whatever their Idempotency-Key.

@@ -5,6 +5,7 @@ pub mod change;
 mod codec;
 #[cfg(test)]
 pub(crate) mod contract;
+pub mod draw;
 mod empty;
 pub mod instance;
 mod redis;
@@ -25,6 +26,7 @@ use crate::key::digest::StoredDigest;
 use crate::key::record::KeyRecord;
 use crate::tenant::TenantRecord;
 use change::{ChangeLog, Changed, Position};
+use draw::{Draw, Drawn};
 use instance::{Instance, Seen};
 use reservation::Reservations;
 
@@ -153,6 +155,10 @@ pub trait Store: Send + Sync {
 
     /// The sidecars that are written down.
     async fn instances(&self) -> Result<Vec<Seen>, StoreError>;
+
+    /// Takes from a bucket that a fleet counts in together, or gives back to it. By the store's clock; a bucket that nobody has
+    /// taken from is full.
+    async fn draw(&self, draw: &Draw<'_>) -> Result<Drawn, StoreError>;
 
     /// Waits, for `command_timeout` at most, until as many replicas as `store.write_replicas` have this version of a record. For
     /// changes that take rights away: until then a failover may bring them back. A version that is not there any more conflicts;

@@ -35,7 +35,7 @@ pub struct TenantRecord {
     /// Ceiling: scopes beyond it are not effective; absent = none.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub scopes: Option<Vec<String>>,
-    /// Its own limit, as the rate-limit feature will read it.
+    /// Its own limit: `requests`, `per`, `burst`, `counted`, `on_unavailable`, as in `[rate_limits]`; counted by the fleet unless it says otherwise.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub rate_limit: Option<serde_json::Value>,
     /// Words of the operator's, usable in header templates.

@@ -24,6 +24,7 @@ pub(super) fn scrape(health: &Health) -> String {
     requests(&mut text, health);
     connections(&mut text, health);
     upstreams(&mut text, health);
+    limits(&mut text, health);
     keys(&mut text, health);
     idempotency(&mut text, health);
     configuration(&mut text, health);
@@ -148,6 +149,23 @@ fn keys(text: &mut Exposition, health: &Health) {
     }
     text.one(Gauge, "sidegate_change_log_position", "How far the store's change log has been applied here.", app.fleet.position().0);
     text.one(Gauge, "sidegate_fleet_sidecars", "Sidecars that serve from this store, this one included.", app.fleet.sidecars());
+}
+
+fn limits(text: &mut Exposition, health: &Health) {
+    let app = health.reloader.app().load();
+    let counts = app.gate.counts();
+    let refusals = "Requests refused, by the limit that did it; `(record)` are those that keys and tenants carry.";
+    text.family(Counter, "sidegate_limit_refusals_total", refusals);
+    for (limit, refused) in app.gate.limits().refused().chain([("(record)", counts.refused_by_records())]) {
+        text.sample("sidegate_limit_refusals_total", &[("limit", limit)], refused);
+    }
+    let [local, fleet] = counts.buckets();
+    text.family(Gauge, "sidegate_limit_buckets", "Buckets held: of this sidecar's own, and portions of the fleet's.");
+    text.sample("sidegate_limit_buckets", &[("counted", "local")], local);
+    text.sample("sidegate_limit_buckets", &[("counted", "fleet")], fleet);
+    let [asked, unanswered] = counts.questions();
+    text.one(Counter, "sidegate_limit_store_operations_total", "Questions to the store about portions of the fleet's buckets.", asked);
+    text.one(Counter, "sidegate_limit_store_failures_total", "Those that it did not answer.", unanswered);
 }
 
 fn idempotency(text: &mut Exposition, health: &Health) {

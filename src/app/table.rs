@@ -11,6 +11,7 @@ use crate::clock::{Clock, instant};
 use crate::config::sections::Config;
 use crate::fleet::Standing;
 use crate::idempotency::Ledger;
+use crate::limit::Desk;
 
 /// How much longer than its own timeouts a store may take to answer for the first time.
 const GRACE: Duration = Duration::from_secs(1);
@@ -68,6 +69,11 @@ impl Table {
     /// What the gate asks.
     pub(super) fn authenticator(&self) -> &Arc<Authenticator> {
         self.key_table.authenticator()
+    }
+
+    /// Who asks its store for what limits are counted by.
+    pub(super) fn desk(&self) -> &Arc<Desk> {
+        self.key_table.desk()
     }
 
     /// Where it stands among the sidecars of its store.

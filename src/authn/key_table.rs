@@ -23,6 +23,7 @@ use crate::fleet::{self, Standing};
 use crate::idempotency::{Ledger, Roots};
 use crate::identity::template::IdentityHeaders;
 use crate::key::digest::Peppers;
+use crate::limit::Desk;
 use crate::store::change::ChangeLog;
 use crate::store::instance::Instance;
 use crate::store::{self, Opened, Store};
@@ -39,6 +40,7 @@ pub struct KeyTable {
     store: Arc<dyn Store>,
     ledger: Arc<Ledger>,
     standing: Arc<Standing>,
+    desk: Arc<Desk>,
     turn: Turn,
     runtime: Handle,
     stop: Option<oneshot::Sender<()>>,
@@ -106,15 +108,18 @@ impl KeyTable {
             // What another table of this process has written is of one that is still there.
             let first = snapshot.as_ref().filter(|_| own.is_here());
             let predecessor = first.and_then(|file| file.restore(&authenticator.shared, !store.is_reachable()));
-            let _ = opened.send(Ok((Arc::clone(&authenticator), Arc::clone(&store), Arc::clone(&ledger))));
+            let patience = config.store.command_timeout.0;
+            let desk = Arc::new(Desk::new(Arc::clone(&store), Arc::clone(&at), Handle::current(), clock.clone(), patience));
+            let _ = opened.send(Ok((Arc::clone(&authenticator), Arc::clone(&store), Arc::clone(&ledger), Arc::clone(&desk))));
             tokio::select! {
                 never = follow(changes, &authenticator, &clock, &at) => match never {},
                 never = beat(instance.as_ref(), predecessor, &store, &at) => match never {},
                 never = keep(snapshot.as_ref(), &authenticator) => match never {},
                 _ = stopped => {}
             }
+            let _ = timeout(GOODBYE, desk.close()).await;
             // What the end of the workers has cut off.
-            drop(timeout(GOODBYE, ledger.told()).await);
+            let _ = timeout(GOODBYE, ledger.told()).await;
             match (snapshot.filter(|_| own.is_here()), instance) {
                 // What comes after this process may serve what it knew: until then, or until that is too old, it is not gone.
                 (Some(file), _) => drop(file.save(&authenticator.shared).await),
@@ -124,8 +129,8 @@ impl KeyTable {
         };
         let thread =
             thread::Builder::new().name("store".into()).spawn(move || runtime.block_on(serve)).map_err(|error| error.to_string())?;
-        let (authenticator, store, ledger) = ready.recv().map_err(|error| error.to_string())??;
-        Ok(Self { authenticator, store, ledger, standing, turn, runtime: handle, stop: Some(stop), thread: Some(thread) })
+        let (authenticator, store, ledger, desk) = ready.recv().map_err(|error| error.to_string())??;
+        Ok(Self { authenticator, store, ledger, standing, desk, turn, runtime: handle, stop: Some(stop), thread: Some(thread) })
     }
 
     /// This one is asked from now on, and the one that it was started beside is not. That one keeps no snapshot any more, and says
@@ -156,6 +161,12 @@ impl KeyTable {
     #[must_use]
     pub fn standing(&self) -> &Arc<Standing> {
         &self.standing
+    }
+
+    /// Who asks the store for what limits are counted by.
+    #[must_use]
+    pub const fn desk(&self) -> &Arc<Desk> {
+        &self.desk
     }
 
     /// The store's runtime.

@@ -21,6 +21,7 @@ use crate::key::digest::StoredDigest;
 use crate::key::record::{KeyRecord, KeyStatus, PreviousSecret};
 use crate::store::change::Position;
 use crate::store::contract::{digest_of, key, tenant};
+use crate::store::draw::{Draw, Drawn};
 use crate::store::instance::{Instance, Seen};
 use crate::store::{Page, StoreError};
 use crate::tenant::{TenantRecord, TenantStatus};
@@ -144,6 +145,9 @@ impl Store for Fake {
         unimplemented!()
     }
     async fn instances(&self) -> Result<Vec<Seen>, StoreError> {
+        unimplemented!()
+    }
+    async fn draw(&self, _: &Draw<'_>) -> Result<Drawn, StoreError> {
         unimplemented!()
     }
     async fn ping(&self) -> Result<(), StoreError> {

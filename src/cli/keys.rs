@@ -17,7 +17,7 @@ use super::{Failure, Globals};
 #[derive(Debug, clap::Subcommand)]
 pub enum Command {
     /// Make a key; its secret is printed once
-    Create(make::Create),
+    Create(Box<make::Create>),
     /// List keys in the order of creation
     List(list::List),
     /// Show one key

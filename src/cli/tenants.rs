@@ -4,6 +4,7 @@ use super::keys::context::{Access, Context, given, pair};
 use super::keys::view;
 use super::wait::Wait;
 use super::{Failure, Globals, output};
+use crate::limit;
 use crate::tenant::lifecycle::NewTenant;
 use crate::tenant::{TenantRecord, TenantStatus};
 
@@ -47,6 +48,9 @@ pub struct Create {
     /// Ceiling: what else its credentials are granted is not effective; repeatable [default: no ceiling]
     #[arg(long = "scope", value_name = "SCOPE")]
     scopes: Vec<String>,
+    /// Limit of its own, of all its keys together: requests/time or requests/time/burst, such as 1000/1s [default: no limit]
+    #[arg(long, value_name = "LIMIT", value_parser = limit::own::parse)]
+    rate_limit: Option<serde_json::Value>,
     /// Metadata for header templates; repeatable
     #[arg(long = "meta", value_name = "NAME=VALUE", value_parser = pair)]
     metadata: Vec<(String, String)>,
@@ -82,6 +86,7 @@ pub fn run(command: &Command, globals: &Globals) -> Result<(), Failure> {
                 name: args.name.clone().unwrap_or_else(|| args.id.clone()),
                 ip_allowlist: given(&args.ips),
                 scopes: given(&args.scopes),
+                rate_limit: args.rate_limit.clone(),
                 metadata: args.metadata.iter().cloned().collect(),
             };
             print(&context.run(lifecycle.create_tenant(new))?, globals);

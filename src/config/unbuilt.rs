@@ -1,7 +1,6 @@
 //! What this release parses and does not do yet, in one table. Silence would be a lie: whoever configures one of these is
 //! told at `check` and at start. Where going on without it would open what was meant to be closed, or cannot work, it is an error.
 
-use super::path::join;
 use super::problem::{Problems, Severity};
 use super::sections::{Audit, Config, Keys, Role, UnknownKeys};
 use super::tree::Tree;
@@ -50,10 +49,6 @@ const FEATURES: &[Feature] = &[
     warning("identity.signed", "the upstream gets plain identity headers only", |config, _| {
         one("identity.signed", !config.identity.signed.header.is_empty())
     }),
-    warning("[rate_limits]", "nothing is limited by it", |config, _| {
-        config.rate_limits.keys().map(|name| join("rate_limits", name)).collect()
-    }),
-    warning("[quotas]", "nothing is limited by it", |config, _| config.quotas.keys().map(|name| join("quotas", name)).collect()),
     warning("the management API", "nothing listens there", |config, _| one("admin.listen", !config.admin.listen.is_empty())),
     warning("[self_service]", "requests to its path go to the upstream like any other", |config, _| {
         one("self_service.path", !config.self_service.path.is_empty())

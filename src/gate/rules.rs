@@ -10,6 +10,7 @@ use crate::environment::Environments;
 use crate::forward::headers::HeaderRules;
 use crate::idempotency;
 use crate::identity::template::IdentityHeaders;
+use crate::limit::Limits;
 use crate::net::IpSet;
 use crate::net::client::Trust;
 use crate::policy::guess_guard::GuessGuard;
@@ -27,6 +28,7 @@ pub struct Rules {
     pub(super) deployment_allowlist: Option<IpSet>,
     pub(super) browser: BrowserRule,
     pub(super) headers: HeaderRules,
+    pub(super) limits: Limits,
     pub(super) idempotency: Option<Arc<idempotency::Rules>>,
 }
 
@@ -39,6 +41,7 @@ impl Rules {
         let environments = Environments::compile(config, problems);
         let guard = GuessGuard::compile(config, problems);
         let cors = Cors::compile(config, problems);
+        let limits = Limits::compile(config, problems);
         let idempotency = idempotency::Rules::compile(config, problems);
         // Bad networks are reported where all configured lists are checked.
         let deployment_allowlist = config.restrictions.ip_allowlist.as_ref().map(|list| IpSet::parse(list)).transpose().ok();
@@ -54,6 +57,7 @@ impl Rules {
             deployment_allowlist: deployment_allowlist?,
             browser: config.restrictions.secret_key_in_browser,
             headers: headers?,
+            limits: limits?,
             idempotency: idempotency?,
         })
     }

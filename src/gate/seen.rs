@@ -9,6 +9,7 @@ use crate::credential::ApiKey;
 use crate::facts::{RequestId, is_grpc};
 use crate::identity::Identity;
 use crate::key::digest::Digest;
+use crate::limit::Told;
 use crate::net::client::ClientAddr;
 
 /// What was learnt.
@@ -34,6 +35,8 @@ pub struct Seen {
     pub credential_sent: bool,
     /// Scopes the route demands, for the challenge of `scope_missing`.
     pub scopes_demanded: String,
+    /// What the client is told of its limits.
+    pub limits: Option<Told>,
     /// Whether a secret key was shown by a browser.
     pub exposed: bool,
     /// `Origin` of the request, for CORS.
@@ -57,6 +60,7 @@ impl Seen {
             cached: None,
             credential_sent: false,
             scopes_demanded: String::new(),
+            limits: None,
             exposed: false,
             origin: headers.get(header::ORIGIN).cloned(),
             grpc: is_grpc(headers),

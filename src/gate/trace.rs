@@ -23,6 +23,8 @@ pub enum Step {
     Authentication,
     /// One of [`crate::policy::CHECKS`].
     Check(&'static str),
+    /// One of the limits that apply.
+    Limit,
     /// Whether it is to be run once.
     Idempotency,
     /// What the upstream sees.
@@ -43,6 +45,7 @@ impl Step {
             Self::GuessGuard => "guess guard",
             Self::Authentication => "authentication",
             Self::Check(name) => name,
+            Self::Limit => "limit",
             Self::Idempotency => "idempotency",
             Self::Rewrite => "rewrite",
         }

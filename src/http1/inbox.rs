@@ -1,12 +1,14 @@
 //! Bytes that arrived and were not taken yet. Reads grow with what comes: a small answer needs a small buffer, a large
 //! one few reads.
 
+use std::future::poll_fn;
 use std::io;
 use std::pin::{Pin, pin};
 use std::task::{Context, Poll};
 
 use bytes::BytesMut;
 use tokio::io::{AsyncRead, AsyncReadExt as _};
+use tokio::task::unconstrained;
 
 /// Room of the first read, and of the largest.
 const SMALLEST: usize = 8 << 10;
@@ -70,11 +72,13 @@ impl Inbox {
     }
 }
 
-/// Whether the other side sent anything, or its end, without waiting: of a connection where neither is expected.
+/// Whether the other side sent anything, or its end, without waiting: of a connection where neither is expected. A task that has
+/// done much in its turn would be told to wait, whatever there is to be read; the answer must not depend on that.
 pub fn is_quiet(stream: &mut (impl AsyncRead + Unpin)) -> bool {
     let mut byte = [0];
     let mut byte = tokio::io::ReadBuf::new(&mut byte);
-    Pin::new(stream).poll_read(&mut Context::from_waker(std::task::Waker::noop()), &mut byte).is_pending()
+    let read = poll_fn(|cx| Pin::new(&mut *stream).poll_read(cx, &mut byte));
+    pin!(unconstrained(read)).poll(&mut Context::from_waker(std::task::Waker::noop())).is_pending()
 }
 
 #[cfg(test)]

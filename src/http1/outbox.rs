@@ -39,6 +39,12 @@ impl Outbox {
         !self.waits() && !self.unflushed
     }
 
+    /// Bytes that wait.
+    #[must_use]
+    pub fn left(&self) -> usize {
+        self.flat.len() - self.written + self.content.len() + self.tail.len()
+    }
+
     fn waits(&self) -> bool {
         !self.flat.is_empty() || !self.content.is_empty() || !self.tail.is_empty()
     }

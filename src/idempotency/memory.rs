@@ -1,33 +1,47 @@
-//! How much of a kind this process holds in memory at once: what would be too much is not taken, whoever asks.
+//! How much of a kind this process holds in memory at once: what would be too much is not taken, whoever asks; and no tenant takes so
+//! much that nothing is left for the others.
 
-use std::sync::Arc;
-use std::sync::atomic::{AtomicU64, Ordering};
+use std::collections::HashMap;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 /// A budget.
 #[derive(Debug)]
 pub struct Memory {
-    taken: AtomicU64,
+    taken: Mutex<Shares>,
     limit: u64,
+    /// Of one tenant.
+    share: u64,
 }
 
-/// A part of it, given back when it is dropped.
+#[derive(Debug, Default)]
+struct Shares {
+    all: u64,
+    tenants: HashMap<Box<str>, u64>,
+}
+
+/// A tenant's part of it, given back when it is dropped.
 #[derive(Debug)]
 pub struct Taken {
     memory: Arc<Memory>,
+    tenant: Box<str>,
     bytes: u64,
 }
 
 impl Memory {
-    /// So many bytes.
+    /// So many bytes, and half of them for each tenant.
     #[must_use]
     pub fn new(limit: u64) -> Arc<Self> {
-        Arc::new(Self { taken: AtomicU64::new(0), limit })
+        Arc::new(Self { taken: Mutex::default(), limit, share: limit / 2 })
     }
 
     /// Nothing of it yet.
     #[must_use]
-    pub fn begin(self: &Arc<Self>) -> Taken {
-        Taken { memory: Arc::clone(self), bytes: 0 }
+    pub fn begin(self: &Arc<Self>, tenant: &str) -> Taken {
+        Taken { memory: Arc::clone(self), tenant: tenant.into(), bytes: 0 }
+    }
+
+    fn lock(&self) -> MutexGuard<'_, Shares> {
+        self.taken.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
 
@@ -36,11 +50,14 @@ impl Taken {
     #[must_use]
     pub fn more(&mut self, bytes: usize) -> bool {
         let bytes = bytes as u64;
-        let before = self.memory.taken.fetch_add(bytes, Ordering::AcqRel);
-        if before.saturating_add(bytes) > self.memory.limit {
-            self.memory.taken.fetch_sub(bytes, Ordering::AcqRel);
+        let mut taken = self.memory.lock();
+        let all = taken.all.saturating_add(bytes);
+        let own = taken.tenants.get(&self.tenant).copied().unwrap_or(0).saturating_add(bytes);
+        if all > self.memory.limit || own > self.memory.share {
             return false;
         }
+        taken.all = all;
+        taken.tenants.insert(self.tenant.clone(), own);
         self.bytes += bytes;
         true
     }
@@ -48,7 +65,17 @@ impl Taken {
 
 impl Drop for Taken {
     fn drop(&mut self) {
-        self.memory.taken.fetch_sub(self.bytes, Ordering::AcqRel);
+        if self.bytes == 0 {
+            return;
+        }
+        let mut taken = self.memory.lock();
+        taken.all -= self.bytes;
+        let own = taken.tenants.get(&self.tenant).map_or(0, |own| own - self.bytes);
+        if own == 0 {
+            taken.tenants.remove(&self.tenant);
+        } else {
+            taken.tenants.insert(self.tenant.clone(), own);
+        }
     }
 }
 
@@ -59,12 +86,21 @@ mod tests {
     #[test]
     fn what_is_taken_comes_back_and_more_is_refused() {
         let memory = Memory::new(10);
-        let (mut one, mut other) = (memory.begin(), memory.begin());
-        assert!(one.more(6) && other.more(4));
-        assert!(!one.more(1) && !other.more(usize::MAX));
+        let (mut one, mut other, mut third) = (memory.begin("a"), memory.begin("b"), memory.begin("c"));
+        assert!(one.more(5) && other.more(4));
+        assert!(!third.more(2) && third.more(1) && !third.more(usize::MAX));
         drop(one);
-        assert!(other.more(6) && !other.more(1));
-        drop(other);
-        assert_eq!(memory.taken.load(Ordering::Relaxed), 0);
+        assert!(other.more(1) && third.more(4));
+        drop((other, third));
+        let taken = memory.lock();
+        assert!(taken.all == 0 && taken.tenants.is_empty());
+    }
+
+    #[test]
+    fn no_tenant_takes_what_the_others_need() {
+        let memory = Memory::new(10);
+        let mut held: Vec<Taken> = (0..10).map(|_| memory.begin("a")).collect();
+        assert_eq!(held.iter_mut().filter_map(|taken| taken.more(1).then_some(())).count(), 5);
+        assert!(memory.begin("b").more(5));
     }
 }

@@ -65,6 +65,12 @@ impl Reservation {
         self.held.as_ref().map(|held| held.fingerprint).unwrap_or_default()
     }
 
+    /// On whose account it is kept.
+    #[must_use]
+    pub fn tenant(&self) -> &str {
+        self.held.as_ref().map_or("", |held| held.asked.tenant())
+    }
+
     /// Largest answer that is kept.
     #[must_use]
     pub fn max_body(&self) -> u64 {

@@ -42,6 +42,11 @@ impl Scope {
         }
         Self { tenant: tenant.into(), bytes }
     }
+
+    /// Whose it is.
+    pub(super) fn tenant(&self) -> &str {
+        &self.tenant
+    }
 }
 
 /// What a request is found by again.

@@ -146,7 +146,7 @@ impl Bench {
                     body: Bytes::copy_from_slice(words.as_bytes()),
                 };
                 let body = answer.body.clone();
-                reservation.finish(Outcome::Answered(Box::new(answer), self.ledger.answers().begin())).await;
+                reservation.finish(Outcome::Answered(Box::new(answer), self.ledger.answers().begin("acme"))).await;
                 return Some(Known::Answered { body: 0, answer: body });
             }
             Ending::TimedOut => reservation.finish(Outcome::Unknown).await,

@@ -63,6 +63,7 @@ pub struct NewKey {
     pub ip_allowlist: Option<Vec<String>>,
     pub referrers: Option<Vec<String>>,
     pub endpoints: Option<Vec<String>>,
+    pub rate_limit: Option<serde_json::Value>,
     /// `90d`, RFC 3339, `never`; unset = as configured.
     pub expires: Option<String>,
     pub metadata: BTreeMap<String, String>,
@@ -159,7 +160,7 @@ impl Lifecycle {
             ip_allowlist: new.ip_allowlist,
             referrers: new.referrers,
             endpoints: new.endpoints,
-            rate_limit: None,
+            rate_limit: new.rate_limit,
             status: KeyStatus::Active,
             expires_at,
             created_at: now,

@@ -62,7 +62,7 @@ pub struct KeyRecord {
     /// Endpoints it may call; absent = any, empty = none.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub endpoints: Option<Vec<String>>,
-    /// Its own limit, as the rate-limit feature will read it.
+    /// Its own limit: `requests`, `per`, `burst`, `counted`, `on_unavailable`, as in `[rate_limits]`; counted by the fleet unless it says otherwise.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub rate_limit: Option<serde_json::Value>,
     /// Whether it may be used.

@@ -13,6 +13,7 @@ use crate::config::sections::{Config, EnvironmentName};
 use crate::config::units::Span;
 use crate::identity::template::IdentityHeaders;
 use crate::identity::{Identity, Ids};
+use crate::limit::own::OwnLimits;
 use crate::net::IpSet;
 use crate::policy::scope::check_grant;
 use crate::tenant::TenantRecord;
@@ -95,6 +96,7 @@ impl Rules {
         wrong.extend(tenant.scopes.iter().flatten().filter_map(|scope| self.check_scope(scope).err()));
         wrong.extend(check_metadata(&tenant.metadata));
         wrong.extend(tenant.ip_allowlist.as_ref().and_then(|list| IpSet::parse(list).err()));
+        wrong.extend(OwnLimits::check_tenant(tenant).err());
         wrong
     }
 

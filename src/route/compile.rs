@@ -10,6 +10,7 @@ use super::{Demand, Piece, Route, Routes};
 use crate::config::problem::Problems;
 use crate::config::sections::{self, Config, CredentialType, RouteAuth, Unmatched, Upstream};
 use crate::facts::path::Encoded;
+use crate::limit;
 use crate::net::IpSet;
 use crate::policy::scope::check_grant;
 
@@ -22,7 +23,7 @@ impl Routes {
         let mut sound = allow_encoded.is_some();
         for (index, entry) in config.routes.iter().enumerate() {
             let path = format!("routes[{index}]");
-            let Some((template, route)) = compile(entry, &path, &config.upstreams, allow_encoded.unwrap_or_default(), problems) else {
+            let Some((template, route)) = compile(entry, index, &config.upstreams, allow_encoded.unwrap_or_default(), problems) else {
                 sound = false;
                 continue;
             };
@@ -66,6 +67,7 @@ fn implied(name: &str, matched: bool, allow_encoded: Encoded) -> Route {
         environments: None,
         upstream: None,
         response_timeout: None,
+        limits: Some(limit::DEFAULTS),
         allow_encoded,
         idempotency_off: false,
         rank: template::Rank::default(),
@@ -78,12 +80,12 @@ fn default_kinds() -> Box<[Box<str>]> {
 
 fn compile(
     entry: &sections::Route,
-    path: &str,
+    index: usize,
     upstreams: &IndexMap<String, Upstream>,
     allow_encoded: Encoded,
     problems: &mut Problems,
 ) -> Option<(Template, Route)> {
-    let open = entry.auth == RouteAuth::None;
+    let (path, open) = (&*format!("routes[{index}]"), entry.auth == RouteAuth::None);
     let template: Option<Template> = problems.parse(&format!("{path}.match"), &entry.matches);
     if open {
         refuse_demands_of_open_route(entry, path, problems);
@@ -116,6 +118,7 @@ fn compile(
         environments: entry.environments.clone().map(Into::into),
         upstream: upstream?,
         response_timeout: entry.response_timeout.map(|timeout| timeout.0),
+        limits: limit::set_of(index, entry),
         allow_encoded: own_encoded?,
         idempotency_off: entry.idempotency.is_some(),
         rank: template.as_ref()?.rank(),

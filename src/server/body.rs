@@ -4,14 +4,13 @@
 
 mod source;
 
-use std::collections::VecDeque;
 use std::future::poll_fn;
 use std::pin::Pin;
 use std::rc::Rc;
 use std::task::{Context, Poll, ready};
 
 use bytes::Bytes;
-use http::header;
+use http::{HeaderMap, header};
 use http_body::{Body, Frame, SizeHint};
 use http_body_util::BodyExt as _;
 use hyper::body::Incoming;
@@ -84,9 +83,17 @@ impl Body for Received {
 #[derive(Debug, Default)]
 pub struct Upload {
     /// What was gathered of it.
-    ahead: VecDeque<Frame<Bytes>>,
+    ahead: Ahead,
     /// What is still to come.
     rest: Option<Receiving>,
+}
+
+/// Content that is held for a while, and what came behind it. It is one piece, however many it came in: of those each may keep
+/// a whole read's memory, for as little as a byte.
+#[derive(Debug, Default)]
+struct Ahead {
+    content: Vec<u8>,
+    trailers: Option<HeaderMap>,
 }
 
 #[derive(Debug)]
@@ -113,7 +120,7 @@ impl Upload {
     /// The body of a request that was admitted: at most `limit` bytes.
     #[must_use]
     pub fn new(body: Received, generation: Rc<Generation>, life: Rc<Life>, limit: u64) -> Self {
-        Self { ahead: VecDeque::new(), rest: Some(Receiving { body, generation, life, limit }) }
+        Self { ahead: Ahead::default(), rest: Some(Receiving { body, generation, life, limit }) }
     }
 
     /// Reads it whole, unless it is longer than `limit`, and shows each piece. What was read is sent first, whatever came of this.
@@ -132,11 +139,31 @@ impl Upload {
                 gathered += data.len() as u64;
                 look(data)
             });
-            self.ahead.push_back(frame);
+            self.ahead.add(frame);
             if !wanted {
                 return Ok(Gathered::Unwanted);
             }
         }
+    }
+}
+
+impl Ahead {
+    fn add(&mut self, frame: Frame<Bytes>) {
+        match frame.into_data() {
+            Ok(data) => self.content.extend_from_slice(&data),
+            Err(frame) => self.trailers = frame.into_trailers().ok(),
+        }
+    }
+
+    fn take(&mut self) -> Option<Frame<Bytes>> {
+        if self.content.is_empty() {
+            return self.trailers.take().map(Frame::trailers);
+        }
+        Some(Frame::data(std::mem::take(&mut self.content).into()))
+    }
+
+    fn is_empty(&self) -> bool {
+        self.content.is_empty() && self.trailers.is_none()
     }
 }
 
@@ -173,7 +200,7 @@ impl Body for Upload {
     type Error = BrokenOff;
 
     fn poll_frame(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Option<Result<Frame<Bytes>, BrokenOff>>> {
-        if let Some(frame) = self.ahead.pop_front() {
+        if let Some(frame) = self.ahead.take() {
             return Poll::Ready(Some(Ok(frame)));
         }
         self.rest.as_mut().map_or(Poll::Ready(None), |rest| rest.poll_frame(cx))
@@ -184,7 +211,7 @@ impl Body for Upload {
     }
 
     fn size_hint(&self) -> SizeHint {
-        let ahead = self.ahead.iter().filter_map(Frame::data_ref).map(Bytes::len).sum::<usize>() as u64;
+        let ahead = self.ahead.content.len() as u64;
         let rest = self.rest.as_ref().map_or_else(|| SizeHint::with_exact(0), |rest| rest.body.size_hint());
         SizeHint::with_exact(ahead) + rest
     }
@@ -337,5 +364,23 @@ impl Drop for Download {
         }
         self.record = None;
         self.life.answer_ended();
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_is_gathered_is_one_piece_and_keeps_nothing_of_the_reads_it_came_in() {
+        let reads: Vec<Bytes> = (0..1000).map(|_| vec![b'x'; 8 << 10].into()).collect();
+        let mut ahead = Ahead::default();
+        for read in &reads {
+            ahead.add(Frame::data(read.slice(..1)));
+        }
+        ahead.add(Frame::trailers(HeaderMap::new()));
+        assert!(reads.iter().all(Bytes::is_unique));
+        assert_eq!(ahead.take().unwrap().into_data().unwrap(), "x".repeat(1000));
+        assert!(ahead.take().unwrap().is_trailers() && ahead.is_empty() && ahead.take().is_none());
     }
 }

@@ -71,20 +71,20 @@ pub async fn serve(socket: Socket, session: Rc<Session>, speech: Speech) {
 }
 
 /// Answers a head that never became a request.
-pub(super) async fn answer_head(stream: &mut Socket, session: &Rc<Session>, refusal: Refusal) {
+pub(super) async fn answer_head(stream: &mut Socket, session: &Rc<Session>, refusal: Refusal, is_head: bool) {
     let mut record = Record::unparsed(&session.scribe, &session.life);
     record.seen.client = session.peer();
     let response = record.generation.app.answers.refuse(&refusal, &record.seen);
     record.refused(response.status(), refusal);
-    record.sent(response.body().len());
-    let written = timeout(LINGER_TIME, stream.write_all(&encode(&response))).await;
+    record.sent(if is_head { 0 } else { response.body().len() });
+    let written = timeout(LINGER_TIME, stream.write_all(&encode(&response, is_head))).await;
     if !matches!(written, Ok(Ok(()))) {
         record.broken_off();
     }
 }
 
 /// A whole closing answer as bytes.
-fn encode(response: &Response<Bytes>) -> Vec<u8> {
+fn encode(response: &Response<Bytes>, is_head: bool) -> Vec<u8> {
     let status = response.status();
     let mut bytes = format!("HTTP/1.1 {} {}\r\n", status.as_str(), status.canonical_reason().unwrap_or("Refused")).into_bytes();
     for (name, value) in response.headers() {
@@ -97,7 +97,9 @@ fn encode(response: &Response<Bytes>) -> Vec<u8> {
         bytes.extend_from_slice(format!("content-length: {}\r\n", response.body().len()).as_bytes());
     }
     bytes.extend_from_slice(b"connection: close\r\n\r\n");
-    bytes.extend_from_slice(response.body());
+    if !is_head {
+        bytes.extend_from_slice(response.body());
+    }
     bytes
 }
 
@@ -121,6 +123,6 @@ pub(super) async fn linger(mut stream: Socket) {
 
 /// Turns a connection away that there is no room for.
 pub async fn turn_away(mut stream: Socket, session: Rc<Session>, refusal: Refusal) {
-    answer_head(&mut stream, &session, refusal).await;
+    answer_head(&mut stream, &session, refusal, false).await;
     linger(stream).await;
 }

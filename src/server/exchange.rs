@@ -194,6 +194,9 @@ fn switch(
     head.version = Version::HTTP_11;
     strip_hop_by_hop(&mut head.headers);
     head.headers.insert(X_REQUEST_ID, record.seen.request_id.to_value());
+    if let Some(told) = &record.seen.limits {
+        told.tell(&mut head.headers);
+    }
     Handshake::accept(&mut head.headers);
     life.switch();
     *session.tunnel.borrow_mut() = Some(Tunnel::new(wire, ahead, record));
@@ -204,7 +207,7 @@ fn relay(life: &Rc<Life>, response: Response<Source>, record: Box<Record>) -> Re
     let (mut head, body) = response.into_parts();
     head.version = Version::HTTP_11;
     strip_hop_by_hop(&mut head.headers);
-    one_length(&mut head.headers, &body);
+    one_length(head.status, &mut head.headers, &body);
     record.generation.app.answers.expose(&record.seen, &mut head.headers);
     finish(life, &mut head.headers, &record.seen, false);
     let speaks_grpc = life.is_stream() && is_grpc(&head.headers);
@@ -238,8 +241,9 @@ fn preflight(life: &Rc<Life>, headers: HeaderMap, mut record: Box<Record>, left:
     response.map(|()| Download::own(Bytes::new(), life, Some(record)))
 }
 
-/// One Content-Length, the one the body was read by; an answer without body (HEAD, 304) keeps what it says of the body it has not.
-fn one_length(headers: &mut HeaderMap, body: &impl Body) {
+/// One Content-Length, the one the body was read by; an answer without body (HEAD, 304) keeps what it says of the body it has not,
+/// but for a 204, where nobody may say anything (RFC 9110 §8.6) and some would wait for it.
+fn one_length(status: StatusCode, headers: &mut HeaderMap, body: &impl Body) {
     let mut lines = headers.get_all(header::CONTENT_LENGTH).iter();
     let only = lines.next().filter(|_| lines.next().is_none());
     let said = only.and_then(|line| content_length(line.as_bytes()));
@@ -247,7 +251,7 @@ fn one_length(headers: &mut HeaderMap, body: &impl Body) {
         Some(length) if !body.is_end_stream() && said != Some(length) => {
             headers.insert(header::CONTENT_LENGTH, HeaderValue::from(length));
         }
-        Some(_) if said.is_some() => {}
+        Some(_) if said.is_some() && status != StatusCode::NO_CONTENT => {}
         Some(_) | None => drop(headers.remove(header::CONTENT_LENGTH)),
     }
 }
@@ -255,6 +259,9 @@ fn one_length(headers: &mut HeaderMap, body: &impl Body) {
 /// What every answer has, whoever made it. A stream ends alone: its connection is told to leave by GOAWAY.
 fn finish(life: &Life, headers: &mut HeaderMap, seen: &Seen, close: bool) {
     headers.insert(X_REQUEST_ID, seen.request_id.to_value());
+    if let Some(told) = &seen.limits {
+        told.tell(headers);
+    }
     if !life.is_stream() && (close || life.leaving()) {
         headers.insert(header::CONNECTION, HeaderValue::from_static("close"));
     }
@@ -351,5 +358,14 @@ mod tests {
         let mut left: Vec<(&str, &str)> = headers.iter().map(|(name, value)| (name.as_str(), value.to_str().unwrap())).collect();
         left.sort_unstable();
         assert_eq!(left, [("set-cookie", "a=1"), ("set-cookie", "b=2"), ("trailer", "x-sum")]);
+    }
+
+    #[test]
+    fn an_answer_without_content_by_its_status_says_no_length() {
+        for (status, left) in [(StatusCode::NO_CONTENT, None), (StatusCode::NOT_MODIFIED, Some("5"))] {
+            let mut headers = HeaderMap::from_iter([(header::CONTENT_LENGTH, HeaderValue::from_static("5"))]);
+            one_length(status, &mut headers, &http_body_util::Empty::<Bytes>::new());
+            assert_eq!(headers.get(header::CONTENT_LENGTH).map(|length| length.to_str().unwrap()), left, "{status}");
+        }
     }
 }

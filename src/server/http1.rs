@@ -52,7 +52,11 @@ pub(super) async fn serve(socket: Socket, session: &Rc<Session>, limits: Limits,
             return None;
         }
         End::Refused(_) if tells && !client_gone && is_opening && http2::is_preface(&ahead) => return Some((stream, ahead)),
-        End::Refused(refusal) => answer_head(&mut stream, session, refusal).await,
+        End::Refused(refusal) => {
+            // What could not be read is still recognised as who gets no content (RFC 9110 §9.3.2).
+            let is_head = ahead.trim_ascii_start().starts_with(b"HEAD ");
+            answer_head(&mut stream, session, refusal, is_head).await;
+        }
         End::Closed => {}
     }
     if !client_gone {

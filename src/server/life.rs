@@ -259,13 +259,13 @@ impl Life {
         self.silent.get()
     }
 
-    /// A write that waits for the client fails once the connection's time is over: who never reads holds no place for ever.
+    /// A write that waits for the client fails once the connection's time is over: who never reads holds no place for ever, and
+    /// who `took` something reads, however slowly.
     ///
     /// # Errors
     /// `TimedOut`.
-    pub fn bound<T>(&self, written: Poll<io::Result<T>>) -> Poll<io::Result<T>> {
-        if written.is_ready() {
-            // It reads, however slowly.
+    pub fn bound<T>(&self, written: Poll<io::Result<T>>, took: bool) -> Poll<io::Result<T>> {
+        if took {
             self.content_moved();
             if self.phase.get() == Phase::Written {
                 self.enter(Phase::Written);

@@ -107,7 +107,8 @@ impl<S: AsyncWrite + Unpin> AsyncWrite for Side<'_, S> {
     fn poll_write(self: Pin<&mut Self>, cx: &mut Context<'_>, buf: &[u8]) -> Poll<io::Result<usize>> {
         let this = self.get_mut();
         let written = Pin::new(&mut this.stream).poll_write(cx, buf);
-        let bounded = this.life.bound(written);
+        let took = written.is_ready();
+        let bounded = this.life.bound(written, took);
         this.note(bounded)
     }
 

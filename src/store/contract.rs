@@ -4,12 +4,14 @@ use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use super::*;
+use crate::config::sections::QuotaPeriod;
 use crate::key::digest::Digest;
 use crate::key::record::{KeyStatus, PreviousSecret};
-use crate::store::redis_server::RedisServer;
+use crate::store::draw::Budget;
 use crate::store::redis_server::certificates::Certificates;
 use crate::store::redis_server::cluster::RedisCluster;
 use crate::store::redis_server::sentinel::SentinelSet;
+use crate::store::redis_server::{RedisServer, until};
 use crate::tenant::TenantStatus;
 
 /// A tenant as a fresh one is.
@@ -274,6 +276,68 @@ async fn many_new_tenants_have_each_the_outcome_of_one(store: Shared) {
     assert!(store.find_tenant("zeta").await.unwrap().is_some());
 }
 
+fn draw(name: &str, budget: Budget, want: u64, back: i64, of: i64) -> Draw<'_> {
+    Draw { name, budget, want, back, of }
+}
+
+/// So slow that nothing gathers while a test runs.
+const SLOW: Budget = Budget::Rate { requests: 100, per_ms: 360_000_000, capacity: 100 };
+
+async fn a_bucket_gives_what_it_holds_and_takes_back_what_was_not_used(store: Shared) {
+    let ask = async |name, want, back| {
+        let drawn = store.draw(&draw(name, SLOW, want, back, 0)).await.unwrap();
+        assert_eq!((drawn.period, drawn.ends_in_ms, drawn.wait_ms > 0), (0, 0, drawn.left == 0));
+        (drawn.granted, drawn.left)
+    };
+    assert_eq!(ask("0a", 0, 0).await, (0, 100));
+    assert_eq!(ask("0a", 60, 0).await, (60, 40));
+    assert_eq!(ask("0a", 60, 0).await, (40, 0));
+    assert_eq!(ask("0a", 1, 0).await, (0, 0));
+    assert_eq!(ask("0a", 0, 30).await, (0, 30));
+    assert_eq!(ask("0a", 40, 10).await, (40, 0));
+    assert_eq!(ask("0a", 0, 1000).await, (0, 100), "never more than it holds");
+    assert_eq!(ask("0a", 0, -70).await, (0, 30), "what was used without being asked for");
+    assert_eq!(ask("0b", 1, 0).await, (1, 99));
+}
+
+async fn a_bucket_fills_with_time(store: Shared) {
+    let fast = Budget::Rate { requests: 1000, per_ms: 1000, capacity: 5 };
+    assert_eq!(store.draw(&draw("0a", fast, 5, 0, 0)).await.unwrap().granted, 5);
+    until("it fills", async || store.draw(&draw("0a", fast, 0, 0, 0)).await.unwrap().left == 5).await;
+}
+
+async fn a_quota_counts_within_its_period(store: Shared) {
+    for (name, period) in [("0a", QuotaPeriod::Day), ("0b", QuotaPeriod::Month)] {
+        let budget = Budget::Quota { requests: 10, period };
+        let first = store.draw(&draw(name, budget, 7, 0, 0)).await.unwrap();
+        assert_eq!((first.granted, first.left, first.wait_ms), (7, 3, 0));
+        let now = Clock::System.now().0;
+        assert!(first.period <= now + 1000 && first.period + 31 * 86_400_000 >= now && first.ends_in_ms <= 31 * 86_400_000);
+        let again = store.draw(&draw(name, budget, 7, 0, 0)).await.unwrap();
+        assert_eq!((again.granted, again.left, again.wait_ms), (3, 0, again.ends_in_ms));
+        let back = store.draw(&draw(name, budget, 0, 4, first.period)).await.unwrap();
+        assert_eq!(back.left, 4);
+        let stale = store.draw(&draw(name, budget, 0, 4, first.period - 1)).await.unwrap();
+        assert_eq!(stale.left, 4, "what was of another period");
+        let owed = store.draw(&draw(name, budget, 5, -2, first.period)).await.unwrap();
+        assert_eq!((owed.granted, owed.left), (2, 0));
+    }
+}
+
+async fn all_who_take_at_once_get_no_more_than_there_is(store: Shared) {
+    let takers: Vec<_> = (0..20)
+        .map(|_| {
+            let store = Arc::clone(&store);
+            tokio::spawn(async move { store.draw(&draw("0a", SLOW, 7, 0, 0)).await.unwrap().granted })
+        })
+        .collect();
+    let mut granted = 0;
+    for taker in takers {
+        granted += taker.await.unwrap();
+    }
+    assert_eq!(granted, 100);
+}
+
 macro_rules! against_every_store {
     (shared $topology:ident, $config:expr, $($case:ident)+) => {
         mod $topology {
@@ -321,4 +385,8 @@ against_every_store! {
     many_new_keys_have_each_the_outcome_of_one
     the_rival_of_a_new_key_has_its_id_or_its_secret
     many_new_tenants_have_each_the_outcome_of_one
+    a_bucket_gives_what_it_holds_and_takes_back_what_was_not_used
+    a_bucket_fills_with_time
+    a_quota_counts_within_its_period
+    all_who_take_at_once_get_no_more_than_there_is
 }

@@ -6,6 +6,7 @@ use std::time::Duration;
 use async_trait::async_trait;
 
 use super::change::{Changed, Position};
+use super::draw::{Draw, Drawn};
 use super::instance::{Instance, Seen};
 use super::reservation::{Claim, Claimed, Fate, Owner, Place, Released, Reservations, Reserved, Settled};
 use super::{Page, Store, StoreError};
@@ -72,6 +73,10 @@ impl Store for EmptyStore {
 
     async fn instances(&self) -> Result<Vec<Seen>, StoreError> {
         Ok(Vec::new())
+    }
+
+    async fn draw(&self, _: &Draw<'_>) -> Result<Drawn, StoreError> {
+        Err(refused())
     }
 
     async fn ping(&self) -> Result<(), StoreError> {

@@ -8,6 +8,7 @@ mod connection;
 mod dial;
 mod fleet;
 mod layout;
+mod limits;
 mod node;
 mod replicas;
 mod reservations;
@@ -25,6 +26,7 @@ use redis::{Pipeline, RedisResult, Value, cmd, pipe};
 
 use super::change::{Changed, Position};
 use super::codec::{RECORD_MAX, Record, corrupt, digests, id_in_place, parse, render, version_before};
+use super::draw::{Draw, Drawn};
 use super::instance::{Instance, Seen};
 use super::target::RedisTarget;
 use super::{Outcome, Page, Replication, Status, Store, StoreError, Written};
@@ -296,6 +298,10 @@ impl Store for RedisStore {
 
     async fn instances(&self) -> Result<Vec<Seen>, StoreError> {
         self.written_down().await
+    }
+
+    async fn draw(&self, draw: &Draw<'_>) -> Result<Drawn, StoreError> {
+        self.draw_from(draw).await
     }
 
     async fn await_replicas(&self, written: Written<'_>) -> Result<Replication, StoreError> {

@@ -4,13 +4,14 @@
 mod bulk;
 mod changes;
 mod fleet;
+mod limits;
 mod reservations;
 mod schema;
 #[cfg(test)]
 mod tests;
 mod threads;
 
-use std::path::Path;
+use std::path::{Path, PathBuf};
 
 use async_trait::async_trait;
 use rusqlite::types::ValueRef;
@@ -18,6 +19,7 @@ use rusqlite::{Connection, OptionalExtension as _, Row, Transaction, Transaction
 
 use super::change::{Changed, Position};
 use super::codec::{RECORD_MAX, Record, corrupt, digests, parse, render, version_before};
+use super::draw::{Draw, Drawn};
 use super::instance::{Instance, Seen};
 use super::{Outcome, Page, Store, StoreError};
 use crate::clock::Clock;
@@ -30,6 +32,7 @@ use threads::Threads;
 
 /// The store.
 pub(super) struct SqliteStore {
+    path: PathBuf,
     threads: Threads,
     /// Of reservations.
     clock: Clock,
@@ -45,7 +48,7 @@ impl SqliteStore {
         let readers = [schema::reader(path).map_err(words)?, schema::reader(path).map_err(words)?];
         let changes = SqliteChanges::new(schema::connect(path).map_err(words)?);
         let threads = Threads::start(writer, readers).map_err(|error| error.to_string())?;
-        Ok((Self { threads, clock }, changes))
+        Ok((Self { path: path.to_owned(), threads, clock }, changes))
     }
 
     async fn find<R: Record + Send + 'static>(&self, table: Table, id: &str) -> Result<Option<R>, StoreError> {
@@ -255,6 +258,12 @@ impl Store for SqliteStore {
 
     async fn instances(&self) -> Result<Vec<Seen>, StoreError> {
         self.threads.read(|connection| fleet::written_down(connection)).await
+    }
+
+    async fn draw(&self, draw: &Draw<'_>) -> Result<Drawn, StoreError> {
+        let (name, Draw { budget, want, back, of, .. }) = (draw.name.to_owned(), *draw);
+        let connect = || schema::reader(&self.path).map_err(unavailable);
+        self.threads.count(connect, move |connection| limits::draw(connection, &Draw { name: &name, budget, want, back, of })).await
     }
 
     async fn ping(&self) -> Result<(), StoreError> {

@@ -19,6 +19,7 @@ pub struct NewTenant {
     pub name: String,
     pub ip_allowlist: Option<Vec<String>>,
     pub scopes: Option<Vec<String>>,
+    pub rate_limit: Option<serde_json::Value>,
     pub metadata: BTreeMap<String, String>,
 }
 
@@ -40,7 +41,7 @@ impl Lifecycle {
             status: TenantStatus::Active,
             ip_allowlist: new.ip_allowlist,
             scopes: new.scopes,
-            rate_limit: None,
+            rate_limit: new.rate_limit,
             metadata: new.metadata,
             created_at: self.clock.now(),
             version: 1,

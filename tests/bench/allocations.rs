@@ -6,7 +6,12 @@ mod gate;
 
 #[test]
 fn a_decision_on_a_cached_key_is_ready_at_once_and_allocates_nothing() {
-    let bench = gate::Bench::new();
+    for bench in [gate::Bench::new(), gate::Bench::with(gate::LIMIT)] {
+        allocates_nothing(&bench);
+    }
+}
+
+fn allocates_nothing(bench: &gate::Bench) {
     let counts: Vec<u64> = (0..1000)
         .map(|_| {
             let mut head = bench.head();

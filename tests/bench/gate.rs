@@ -23,6 +23,9 @@ use sidegate::rejection::Refusal;
 
 const NOW: Timestamp = Timestamp(1_800_000_000_000);
 
+/// A limit that nobody comes near.
+pub(crate) const LIMIT: &str = "[rate_limits.all]\nby = [\"key\"]\nrequests = 1000000000\nper = \"1s\"\ndefault = true\n";
+
 /// A gate, its key, and what must live as long.
 pub(crate) struct Bench {
     gate: Gate,
@@ -35,11 +38,16 @@ pub(crate) struct Bench {
 impl Bench {
     /// Ten routes with a scope by capture, a key with networks and scopes, in the cache already.
     pub(crate) fn new() -> Self {
+        Self::with("")
+    }
+
+    /// The same, with what else the configuration says.
+    pub(crate) fn with(more: &str) -> Self {
         let dir = tempfile::tempdir().unwrap();
         let route = |n| format!("[[routes]]\nname = \"r{n}\"\nmatch = \"GET /v{n}/{{resource}}/**\"\nscopes = [\"read:{{resource}}\"]\n");
         let routes: Vec<String> = (0..10).map(route).collect();
         let routes = routes.concat();
-        let text = format!("[upstreams.main]\nurl = \"http://127.0.0.1:1\"\n{routes}");
+        let text = format!("[upstreams.main]\nurl = \"http://127.0.0.1:1\"\n{routes}{more}");
         let mut config: Config = toml::from_str(&text).unwrap();
         config.store.url = format!("embedded:{}", dir.path().join("data").display());
         let mut problems = Problems::default();
@@ -50,7 +58,8 @@ impl Bench {
         let secret = runtime.block_on(seed(&config));
         let table = KeyTable::start(&config, headers, &Clock::manual(NOW)).unwrap();
         let peer = Connection::new(Peer::Ip(IpAddr::V4(std::net::Ipv4Addr::LOCALHOST)), false);
-        let bench = Self { peer, gate: Gate::new(rules, Arc::clone(table.authenticator())), secret, _table: table, _dir: dir };
+        let gate = Gate::new(rules, Arc::clone(table.authenticator()), Arc::clone(table.desk()));
+        let bench = Self { peer, gate, secret, _table: table, _dir: dir };
         let mut head = bench.head();
         let mut seen = Gate::begin(&head.headers, NOW);
         runtime.block_on(bench.gate.decide(&mut head, &bench.peer, NOW, &mut seen)).unwrap();

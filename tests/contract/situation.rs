@@ -73,7 +73,7 @@ pub(crate) fn runs_once(situation: &str) -> bool {
 
 /// Whether a refusal in this situation may come after something was forwarded.
 pub(crate) fn reaches_upstream(situation: &str) -> bool {
-    matches!(situation, "upstream-silent" | "upstream-breaks" | "upstream-babbles" | "upstream-busy") || runs_once(situation)
+    matches!(situation, "used-up" | "upstream-silent" | "upstream-breaks" | "upstream-babbles" | "upstream-busy") || runs_once(situation)
 }
 
 /// Brings the situation about; what is returned keeps it up.
@@ -98,6 +98,14 @@ pub(crate) fn before(stage: &mut Stage<'_>, upstream: &Upstream) -> Vec<Client> 
                 assert_eq!(answer.status, 401);
                 stage.lines_before += 1;
             }
+            Vec::new()
+        }
+        // The row's request was sent before, and let through.
+        Some("used-up") => {
+            let mut client = Client::connect(stage.serve.address);
+            client.send(crate::run::request_bytes(stage, &stage.row.request));
+            assert_eq!(client.answer(&stage.row.request.method).status, 200);
+            stage.lines_before += 1;
             Vec::new()
         }
         Some("after-the-first") => {

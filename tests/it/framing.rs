@@ -278,6 +278,17 @@ fn a_client_that_expects_leave_is_refused_before_it_sends() {
 }
 
 #[test]
+fn a_refused_head_request_gets_no_content() {
+    let scene = Scene::new("");
+    for head in ["HEAD / HTTP/1.1\r\nHost: a\r\nContent-Length: x\r\n\r\n", "HEAD /?q=\"<> HTTP/1.1\r\nHost: a\r\n\r\n"] {
+        let mut client = scene.connect();
+        client.send(head);
+        assert_eq!(client.answer("HEAD").status, 400, "{head:?}");
+        assert!(client.is_closed(), "{head:?}");
+    }
+}
+
+#[test]
 fn a_client_that_expects_leave_gets_it_once_it_was_admitted() {
     let scene = Scene::new("");
     let mut client = scene.connect();

@@ -45,6 +45,13 @@ impl Client {
         Self { stream, reader }
     }
 
+    /// To something else than a sidecar, whose chunks may have extensions.
+    pub(crate) fn connect_directly(address: impl Into<Address>) -> Self {
+        let mut client = Self::connect(address);
+        client.reader.take_extensions();
+        client
+    }
+
     /// Sends bytes. A server may have refused and closed before it read all of them: that shows in the answers.
     pub(crate) fn send(&mut self, bytes: impl AsRef<[u8]>) {
         let _ = self.stream.write_all(bytes.as_ref());

@@ -53,6 +53,7 @@ struct Shared {
     connections: AtomicUsize,
     stopping: AtomicBool,
     odd_names_pass: AtomicBool,
+    asked_directly: AtomicBool,
 }
 
 /// One that runs.
@@ -182,6 +183,7 @@ impl Upstream {
             connections: AtomicUsize::new(0),
             stopping: AtomicBool::new(false),
             odd_names_pass: AtomicBool::new(false),
+            asked_directly: AtomicBool::new(false),
         });
         let accepting = Arc::clone(&shared);
         let accepting = thread::spawn(move || {
@@ -206,6 +208,12 @@ impl Upstream {
     pub(crate) fn odd_names_pass(self) -> Self {
         self.shared.odd_names_pass.store(true, Ordering::SeqCst);
         self
+    }
+
+    /// Without a sidecar before it: whatever a client may send is no violation.
+    pub(crate) fn asked_directly(self) -> Self {
+        self.shared.asked_directly.store(true, Ordering::SeqCst);
+        self.odd_names_pass()
     }
 
     /// These bytes must never arrive, in a head or in a body.
@@ -274,6 +282,9 @@ impl Drop for Upstream {
 impl Shared {
     fn serve(&self, connection: usize, mut stream: Stream) {
         let mut reader = Reader::new(stream.try_clone().unwrap());
+        if self.asked_directly.load(Ordering::SeqCst) {
+            reader.take_extensions();
+        }
         loop {
             let head = match reader.head() {
                 Ok(Some(head)) => head,
@@ -299,14 +310,20 @@ impl Shared {
     /// Judges and records a head; `None` where nothing sensible can follow it.
     fn admit(&self, connection: usize, head: &Head) -> Option<(Recorded, usize)> {
         let words: Vec<&str> = head.first_line.split(' ').collect();
-        let [method, target, "HTTP/1.1"] = words.as_slice() else {
-            self.violation(format!("request line {:?}", head.first_line));
-            return None;
+        let directly = self.asked_directly.load(Ordering::SeqCst);
+        let (method, target) = match words.as_slice() {
+            [method, target, "HTTP/1.1"] => (method, target),
+            [method, target, "HTTP/1.0"] if directly => (method, target),
+            _ => {
+                self.violation(format!("request line {:?}", head.first_line));
+                return None;
+            }
         };
-        if !(target.starts_with('/') || (*target == "*" && *method == "OPTIONS")) || !target.bytes().all(|byte| byte.is_ascii_graphic()) {
+        let is_origin_form = target.starts_with('/') || (*target == "*" && *method == "OPTIONS");
+        if !(directly || is_origin_form) || !target.bytes().all(|byte| byte.is_ascii_graphic()) {
             self.violation(format!("target {target:?}"));
         }
-        if head.all("host").count() != 1 {
+        if !directly && head.all("host").count() != 1 {
             self.violation(format!("{} Host lines", head.all("host").count()));
         }
         for (name, value) in &head.fields {

@@ -100,11 +100,17 @@ pub(crate) struct Reader<R> {
     inner: R,
     buffer: Vec<u8>,
     at: usize,
+    takes_extensions: bool,
 }
 
 impl<R: Read> Reader<R> {
     pub(crate) fn new(inner: R) -> Self {
-        Self { inner, buffer: Vec::new(), at: 0 }
+        Self { inner, buffer: Vec::new(), at: 0, takes_extensions: false }
+    }
+
+    /// Chunk extensions are no error: of a message that did not pass a sidecar.
+    pub(crate) fn take_extensions(&mut self) {
+        self.takes_extensions = true;
     }
 
     /// More bytes; `false` at the end.
@@ -180,6 +186,7 @@ impl<R: Read> Reader<R> {
             Framing::Chunked => loop {
                 let Some(line) = self.line()? else { return Err(Broken::Ended) };
                 let digits = &line[..line.len() - 2];
+                let digits = digits.split(|byte| *byte == b';').next().filter(|_| self.takes_extensions).unwrap_or(digits);
                 let size = std::str::from_utf8(digits)
                     .ok()
                     .filter(|text| (1..=16).contains(&text.len()) && text.bytes().all(|byte| byte.is_ascii_hexdigit()));

@@ -81,6 +81,7 @@ fn new_key(name: &str) -> NewKey {
         ip_allowlist: None,
         referrers: None,
         endpoints: None,
+        rate_limit: None,
         expires: None,
         metadata: std::collections::BTreeMap::new(),
     }

@@ -88,6 +88,7 @@ fn new(name: &str, environment: EnvironmentName, scopes: &[&str]) -> NewKey {
         ip_allowlist: None,
         referrers: None,
         endpoints: None,
+        rate_limit: None,
         expires: None,
         metadata: std::collections::BTreeMap::new(),
     }

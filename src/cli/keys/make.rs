@@ -9,6 +9,7 @@ use crate::cli::{Failure, Globals, output};
 use crate::config::units::Span;
 use crate::key::hints::hints;
 use crate::key::lifecycle::{Issued, NewKey};
+use crate::limit;
 
 /// Flags of `keys create`.
 #[derive(Debug, clap::Args)]
@@ -37,6 +38,9 @@ pub struct Create {
     /// Endpoint it may call, such as "GET /v1/users/{id}"; repeatable [default: any]
     #[arg(long = "endpoint", value_name = "ENDPOINT")]
     endpoints: Vec<String>,
+    /// Limit of its own: requests/time or requests/time/burst, such as 100/1s/200; counted by all sidecars together [default: no limit]
+    #[arg(long, value_name = "LIMIT", value_parser = limit::own::parse)]
+    rate_limit: Option<serde_json::Value>,
     /// When it ends: 90d, a time in RFC 3339, or never [default: as configured]
     #[arg(long, value_name = "WHEN")]
     expires: Option<String>,
@@ -71,6 +75,7 @@ pub(super) fn create(args: &Create, globals: &Globals) -> Result<(), Failure> {
         ip_allowlist: given(&args.ips),
         referrers: given(&args.referrers),
         endpoints: given(&args.endpoints),
+        rate_limit: args.rate_limit.clone(),
         expires: args.expires.clone(),
         metadata: args.metadata.iter().cloned().collect(),
     };

@@ -73,7 +73,7 @@ fn keys() -> Vec<KeyRecord> {
             ip_allowlist: Some(vec!["10.0.0.0/8".into(), "2001:db8::/32".into()]),
             referrers: Some(vec!["https://*.shop.example".into()]),
             endpoints: Some(vec!["GET /v1/a".into(), "POST /v1/b/{id}".into()]),
-            rate_limit: Some(serde_json::json!({ "requests": 5 })),
+            rate_limit: Some(serde_json::json!({ "requests": 5, "per": "1s" })),
             metadata: [("plan".into(), "gold".into()), ("no".into(), "a b".into())].into(),
             rotated_at: Some(Timestamp(1_710_000_000_000)),
             last_used: Some(Timestamp(1_720_000_000_000)),

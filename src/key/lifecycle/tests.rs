@@ -48,6 +48,7 @@ fn new_key() -> NewKey {
         ip_allowlist: None,
         referrers: None,
         endpoints: None,
+        rate_limit: None,
         expires: None,
         metadata: BTreeMap::new(),
     }

@@ -15,6 +15,8 @@ use tokio::sync::mpsc::{UnboundedReceiver, UnboundedSender, unbounded_channel};
 use super::{BrokenOff, Upload};
 use crate::forward::upstream::pool::Answer;
 
+/// Pieces up to this size are copied: each might keep a whole read's memory for as long as it waits.
+const COPIED: usize = 4 << 10;
 /// Bytes that wait for the client where nothing is kept any more.
 const QUEUE_MAX: u64 = 64 << 10;
 
@@ -89,6 +91,7 @@ impl Sink {
     /// Hands a frame on. Whether a client is still there is not its business.
     pub(in crate::server) fn send(&self, frame: Frame<Bytes>) {
         let bytes = frame.data_ref().map_or(0, Bytes::len) as u64;
+        let frame = frame.map_data(|data| if data.len() <= COPIED { Bytes::copy_from_slice(&data) } else { data });
         if self.frames.send(frame).is_ok() {
             self.flow.queued.set(self.flow.queued.get() + bytes);
         }
@@ -132,5 +135,19 @@ impl Body for Tap {
 
     fn size_hint(&self) -> SizeHint {
         self.exact.map_or_else(SizeHint::default, SizeHint::with_exact)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_small_piece_that_waits_keeps_nothing_of_the_read_it_came_in() {
+        let (sink, tap) = Tap::new(None);
+        let read = Bytes::from(vec![b'x'; 8 << 10]);
+        sink.send(Frame::data(read.slice(..1)));
+        assert!(read.is_unique());
+        assert_eq!(tap.frames.len(), 1);
     }
 }

@@ -30,7 +30,7 @@ const REPLAYED: HeaderName = HeaderName::from_static("idempotent-replayed");
 pub(super) async fn send(life: &Rc<Life>, forward: Forward, mut asked: Box<Asked>, mut upload: Upload, record: &mut Record) -> Outcome {
     let ledger = Arc::clone(&record.generation.app.ledger);
     let (required, limit) = (asked.is_required(), asked.max_body());
-    let mut room = ledger.requests().begin();
+    let mut room = ledger.requests().begin(asked.tenant());
     let gathered = upload.gather(limit, |piece| {
         asked.fingerprint.add(piece);
         room.more(piece.len())

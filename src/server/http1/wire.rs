@@ -102,9 +102,11 @@ impl<S> Wire<S> {
         Some(Remains { stream, ahead, is_opening: state.message == 0, client_gone: state.client_gone })
     }
 
-    /// Where an answer's bytes are put.
+    /// Where an answer's bytes are put. From then on its client is asked for nothing: that would stand in the middle of the answer.
     pub(super) fn with_outbox<T>(&self, put: impl FnOnce(&mut Outbox) -> T) -> T {
-        put(&mut self.state.borrow_mut().outbox)
+        let state = &mut *self.state.borrow_mut();
+        state.asks_to_continue = false;
+        put(&mut state.outbox)
     }
 }
 
@@ -129,13 +131,11 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Wire<S> {
             if let Some(end) = self.gives_up() {
                 return Poll::Ready(end);
             }
-            let read = state.poll_ahead(cx);
-            // Whatever has arrived is served, whoever drains.
-            if read.is_pending() && self.life.phase() == Phase::Idle && self.life.draining() {
-                return Poll::Ready(Arrival::Ended);
-            }
-            if ready!(read).is_err() {
-                state.client_gone = true;
+            match state.poll_ahead(cx) {
+                Poll::Ready(read) => state.client_gone = read.is_err(),
+                // Only now: what has arrived when a drain begins is served.
+                Poll::Pending if self.is_done(state) => return Poll::Ready(Arrival::Ended),
+                Poll::Pending => return Poll::Pending,
             }
         }
     }
@@ -147,7 +147,11 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Wire<S> {
         state.message += 1;
         let (head, says) = match request {
             Ok(request) => request,
-            Err(refusal) => return Arrival::Refused(refusal),
+            Err(refusal) => {
+                // It is not taken: who answers it looks at it again.
+                *state.inbox.bytes() = BytesMut::from(&*taken);
+                return Arrival::Refused(refusal);
+            }
         };
         state.content = Decoder::new(length);
         state.asks_to_continue = says.expects_continue && !state.content.is_complete();
@@ -159,17 +163,22 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Wire<S> {
         Arrival::Request(Arrived { head, says, content })
     }
 
-    /// Whether the connection ends here instead of waiting for another request, or for the rest of its head.
+    /// Whether the connection's time is over before another request, or the rest of its head, has come.
     fn gives_up(&self) -> Option<Arrival<S>> {
         match self.life.phase() {
             Phase::Head if self.life.expired() => {
                 Some(Arrival::Refused(Rejection::RequestTimeout.because("the head did not arrive in time")))
             }
             Phase::Fresh | Phase::Idle if self.life.expired() => Some(Arrival::Ended),
-            Phase::Fresh | Phase::Idle | Phase::Head | Phase::Busy | Phase::Written | Phase::Tunnel | Phase::Streams | Phase::Leaving => {
+            Phase::Fresh | Phase::Head | Phase::Busy | Phase::Written | Phase::Idle | Phase::Tunnel | Phase::Streams | Phase::Leaving => {
                 None
             }
         }
+    }
+
+    /// Whether no request is waited for any more.
+    fn is_done(&self, state: &mut State<S>) -> bool {
+        self.life.phase() == Phase::Idle && self.life.draining() && state.inbox.bytes().is_empty()
     }
 
     /// While a request is answered: writes what waits, keeps what the client sends ahead, and is ready when it has left.
@@ -202,7 +211,9 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Wire<S> {
         let State { stream: Some(stream), outbox, .. } = &mut *self.state.borrow_mut() else {
             return Poll::Ready(Err(io::ErrorKind::NotConnected.into()));
         };
-        self.life.bound(outbox.poll_write(stream, cx))
+        let left = outbox.left();
+        let written = outbox.poll_write(stream, cx);
+        self.life.bound(written, outbox.left() < left)
     }
 
     /// Whether another request may follow: the content of this one is complete, or what is left of it has arrived already.

@@ -8,6 +8,7 @@
 //! | `digest:HEX` | string | id of the key whose record may name this stored digest |
 //! | `keys`, `keys-of:{TENANT}`, `tenants` | sorted set, all scores 0 | places (`codec::Record::place`), for lists |
 //! | `{changes}:log` | stream | the change log |
+//! | `limit:{HEX}` | string, with an end | what was taken from a bucket that the fleet counts in |
 //! | `{changes}:instances` | hash | sidecar's id → when it was heard of, and what it said |
 //! | `idempotency:{TENANT}:HEX` | hash | a reservation, by a name that only who has the Idempotency-Key can make |
 //! | `idempotency:{TENANT}:bytes` | hash | when answers end → bytes of them that are kept |
@@ -53,6 +54,10 @@ impl Layout {
     /// In the log's slot: what a replica holds of it then never is ahead of the log that it holds.
     pub(super) fn instances(&self) -> String {
         format!("{}{{changes}}:instances", self.prefix)
+    }
+
+    pub(super) fn limit(&self, name: &str) -> String {
+        format!("{}limit:{{{name}}}", self.prefix)
     }
 
     pub(super) fn tenants(&self) -> String {

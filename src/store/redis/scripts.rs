@@ -102,6 +102,75 @@ end
 return out
 ";
 
+/// The first second of the month that holds a second, and of the next one: days since the epoch as a date, by years that begin in March.
+macro_rules! month {
+    () => {
+        r"
+local function month(secs)
+  local day = math.floor(secs / 86400)
+  local shifted = day + 719468
+  local era = math.floor(shifted / 146097)
+  local doe = shifted - era * 146097
+  local yoe = math.floor((doe - math.floor(doe / 1460) + math.floor(doe / 36524) - math.floor(doe / 146096)) / 365)
+  local doy = doe - (365 * yoe + math.floor(yoe / 4) - math.floor(yoe / 100))
+  local mp = math.floor((5 * doy + 2) / 153)
+  local before, behind = math.floor((153 * mp + 2) / 5), math.floor((153 * (mp + 1) + 2) / 5)
+  local length = behind - before
+  if mp == 11 then
+    local year = yoe + 1
+    length = (year % 4 == 0 and (year % 100 ~= 0 or year % 400 == 0)) and 29 or 28
+  end
+  local first = day - (doy - before)
+  return first * 86400, (first + length) * 86400
+end
+"
+    };
+}
+
+/// Takes from a bucket, as [`crate::store::draw`] says. Of a rate it keeps when it will be full, in microseconds since a recent
+/// second (a number has 53 bits); of a quota its period and how many were used.
+/// `KEYS[1]` bucket; `ARGV[1]` `rate`, `day` or `month`, `ARGV[2]` requests, `ARGV[3]` in so many milliseconds, `ARGV[4]` capacity,
+/// `ARGV[5]` how many are wanted, `ARGV[6]` given back, `ARGV[7]` of which period.
+const DRAW: &str = concat!(
+    month!(),
+    r"
+local time = redis.call('TIME')
+local secs, kept = tonumber(time[1]), redis.call('GET', KEYS[1]) or ''
+local requests, want, back = tonumber(ARGV[2]), tonumber(ARGV[5]), tonumber(ARGV[6])
+local changes = want ~= 0 or back ~= 0
+if ARGV[1] == 'rate' then
+  local now = (secs - 1700000000) * 1000000 + tonumber(time[2])
+  local interval, capacity = tonumber(ARGV[3]) * 1000 / requests, tonumber(ARGV[4])
+  local ceiling = now + capacity * interval
+  local full_at = math.max(now, math.min(tonumber(kept) or now, ceiling) - back * interval)
+  local free = math.min(capacity, math.floor(math.max(0, ceiling - full_at + 1) / interval))
+  local granted = math.min(want, free)
+  full_at = full_at + granted * interval
+  if changes then
+    redis.call('SET', KEYS[1], string.format('%.3f', full_at), 'PX', string.format('%.0f', math.ceil((full_at - now) / 1000) + 1000))
+  end
+  local left, wait = free - granted, 0
+  if left == 0 then wait = math.ceil(math.max(1, full_at + interval - ceiling) / 1000) end
+  return {granted, left, wait, 0, 0}
+end
+local first, next = math.floor(secs / 86400) * 86400, (math.floor(secs / 86400) + 1) * 86400
+if ARGV[1] == 'month' then first, next = month(secs) end
+local now, period, ends = secs * 1000 + math.floor(tonumber(time[2]) / 1000), string.format('%.0f', first * 1000), next * 1000
+local of, used = string.match(kept, '^(%d+) (%d+)$')
+used = of == period and tonumber(used) or 0
+if ARGV[7] == period then used = math.max(0, used - back) end
+local free = math.max(0, requests - used)
+local granted = math.min(want, free)
+used = used + granted
+if changes then
+  redis.call('SET', KEYS[1], period .. ' ' .. string.format('%.0f', used), 'PX', string.format('%.0f', ends - now))
+end
+local left, wait = free - granted, 0
+if left == 0 then wait = ends - now end
+return {granted, left, wait, first * 1000, ends - now}
+"
+);
+
 /// The scripts, hashed once.
 #[derive(Debug)]
 pub(super) struct Scripts {
@@ -112,6 +181,7 @@ pub(super) struct Scripts {
     pub(super) append: Script,
     pub(super) beat: Script,
     pub(super) instances: Script,
+    pub(super) draw: Script,
 }
 
 impl Scripts {
@@ -124,6 +194,26 @@ impl Scripts {
             append: Script::new(APPEND),
             beat: Script::new(BEAT),
             instances: Script::new(INSTANCES),
+            draw: Script::new(DRAW),
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::config::sections::QuotaPeriod;
+    use crate::store::draw::period_of;
+    use crate::store::redis_server::RedisServer;
+
+    #[test]
+    fn the_script_knows_the_months_of_two_centuries() {
+        let server = RedisServer::start();
+        let mut connection = server.raw();
+        let script = Script::new(concat!(month!(), "local first, next = month(tonumber(ARGV[1])) return {first, next}"));
+        for secs in (-100_000_000..6_000_000_000_i64).step_by(86_400 * 9 + 12_345) {
+            let (first, next): (i64, i64) = script.arg(secs).invoke(&mut connection).unwrap();
+            assert_eq!((first * 1000, next * 1000), period_of(secs * 1000, QuotaPeriod::Month), "{secs}");
         }
     }
 }

@@ -24,9 +24,12 @@ CREATE UNIQUE INDEX tenants_by_place ON tenants (place);
 CREATE TABLE changes (seq INTEGER PRIMARY KEY AUTOINCREMENT, what TEXT NOT NULL, id TEXT NOT NULL) STRICT;
 ";
 
-/// Came later; a release that does not know it does not mind it.
-const INSTANCES: &str =
-    "CREATE TABLE IF NOT EXISTS instances (id TEXT PRIMARY KEY NOT NULL, at INTEGER NOT NULL, said TEXT NOT NULL) STRICT";
+/// Came later; a release that does not know them does not mind them.
+const LATER: &str = "
+CREATE TABLE IF NOT EXISTS instances (id TEXT PRIMARY KEY NOT NULL, at INTEGER NOT NULL, said TEXT NOT NULL) STRICT;
+CREATE TABLE IF NOT EXISTS limits (name TEXT PRIMARY KEY NOT NULL, at INTEGER NOT NULL, used INTEGER NOT NULL, until INTEGER NOT NULL) STRICT;
+CREATE INDEX IF NOT EXISTS limits_by_end ON limits (until);
+";
 
 /// The two tables of records; they have the same columns.
 #[derive(Debug, Clone, Copy)]
@@ -109,7 +112,7 @@ pub(super) fn prepare(connection: &mut Connection) -> Result<(), String> {
         FORMAT => {}
         newer => return Err(format!("written by a newer release: format {newer}, this release reads {FORMAT}")),
     }
-    transaction.execute_batch(INSTANCES).map_err(words)?;
+    transaction.execute_batch(LATER).map_err(words)?;
     transaction.execute_batch(super::reservations::TABLES).map_err(words)?;
     transaction.commit().map_err(words)
 }

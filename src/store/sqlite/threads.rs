@@ -1,8 +1,8 @@
-//! The threads that own the connections: one writes, two read. Work comes by channel and its answer goes back by channel,
+//! The threads that own the connections: one writes, two read, and one counts if there is anything to count. Work comes by channel and its answer goes back by channel,
 //! so that no runtime's thread ever waits for the disk.
 
 use std::sync::mpsc::{Receiver, Sender, channel};
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::{Arc, Mutex, OnceLock, PoisonError};
 use std::thread;
 
 use rusqlite::Connection;
@@ -16,6 +16,8 @@ type Job = Box<dyn FnOnce(&mut Connection) + Send>;
 pub(super) struct Threads {
     writes: Sender<Job>,
     reads: Sender<Job>,
+    /// Begun with the first piece of its work.
+    counts: OnceLock<Sender<Job>>,
 }
 
 impl Threads {
@@ -27,7 +29,7 @@ impl Threads {
         for connection in read {
             spawn("store-read", connection, Arc::clone(&queue))?;
         }
-        Ok(Self { writes, reads })
+        Ok(Self { writes, reads, counts: OnceLock::new() })
     }
 
     pub(super) async fn write<T: Send + 'static>(
@@ -42,6 +44,22 @@ impl Threads {
         work: impl FnOnce(&mut Connection) -> Result<T, StoreError> + Send + 'static,
     ) -> Result<T, StoreError> {
         ask(&self.reads, work).await
+    }
+
+    /// What waits for another process's write must not keep anybody from reading; nor need it survive a loss of power.
+    pub(super) async fn count<T: Send + 'static>(
+        &self,
+        connect: impl FnOnce() -> Result<Connection, StoreError>,
+        work: impl FnOnce(&mut Connection) -> Result<T, StoreError> + Send + 'static,
+    ) -> Result<T, StoreError> {
+        let counts = if let Some(counts) = self.counts.get() {
+            counts
+        } else {
+            let (counts, queue) = channel();
+            spawn("store-count", connect()?, Arc::new(Mutex::new(queue))).map_err(|error| StoreError::Unavailable(error.to_string()))?;
+            self.counts.get_or_init(|| counts)
+        };
+        ask(counts, work).await
     }
 }
 

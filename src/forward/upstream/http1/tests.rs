@@ -196,3 +196,22 @@ fn heads_and_interim_answers_without_end_are_no_answer() {
         }
     });
 }
+
+#[test]
+fn an_idle_connection_that_said_something_is_not_quiet_to_a_task_that_has_done_much() {
+    run(async {
+        let (connection, mut far) = pair();
+        far.write_all(b"HTTP/1.1 200 OK\r\n\r\n").await.unwrap();
+        while connection.borrow_mut().is_quiet() {
+            tokio::task::yield_now().await;
+        }
+        let (frames, mut much) = unbounded_channel();
+        (0..10_000).for_each(|count| frames.send(count).unwrap());
+        poll_fn(|cx| {
+            while much.poll_recv(cx).is_ready() {}
+            Poll::Ready(())
+        })
+        .await;
+        assert!(!connection.borrow_mut().is_quiet(), "what lies there would be taken for the next answer");
+    });
+}

@@ -76,7 +76,7 @@ impl Run {
     {
         let (mut head, body) = response.into_parts();
         strip_hop_by_hop(&mut head.headers);
-        one_length(&mut head.headers, &body);
+        one_length(head.status, &mut head.headers, &body);
         let mut keeping = self.keep(&head, &body).await;
         let (sink, tap) = Tap::new(body.size_hint().exact());
         if body.is_end_stream() {
@@ -142,7 +142,12 @@ impl Run {
             let fingerprint = reservation.fingerprint();
             let reason = head.extensions.get::<ReasonPhrase>().map(|reason| Bytes::copy_from_slice(reason.as_bytes())).unwrap_or_default();
             let answer = Answer { fingerprint, status: head.status, reason, headers, trailers: None, body: Bytes::new() };
-            return Some(Keeping { answer, body: Vec::new(), limit, room: self.generation.app.ledger.answers().begin() });
+            return Some(Keeping {
+                answer,
+                body: Vec::new(),
+                limit,
+                room: self.generation.app.ledger.answers().begin(reservation.tenant()),
+            });
         };
         self.settle(outcome).await;
         None

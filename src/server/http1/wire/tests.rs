@@ -1,5 +1,6 @@
 //! The wire over a scripted stream: what it hands on, when it ends, and what it keeps waiting.
 
+use std::cell::Cell;
 use std::collections::VecDeque;
 use std::task::Waker;
 
@@ -19,6 +20,8 @@ struct Script {
     pieces: VecDeque<Vec<u8>>,
     ends: bool,
     written: Rc<RefCell<Vec<u8>>>,
+    /// Bytes that it takes before a write waits.
+    room: Rc<Cell<usize>>,
 }
 
 impl AsyncRead for Script {
@@ -40,8 +43,13 @@ impl AsyncRead for Script {
 
 impl AsyncWrite for Script {
     fn poll_write(self: Pin<&mut Self>, _: &mut Context<'_>, buf: &[u8]) -> Poll<io::Result<usize>> {
-        self.written.borrow_mut().extend_from_slice(buf);
-        Poll::Ready(Ok(buf.len()))
+        let taken = buf.len().min(self.room.get());
+        if taken == 0 {
+            return Poll::Pending;
+        }
+        self.room.set(self.room.get() - taken);
+        self.written.borrow_mut().extend_from_slice(&buf[..taken]);
+        Poll::Ready(Ok(taken))
     }
 
     fn poll_flush(self: Pin<&mut Self>, _: &mut Context<'_>) -> Poll<io::Result<()>> {
@@ -58,6 +66,7 @@ struct Bench {
     life: Rc<Life>,
     pulse: Rc<Pulse>,
     written: Rc<RefCell<Vec<u8>>>,
+    room: Rc<Cell<usize>>,
     content: Option<Content<Script>>,
 }
 
@@ -75,10 +84,10 @@ impl Bench {
     fn new(pieces: &[&str], ends: bool) -> Self {
         let pulse = Rc::new(Pulse::default());
         let life = Life::new(Rc::clone(&pulse));
-        let written = Rc::default();
+        let (written, room) = (Rc::default(), Rc::new(Cell::new(usize::MAX)));
         let pieces = pieces.iter().map(|piece| piece.as_bytes().to_vec()).collect();
-        let script = Script { pieces, ends, written: Rc::clone(&written) };
-        Self { wire: Wire::new(script, Rc::clone(&life)), life, pulse, written, content: None }
+        let script = Script { pieces, ends, written: Rc::clone(&written), room: Rc::clone(&room) };
+        Self { wire: Wire::new(script, Rc::clone(&life)), life, pulse, written, room, content: None }
     }
 
     fn head(&mut self) -> Read {
@@ -108,6 +117,19 @@ impl Bench {
 
     fn is_gone(&self) -> bool {
         self.wire.poll_gone(&mut Context::from_waker(Waker::noop())).is_ready()
+    }
+
+    /// So many sweeps pass.
+    fn wait(&self, sweeps: u32) {
+        let timeouts = Timeouts::new(&crate::config::sections::ListenerLimits::default(), std::time::Duration::from_secs(1));
+        for _ in 0..sweeps {
+            self.pulse.beat();
+            self.life.sweep(&timeouts);
+        }
+    }
+
+    fn write(&self) -> Poll<io::Result<()>> {
+        self.wire.poll_write(&mut Context::from_waker(Waker::noop()))
     }
 
     /// The request is answered; whether another may follow.
@@ -219,17 +241,12 @@ fn who_waits_to_be_asked_is_asked_once_and_only_when_the_content_is_wanted() {
 #[test]
 fn a_head_that_does_not_arrive_in_time_is_answered_and_an_idle_connection_just_ends() {
     for (pieces, end) in [(vec!["GET /"], Read::Refused(Rejection::RequestTimeout)), (vec![], Read::End), (vec![GET], Read::End)] {
-        let limits = crate::config::sections::ListenerLimits::default();
-        let timeouts = Timeouts::new(&limits, std::time::Duration::from_secs(1));
         let mut bench = Bench::new(&pieces, false);
         if bench.head() != Read::Waits {
             assert!(bench.answer());
             assert_eq!(bench.head(), Read::Waits);
         }
-        for _ in 0..100 {
-            bench.pulse.beat();
-            bench.life.sweep(&timeouts);
-        }
+        bench.wait(100);
         assert_eq!(bench.head(), end);
     }
 }
@@ -250,6 +267,60 @@ fn a_drain_ends_idle_connections_and_lets_begun_heads_and_first_requests_come() 
         begun.pulse.enter(Stage::Drain);
         assert_eq!(begun.head(), head("GET /"));
     }
+}
+
+#[test]
+fn who_was_answered_is_not_asked_to_continue_in_the_middle_of_the_answer() {
+    let mut bench = Bench::new(&[EXPECTING], false);
+    assert_eq!(bench.head(), head("POST /"));
+    let answer = b"HTTP/1.1 200 OK\r\ncontent-length: 2\r\n\r\n";
+    bench.wire.with_outbox(|outbox| outbox.head().extend_from_slice(answer));
+    assert!(matches!(bench.write(), Poll::Ready(Ok(()))));
+    assert_eq!(bench.content(), Read::Waits, "the upstream wants the content only now");
+    assert_eq!(bench.written.borrow().as_slice(), answer);
+}
+
+#[test]
+fn a_request_that_has_arrived_when_a_drain_begins_is_served() {
+    let mut bench = Bench::new(&[GET, "GET /next HTTP/1.1\r\nHost: a\r\n\r\n"], false);
+    assert_eq!((bench.head(), bench.answer()), (head("GET /"), true));
+    bench.pulse.enter(Stage::Drain);
+    assert_eq!(bench.head(), head("GET /next"));
+    assert_eq!((bench.answer(), bench.head()), (true, Read::End));
+}
+
+#[test]
+fn who_reads_slowly_is_waited_for_and_who_stops_is_not() {
+    let mut bench = Bench::new(&[GET], false);
+    assert_eq!(bench.head(), head("GET /"));
+    bench.wire.with_outbox(|outbox| outbox.content(Bytes::from(vec![b'x'; 100 << 10]), false));
+    bench.life.answer_ended();
+    for _ in 0..5 {
+        bench.room.set(1 << 10);
+        assert!(bench.write().is_pending(), "it reads");
+        bench.wait(60);
+    }
+    assert!(bench.write().is_pending());
+    bench.wait(60);
+    assert!(matches!(bench.write(), Poll::Ready(Err(error)) if error.kind() == io::ErrorKind::TimedOut));
+}
+
+#[test]
+fn what_is_sent_ahead_does_not_keep_a_silent_answer() {
+    let limits = crate::config::sections::ListenerLimits {
+        stream_idle_timeout: crate::config::units::Span::secs(10),
+        ..crate::config::sections::ListenerLimits::default()
+    };
+    let timeouts = Timeouts::new(&limits, std::time::Duration::from_secs(1));
+    let mut bench = Bench::new(&[GET], false);
+    assert_eq!(bench.head(), head("GET /"));
+    bench.life.relay_began();
+    for _ in 0..20 {
+        bench.pulse.beat();
+        bench.life.sweep(&timeouts);
+        assert!(bench.life.expired() || matches!(bench.write(), Poll::Ready(Ok(()))));
+    }
+    assert!(bench.life.is_silent());
 }
 
 proptest! {
