@@ -113,12 +113,12 @@ fn an_upstream_that_does_not_answer_in_time_leaves_an_unknown_outcome_until_it_i
         for _ in 0..3 {
             assert_eq!(code(&ask()), "409 IDEMPOTENCY_UNKNOWN");
         }
-        assert_eq!(upstream.recorded().len(), 1);
+        assert_eq!(upstream.wait(|seen| !seen.is_empty()).len(), 1);
         let run = |command| process::run(&["idempotency", command, "--tenant", "acme", "order-1", "--json"], &sidecar.home.config_file());
         assert_eq!(run("show").json()["state"], "unknown");
         run("release").ok();
         assert_eq!(code(&ask()), "504 UPSTREAM_TIMEOUT");
-        assert_eq!(upstream.recorded().len(), 2);
+        assert_eq!(upstream.wait(|seen| seen.len() > 1).len(), 2);
     }
 }
 
