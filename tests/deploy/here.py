@@ -1,0 +1,24 @@
+"""Where things are, and how a test says that a tool is missing. Nothing here starts anything."""
+
+import pathlib
+import shutil
+import subprocess
+import unittest
+
+ROOT = pathlib.Path(__file__).resolve().parents[2]
+DEPLOY = ROOT / "deploy"
+MADE = ROOT / "target" / "deploy"
+
+
+def needs(*tools):
+    """Skips, by name, a test whose tools this machine lacks."""
+    missing = [tool for tool in tools if shutil.which(tool) is None]
+    return unittest.skipIf(missing, f"NOT CHECKED: {', '.join(missing)} cannot be had on this machine")
+
+
+def run(*command, **options):
+    """Runs a command to its end; what it printed. Fails with that if it fails."""
+    done = subprocess.run([str(word) for word in command], capture_output=True, text=True, check=False, **options)
+    if done.returncode != 0:
+        raise AssertionError(f"{command} ended with {done.returncode}:\n{done.stdout}{done.stderr}")
+    return done.stdout
