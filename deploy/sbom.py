@@ -25,7 +25,7 @@ def purl(package):
 def component(package, checksums):
     described = {"type": "library", "bom-ref": purl(package), "name": package["name"], "version": package["version"], "purl": purl(package)}
     if package.get("license"):
-        described["licenses"] = [{"expression": package["license"].replace("/", " OR ")}]
+        described["licenses"] = [{"expression": " OR ".join(part.strip() for part in package["license"].split("/"))}]
     if checksum := checksums.get((package["name"], package["version"])):
         described["hashes"] = [{"alg": "SHA-256", "content": checksum}]
     return described

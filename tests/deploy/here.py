@@ -1,5 +1,6 @@
-"""Where things are, and how a test says that a tool is missing. Nothing here starts anything."""
+"""Where things are, how a test says that a tool is missing, and the static binary that all of them share."""
 
+import functools
 import pathlib
 import shutil
 import subprocess
@@ -22,3 +23,11 @@ def run(*command, **options):
     if done.returncode != 0:
         raise AssertionError(f"{command} ended with {done.returncode}:\n{done.stdout}{done.stderr}")
     return done.stdout
+
+
+@functools.cache
+def binary():
+    """What the image holds, made by `deploy/build`: its binary."""
+    MADE.mkdir(parents=True, exist_ok=True)
+    run("nice", "-n", "19", DEPLOY / "build", MADE / "image" / "out", cwd=ROOT)
+    return MADE / "image" / "out" / "sidegate"

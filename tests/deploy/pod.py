@@ -11,7 +11,7 @@ import socket
 import subprocess
 import tempfile
 
-from here import DEPLOY, MADE, ROOT, run
+from here import DEPLOY, MADE, ROOT, binary, run
 
 STORAGE = ["--root", MADE / "storage", "--runroot", MADE / "storage-run", "--storage-driver", "vfs"]
 PODMAN = ["podman", *STORAGE, "--runtime", "runc", "--cgroup-manager", "cgroupfs", "--events-backend", "file"]
@@ -37,7 +37,7 @@ def build(name, *arguments):
 
 def build_sidegate():
     """The image, from `deploy/build` and `deploy/Containerfile`, as the latter says."""
-    run("nice", "-n", "19", DEPLOY / "build", MADE / "image" / "out", cwd=ROOT)
+    binary()
     revision = subprocess.run(["git", "rev-parse", "HEAD"], cwd=ROOT, capture_output=True, text=True, check=False).stdout.strip()
     build("sidegate", "--file", DEPLOY / "Containerfile", "--build-context", f"build={MADE / 'image'}", "--build-arg", f"REVISION={revision}", ".")
 

@@ -15,9 +15,8 @@ import zlib
 
 import yaml
 
-from here import DEPLOY, MADE, ROOT, needs, run
+from here import DEPLOY, ROOT, binary, needs, run
 
-BINARY = os.environ.get("SIDEGATE_BINARY") or MADE / "image" / "out" / "sidegate"
 METRIC = re.compile(r"\b(?:sidegate|process)_[a-z_]+")
 # Shown only where a listener has TLS.
 OPTIONAL = {"sidegate_certificate_expiry_timestamp_seconds"}
@@ -30,8 +29,8 @@ def sidecar():
         config = pathlib.Path(directory) / "proxy.toml"
         config.write_text('listen = "127.0.0.1:0"\nupstream = "http://127.0.0.1:9"\n[store]\nurl = "embedded:./data"\n'
                           '[ops]\nlisten = "127.0.0.1:0"\nsocket = ""\n[restrictions]\nguess_throttle = { failures = 1000000, per = "1s" }\n')
-        run(BINARY, "--config", config, "tenants", "create", "--id", "acme", "--name", "Acme")
-        serve = subprocess.Popen([BINARY, "--config", config, "serve"], stdout=subprocess.DEVNULL, stderr=subprocess.PIPE, text=True)
+        run(binary(), "--config", config, "tenants", "create", "--id", "acme", "--name", "Acme")
+        serve = subprocess.Popen([binary(), "--config", config, "serve"], stdout=subprocess.DEVNULL, stderr=subprocess.PIPE, text=True)
         try:
             yield [int(line.rsplit(":", 1)[1]) for line in (serve.stderr.readline() for _ in range(2))]
         finally:
