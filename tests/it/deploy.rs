@@ -168,7 +168,7 @@ fn the_user_of_redis_may_nothing_that_sidegate_does_not_need() {
         &["SCRIPT", "FLUSH"],
         &["EVAL", "return redis.call('FLUSHALL')", "0"],
         &["EVAL", "return redis.call('GET', 'other')", "0"],
-        &["MIGRATE"],
+        &["MIGRATE", "h", "1", "k", "0", "1"],
         &["DUMP", "sidegate:keys"],
     ] {
         let mut command = redis::cmd(words[0]);
