@@ -1,14 +1,28 @@
 """Where things are, how a test says that a tool is missing, and the static binary that all of them share."""
 
+import contextlib
 import functools
+import http.client
 import pathlib
 import shutil
 import subprocess
+import time
 import unittest
 
 ROOT = pathlib.Path(__file__).resolve().parents[2]
 DEPLOY = ROOT / "deploy"
 MADE = ROOT / "target" / "deploy"
+PATIENCE = 60
+
+
+def until(question):
+    """Asks again until the answer is true; what cannot be connected to yet has not answered."""
+    began = time.monotonic()
+    while time.monotonic() - began < PATIENCE:
+        with contextlib.suppress(OSError, http.client.HTTPException):
+            if question():
+                return
+    raise AssertionError(f"not within {PATIENCE} s")
 
 
 def needs(*tools):

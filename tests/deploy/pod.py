@@ -7,7 +7,6 @@ import json
 import os
 import pathlib
 import shutil
-import socket
 import subprocess
 import tempfile
 
@@ -163,11 +162,3 @@ class Pod:
         """Asks the API from within the pod, around the sidecar."""
         script = f"import urllib.request; print(urllib.request.urlopen('http://127.0.0.1:3000{path}').read().decode())"
         return json.loads(run("ip", "netns", "exec", self.namespace, "python3", "-c", script))
-
-    def until(self, question):
-        """Asks again until the answer is true: connections that are refused are no answer yet."""
-        for _ in range(2_000_000):
-            with contextlib.suppress(ConnectionError, socket.timeout):
-                if question():
-                    return
-        raise AssertionError("never")

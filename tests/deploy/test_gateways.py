@@ -15,7 +15,7 @@ import tempfile
 import threading
 import unittest
 
-from here import DEPLOY, binary, needs, run
+from here import DEPLOY, binary, needs, run, until
 
 GATEWAYS = DEPLOY / "gateways"
 ROUTES = """
@@ -112,7 +112,7 @@ class Sidegate:
         self.revoked = self.cli(*create, "revoked").strip()
         self.cli("keys", "revoke", "--stdin", input=self.revoked + "\n")
         self.serve = subprocess.Popen([binary(), "--config", self.config, "serve"], stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
-        wait_for(self.ops, "/readyz")
+        until(lambda: request(self.ops, "GET", "/readyz")[0] == 200)
 
     def cli(self, *arguments, **options):
         return run(binary(), "--config", self.config, *arguments, **options)
@@ -148,14 +148,6 @@ def request(port, method, path, headers=None, body=None):
         return answer.status, {name.lower(): value for name, value in answer.getheaders()}, answer.read()
 
 
-def wait_for(port, path):
-    for _ in range(1_000_000):
-        with contextlib.suppress(OSError, http.client.HTTPException):
-            if request(port, "GET", path)[0] == 200:
-                return
-    raise AssertionError(f"nothing answers at {port}{path}")
-
-
 class Gateway:
     """The tests; a class for each gateway says how that is started."""
 
@@ -174,7 +166,7 @@ class Gateway:
         cls.process = subprocess.Popen([str(word) for word in cls.command()], stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL, cwd=cls.directory)
         cls.ends.callback(cls.process.wait)
         cls.ends.callback(cls.process.terminate)
-        wait_for(cls.port, "/open")
+        until(lambda: request(cls.port, "GET", "/open")[0] == 200)
 
     @classmethod
     def written(cls, snippet, name, around="{}"):

@@ -13,7 +13,7 @@ import time
 import unittest
 
 import pod as pods
-from here import ROOT, binary, run
+from here import ROOT, binary, run, until
 
 CALLERS = 8
 # After the sidecar is unready the callers go on like clients that have not heard of it.
@@ -76,8 +76,8 @@ class Image(unittest.TestCase):
         pod.start_redis()
         pod.process = pod.start_sidecar()
         pod.start_api()
-        pod.until(lambda: pod.get(9901, "/readyz")[0] == 200)
-        pod.until(lambda: pod.get(9901, "/probe/app")[0] == 200)
+        until(lambda: pod.get(9901, "/readyz")[0] == 200)
+        until(lambda: pod.get(9901, "/probe/app")[0] == 200)
         pod.exec("/sidegate", "tenants", "create", "--id", "acme", "--name", "Acme")
         key = pod.exec("/sidegate", "keys", "create", "--tenant", "acme", "--name", "ci", "--quiet").strip()
         return pod, key
@@ -136,25 +136,25 @@ class Image(unittest.TestCase):
     def test_it_starts_before_its_neighbours(self):
         pod = self.pod()
         pod.start_sidecar()
-        pod.until(lambda: pod.get(9901, "/livez")[0] == 200)
+        until(lambda: pod.get(9901, "/livez")[0] == 200)
         self.assertEqual(pod.get(9901, "/readyz")[0], 503)
         pod.start_redis()
-        pod.until(lambda: pod.get(9901, "/readyz")[0] == 200)
+        until(lambda: pod.get(9901, "/readyz")[0] == 200)
         # The API is not there: alive and ready all the same, and the API's own probe says so.
         self.assertEqual((pod.get(9901, "/livez")[0], pod.get(9901, "/probe/app")[0]), (200, 502))
         pod.start_api()
-        pod.until(lambda: pod.get(9901, "/probe/app")[0] == 200)
+        until(lambda: pod.get(9901, "/probe/app")[0] == 200)
 
     def leaves(self, prestop):
         pod, key = self.running()
         callers, held = Callers(pod.address, key), []
         holding = threading.Thread(target=lambda: held.append(pod.get(8080, "/v1/held", callers.headers)[0]))
         holding.start()
-        pod.until(lambda: pod.inside("/count")["held"] == 1)
+        until(lambda: pod.inside("/count")["held"] == 1)
         waiting = pod.exec_in_background("/sidegate", "drain", "--wait") if prestop else None
         if not prestop:
             pod.terminate()
-        pod.until(lambda: pod.get(9901, "/readyz")[0] == 503)
+        until(lambda: pod.get(9901, "/readyz")[0] == 503)
         callers.end()
         self.assertEqual((callers.failures, set(callers.answers)), ([], {200}))
         self.assertFalse(held)
@@ -177,7 +177,7 @@ class Image(unittest.TestCase):
     def test_a_changed_configmap_is_taken_up(self):
         pod, key = self.running()
         pod.configure('[[routes]]\nname = "open"\nmatch = "GET /v1/orders"\nauth = "none"\n')
-        pod.until(lambda: pod.get(8080, "/v1/orders")[0] == 200)
+        until(lambda: pod.get(8080, "/v1/orders")[0] == 200)
         self.assertEqual(pod.get(8080, "/v1/other", {"Authorization": f"Bearer {key}"})[0], 404)
 
     def test_how_long_it_takes_to_start_and_what_it_holds(self):
