@@ -37,6 +37,7 @@ use crate::server::tls;
 use crate::store;
 use crate::telemetry::access::{self, AccessLog, Writer};
 use crate::telemetry::mask::Mask;
+use crate::usage::Collector;
 pub use probes::Probes;
 pub use running::{Running, Stopper};
 use table::{Hold, Table};
@@ -66,6 +67,8 @@ pub struct Snapshot {
     pub log: AccessLog,
     /// Of requests that are to be run once.
     pub ledger: Arc<Ledger>,
+    /// Of keys, and recent denials.
+    pub usage: Arc<Collector>,
     /// Where its key table stands among the sidecars of the store.
     pub fleet: Arc<Standing>,
     /// What the platform may ask the upstreams.
@@ -111,6 +114,7 @@ impl App {
             upstreams: self.upstreams,
             log: AccessLog::new(self.log, Arc::clone(writer)),
             ledger: Arc::clone(table.ledger()),
+            usage: Arc::clone(table.usage()),
             fleet: Arc::clone(table.fleet()),
             probes: self.probes,
             _table: table.hold(),

@@ -12,6 +12,7 @@ use crate::config::sections::Config;
 use crate::fleet::Standing;
 use crate::idempotency::Ledger;
 use crate::limit::Desk;
+use crate::usage::Collector;
 
 /// How much longer than its own timeouts a store may take to answer for the first time.
 const GRACE: Duration = Duration::from_secs(1);
@@ -84,6 +85,11 @@ impl Table {
     /// Of requests that are to be run once.
     pub(super) fn ledger(&self) -> &Arc<Ledger> {
         self.key_table.ledger()
+    }
+
+    /// What gathers the usage of its keys.
+    pub(super) fn usage(&self) -> &Arc<Collector> {
+        self.key_table.usage()
     }
 
     /// For a snapshot.
