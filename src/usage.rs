@@ -1,16 +1,18 @@
 //! Usage of keys: gathered by each worker in a table of its own ([`sheet`]), added to the store every few seconds ([`collector`]), and
-//! what follows from it ([`attention`], [`report`]). Nothing here is ever waited for by a request, and nothing of it is a credential.
+//! what follows from it ([`summary`], [`attention`], [`report`]). Nothing here is ever waited for by a request, and nothing of it is a credential.
 
 pub mod attention;
 pub mod collector;
 mod day;
 pub mod report;
 pub mod sheet;
+pub mod summary;
 
 pub use attention::{Mark, attention};
 pub use collector::Collector;
 pub use day::Day;
 pub use sheet::{Exchange, Sheet};
+pub use summary::Totals;
 
 use crate::key::record::KeyRecord;
 use crate::store::usage::LastUse;

@@ -11,6 +11,7 @@ use tokio::sync::oneshot;
 use tokio::time::sleep;
 
 use super::Sheet;
+use crate::config::units::Span;
 use crate::store::usage::{Denial, Flush, KeyUse, Usages};
 
 /// How often is flushed: what a process that is killed may lose.
@@ -64,10 +65,10 @@ impl Collector {
         Arc::new(Self { usages, sheets: Mutex::default(), counters: Counters::default() })
     }
 
-    /// A table for a worker. What it holds when the worker drops it is not lost.
+    /// A table for a worker, which tells last uses in steps of `resolution`. What it holds when the worker drops it is not lost.
     #[must_use]
-    pub fn open(&self) -> Arc<Sheet> {
-        let sheet = Arc::new(Sheet::default());
+    pub fn open(&self, resolution: Span) -> Arc<Sheet> {
+        let sheet = Arc::new(Sheet::new(resolution));
         self.sheets.lock().unwrap_or_else(PoisonError::into_inner).push(Arc::clone(&sheet));
         sheet
     }

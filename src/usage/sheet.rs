@@ -10,6 +10,7 @@ use smallvec::SmallVec;
 
 use super::Day;
 use crate::clock::Timestamp;
+use crate::config::units::Span;
 use crate::net::Network;
 use crate::rejection::Rejection;
 use crate::store::usage::{Counts, Denial, Flush, KeyUse, NETWORKS_MAX};
@@ -46,8 +47,12 @@ pub struct Exchange<'a> {
 }
 
 /// The table of one worker.
-#[derive(Debug, Default)]
-pub struct Sheet(Mutex<Page>);
+#[derive(Debug)]
+pub struct Sheet {
+    page: Mutex<Page>,
+    /// How finely the last use is told.
+    resolution_ms: i64,
+}
 
 /// What was gathered in one interval.
 #[derive(Debug)]
@@ -67,6 +72,12 @@ impl Default for Page {
 }
 
 impl Sheet {
+    /// An empty one, which tells the last use of a key in steps of `resolution`.
+    #[must_use]
+    pub fn new(resolution: Span) -> Self {
+        Self { page: Mutex::default(), resolution_ms: resolution.as_millis().max(1) }
+    }
+
     /// Counts an exchange. Allocates nothing for a key that was counted in this interval already.
     pub fn count(&self, exchange: &Exchange<'_>) {
         let page = &mut *self.page();
@@ -98,11 +109,15 @@ impl Sheet {
     pub(super) fn take(&self) -> Page {
         let room = self.page().keys.len();
         let empty = Page { keys: HashMap::with_capacity_and_hasher(room, BuildHasherDefault::default()), ..Page::default() };
-        std::mem::replace(&mut *self.page(), empty)
+        let mut page = std::mem::replace(&mut *self.page(), empty);
+        for (at, _) in page.keys.values_mut().filter_map(|of_key| of_key.last.as_mut()) {
+            at.0 -= at.0.rem_euclid(self.resolution_ms);
+        }
+        page
     }
 
     fn page(&self) -> MutexGuard<'_, Page> {
-        self.0.lock().unwrap_or_else(PoisonError::into_inner)
+        self.page.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
 
@@ -255,6 +270,10 @@ mod tests {
         }
     }
 
+    fn sheet() -> Sheet {
+        Sheet::new(Span::secs(0))
+    }
+
     fn only(sheet: &Sheet) -> KeyUse {
         let Flush { keys, .. } = sheet.take().into_parts();
         let [one] = keys.try_into().unwrap();
@@ -263,7 +282,7 @@ mod tests {
 
     #[test]
     fn exchanges_of_a_key_add_up_by_day_and_by_reason() {
-        let (sheet, key) = (Sheet::default(), Arc::from("key_1"));
+        let (sheet, key) = (sheet(), Arc::from("key_1"));
         let one = exchange(&key);
         sheet.count(&one);
         sheet.count(&Exchange { refused: Some(Rejection::UpstreamTimeout), scopes: "read:b read:c", ..one });
@@ -284,8 +303,15 @@ mod tests {
     }
 
     #[test]
+    fn the_last_use_is_told_in_steps_and_never_too_late() {
+        let (sheet, key) = (Sheet::new(Span::secs(60)), Arc::from("key_1"));
+        sheet.count(&Exchange { began: AT.plus_millis(119_999), ..exchange(&key) });
+        assert_eq!(only(&sheet).last.unwrap().0, AT.plus_millis(60_000));
+    }
+
+    #[test]
     fn what_two_workers_have_of_a_key_is_one() {
-        let (one, other, key) = (Sheet::default(), Sheet::default(), Arc::from("key_1"));
+        let (one, other, key) = (sheet(), sheet(), Arc::from("key_1"));
         let first = exchange(&key);
         let second = Exchange { began: AT.plus_millis(9), refused: Some(Rejection::RateLimited), ..first };
         one.count(&second);
@@ -301,7 +327,7 @@ mod tests {
 
     #[test]
     fn what_does_not_fit_is_told() {
-        let sheet = Sheet::default();
+        let sheet = sheet();
         let keys: Vec<Arc<str>> = (0..=KEYS_MAX).map(|n| format!("key_{n}").into()).collect();
         keys.iter().for_each(|key| sheet.count(&exchange(key)));
         let scopes: Vec<String> = (0..=DEMANDS_MAX).map(|n| format!("read:{n}")).collect();
@@ -317,7 +343,7 @@ mod tests {
 
     #[test]
     fn a_flood_of_one_denial_leaves_room_for_others() {
-        let sheet = Sheet::default();
+        let sheet = sheet();
         let denial = || Denial {
             time: AT,
             request_id: "r".into(),
