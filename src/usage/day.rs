@@ -51,7 +51,7 @@ const fn epoch() -> Date {
 
 impl fmt::Display for Day {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        match epoch().checked_add(jiff::Span::new().try_days(self.0).unwrap_or_default()) {
+        match jiff::Span::new().try_days(self.0).and_then(|days| epoch().checked_add(days)) {
             Ok(date) => write!(f, "{date}"),
             Err(_) => f.write_str("invalid"),
         }

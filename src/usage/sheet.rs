@@ -162,7 +162,7 @@ impl KeyUse {
     }
 
     /// Adds what another sheet has of the same key.
-    pub(super) fn absorb(&mut self, other: Self) {
+    pub(crate) fn absorb(&mut self, other: Self) {
         for (day, counts) in other.days {
             self.of_day(day).add(counts);
         }

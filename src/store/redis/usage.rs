@@ -82,6 +82,9 @@ impl RedisStore {
 
     /// Sends a flush, as far as there is anybody to send it to.
     async fn send(&self, flush: Flush, flushed: &mut Flushed) -> Flush {
+        if flush.is_empty() {
+            return flush;
+        }
         let commands = self.commands(&flush);
         let reached = async {
             let mut connection = self.link.connection()?;
