@@ -16,7 +16,7 @@ const DOCUMENTED: &str = include_str!("../../deploy/README.md");
 const DASHBOARD: &str = include_str!("../../deploy/monitoring/dashboard.json");
 const RULES: &str = include_str!("../../deploy/monitoring/prometheusrule.yaml");
 /// The password in the shipped file.
-const PASSWORD: &str = "change-me";
+pub(crate) const PASSWORD: &str = "change-me";
 
 fn root() -> &'static Path {
     Path::new(env!("CARGO_MANIFEST_DIR"))
@@ -78,7 +78,7 @@ fn the_user_of_redis_may_what_the_source_sends_and_nothing_else() {
 }
 
 /// A server with the shipped users, and one more for the test itself.
-fn server() -> (Redis, tempfile::TempDir) {
+pub(crate) fn server() -> (Redis, tempfile::TempDir) {
     let dir = tempfile::tempdir().unwrap();
     let file = dir.path().join("users.acl");
     fs::write(&file, format!("{ACL}user judge on nopass ~* +@all\n")).unwrap();

@@ -48,6 +48,7 @@ mod real_clients;
 mod reload;
 mod restarts;
 mod retries;
+mod runbook;
 mod secrets;
 mod slow_bodies;
 mod slow_readers;
