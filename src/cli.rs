@@ -5,6 +5,7 @@ pub mod config_show;
 mod control;
 pub mod demo;
 pub mod drain;
+mod edit;
 pub mod explain;
 pub mod healthcheck;
 pub mod idempotency;
