@@ -1,5 +1,6 @@
 //! The command line: one file a command. Results go to stdout, narration to stderr; exit codes are part of the contract.
 
+pub mod audit;
 pub mod check;
 pub mod config_show;
 mod control;
@@ -66,9 +67,11 @@ enum Command {
     /// Make, list, change and find API keys
     #[command(subcommand)]
     Keys(keys::Command),
-    /// Make, list and suspend tenants
+    /// Make, list, change and suspend tenants
     #[command(subcommand)]
     Tenants(tenants::Command),
+    /// Show who changed what; export it; do it again after a restore
+    Audit(Box<audit::Args>),
     /// Show or release what is kept under an Idempotency-Key
     #[command(subcommand)]
     Idempotency(idempotency::Command),
@@ -184,6 +187,7 @@ fn run(cli: &Cli) -> Result<(), Failure> {
         Command::Config(ConfigCommand::Show(args)) => config_show::run(args, globals),
         Command::Keys(command) => keys::run(command, globals),
         Command::Tenants(command) => tenants::run(command, globals),
+        Command::Audit(args) => audit::run(args, globals),
         Command::Idempotency(command) => idempotency::run(command, globals),
         Command::Status(args) => status::run(args, globals),
         Command::Explain(args) => explain::run(args, globals),
