@@ -62,8 +62,9 @@ pub fn plan<'a>(kept: &'a [Event], told: &'a [Event], forgotten: Timestamp) -> P
     plan.left.extend(line.iter().filter(|(event, is_lost)| *is_lost && !takes(event)).map(|(event, _)| *event));
     let status = |(event, _): &(&'a Event, bool)| status(event);
     // A key is revoked for ever, whatever came behind.
-    if let Some((event, is_lost)) = line.iter().find(|entry| status(entry) == Some("revoked")) {
-        plan.steps.extend(is_lost.then_some((Step::Revoke, *event)));
+    let mut revoked = line.iter().filter(|entry| status(entry) == Some("revoked")).peekable();
+    if let Some((event, _)) = revoked.peek() {
+        plan.steps.extend(revoked.all(|(_, is_lost)| *is_lost).then_some((Step::Revoke, *event)));
         return plan;
     }
     plan.steps.extend(secret(line));

@@ -1,6 +1,8 @@
 //! `keys revoke`: one key, or as many as an incident takes: by id, by their secrets as scanners deliver them, by tenant, by age.
 //! A secret is read from stdin and never told again; a wrong line among many keeps no leaked key alive.
 
+use std::collections::HashSet;
+
 use secrecy::{ExposeSecret as _, SecretString};
 use serde_json::{Map, Value};
 use zeroize::Zeroize as _;
@@ -56,7 +58,12 @@ pub(super) fn revoke(args: &Revoke, globals: &Globals) -> Result<(), Failure> {
     let mut tally = Tally::default();
     let mut progress = Shown::new(globals);
     let total = u64::try_from(wanted.len()).ok();
+    let mut seen = HashSet::new();
     for (done, key) in (1..).zip(wanted) {
+        // Scanners find the same key in several places.
+        if key.as_ref().is_ok_and(|wanted| !seen.insert(wanted.id().to_owned())) {
+            continue;
+        }
         match key.and_then(|wanted| wanted.revoke(args.dry_run, &context)) {
             // What was done is told before it ends.
             Err(error) if error.exit == Exit::Unreachable => {
@@ -117,6 +124,13 @@ enum Wanted {
 }
 
 impl Wanted {
+    fn id(&self) -> &str {
+        match self {
+            Self::Id(id) => id,
+            Self::Found(record) => &record.id,
+        }
+    }
+
     /// The record, and whether it was revoked before.
     fn revoke(self, dry_run: bool, context: &Context) -> Result<(KeyRecord, bool), Failure> {
         let before = match self {
