@@ -135,6 +135,16 @@ fn everything_works_as_the_shipped_user_of_redis() {
     command(&["tenants", "suspend", "acme", "--wait"]);
     command(&["tenants", "resume", "acme"]);
     command(&["tenants", "list"]);
+    command(&["tenants", "update", "acme", "--name", "Acme Inc"]);
+    command(&["keys", "update", first, "--add-scope", "read:orders"]);
+    command(&["keys", "usage", first]);
+    command(&["denials"]);
+    command(&["audit"]);
+    let events = dir.path().join("audit.ndjson");
+    command(&["audit", "export", events.to_str().unwrap()]);
+    command(&["audit", "replay", events.to_str().unwrap()]);
+    command(&["tenants", "create", "--id", "gone", "--name", "Gone"]);
+    command(&["tenants", "delete", "gone", "--yes"]);
     let exported = dir.path().join("keys.ndjson");
     command(&["keys", "export", "--output", exported.to_str().unwrap()]);
     command(&["keys", "import", exported.to_str().unwrap(), "--on-conflict", "skip"]);
@@ -234,4 +244,12 @@ fn the_configurations_that_are_shipped_are_good() {
         let said = process::run(&["check"], &config);
         assert!(said.code == 0 && said.stdout.contains("(no problems)"), "{file}: {said:?}");
     }
+}
+
+#[test]
+fn the_access_log_is_documented_as_its_source_says() {
+    let source = include_str!("../../src/telemetry/access.rs");
+    let table: Vec<&str> = source.lines().filter_map(|line| line.strip_prefix("//! ").filter(|line| line.starts_with('|'))).collect();
+    let table = table.join("\n");
+    assert!(table.lines().count() > 20 && DOCUMENTED.contains(&table), "deploy/README.md should say:\n{table}");
 }
