@@ -3,6 +3,7 @@ the schemas of every Kubernetes that is promised, to the restricted pod security
 
 import copy
 import json
+import re
 import shutil
 import tempfile
 import unittest
@@ -136,6 +137,21 @@ class Manifests(unittest.TestCase):
             documents = list(yaml.safe_load_all(run("kubectl", "kustomize", overlay)))
         self.assertEqual(only(documents, "Deployment", "other"), job)
         self.assertIn("initContainers", only(documents, "Deployment", "orders")["spec"]["template"]["spec"])
+
+    @needs("kubectl")
+    def test_the_secret_of_the_runbook_is_what_the_sidecar_mounts(self):
+        with tempfile.TemporaryDirectory() as directory:
+            for name in ("pepper", "redis-password"):
+                (Path(directory) / name).write_text("secret\n")
+            command = "kubectl create secret generic sidegate -n orders --from-file=pepper --from-file=redis-password --dry-run=client -o yaml"
+            self.assertIn(command, (DEPLOY / "runbook.md").read_text())
+            secret = yaml.safe_load(run(*command.split(), cwd=directory))
+        self.is_valid([secret])
+        overlay = example_overlay()
+        volumes = only(overlay, "Deployment")["spec"]["template"]["spec"]["volumes"]
+        self.assertIn({"name": "sidegate-secrets", "secret": {"secretName": secret["metadata"]["name"]}}, volumes)
+        config = only(overlay, "ConfigMap", "sidegate")["data"]["proxy.toml"]
+        self.assertEqual(sorted(re.findall(r"/run/secrets/sidegate/([a-z-]+)", config)), sorted(secret["data"]))
 
     def test_values_that_mean_nothing_are_refused(self):
         for values in ({}, {"config": ""}, {"config": "a", "imge": {}}, {"config": "a", "image": {"digest": "latest"}},

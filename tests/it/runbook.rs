@@ -101,3 +101,13 @@ fn every_block_of_commands_is_tested() {
         assert!(!page.contains("```sh\n") && !page.contains("```bash\n"));
     }
 }
+
+#[test]
+fn every_alert_is_in_the_runbook() {
+    let rules = include_str!("../../deploy/monitoring/prometheusrule.yaml");
+    let alerts: Vec<&str> = rules.lines().filter_map(|line| line.trim().strip_prefix("- alert: ")).collect();
+    assert!(alerts.len() > 10);
+    for alert in alerts {
+        assert!(PAGES[0].contains(&format!("`{alert}`")), "{alert}");
+    }
+}
