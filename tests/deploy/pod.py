@@ -35,7 +35,7 @@ def build(name, *arguments):
 
 
 def build_sidegate():
-    """The image, from `deploy/build` and `deploy/Containerfile`, as the latter says."""
+    """The image, from `deploy/build` and `deploy/Containerfile`, as deploy/README.md says."""
     binary()
     revision = subprocess.run(["git", "rev-parse", "HEAD"], cwd=ROOT, capture_output=True, text=True, check=False).stdout.strip()
     build("sidegate", "--file", DEPLOY / "Containerfile", "--build-context", f"build={MADE / 'image'}", "--build-arg", f"REVISION={revision}", ".")
