@@ -39,7 +39,7 @@ fn is_of_tests(path: &Path) -> bool {
 
 /// The words after every `before` in a text, as far as they are upper case.
 fn words_after<'a>(text: &'a str, before: &'a str) -> impl Iterator<Item = &'a str> {
-    text.split(before).skip(1).map(|rest| &rest[..rest.find(|c: char| !c.is_ascii_uppercase()).unwrap_or(rest.len())])
+    text.split(before).skip(1).map(|rest| rest.split(|c: char| !c.is_ascii_uppercase()).next().unwrap())
 }
 
 /// The commands that the source of the Redis store sends, itself or in scripts.
@@ -227,7 +227,8 @@ fn configuration(path: &Path) -> String {
     let text = fs::read_to_string(path).unwrap();
     let Some((before, block)) = text.split_once("  config: |\n") else { return text };
     assert!(!before.contains("config: |"), "{}", path.display());
-    block.lines().take_while(|line| line.is_empty() || line.starts_with("    ")).map(|line| format!("{}\n", line.trim_start())).collect()
+    let lines = block.lines().take_while(|line| line.is_empty() || line.starts_with("    "));
+    lines.map(str::trim_start).collect::<Vec<_>>().join("\n")
 }
 
 #[test]

@@ -1,6 +1,7 @@
 //! The commands of deploy/runbook.md and deploy/redis.md do what these say, against a real server with the shipped users. A `kubectl` of
 //! the test's own stands for the cluster: what it would run in the pod is run here.
 
+use std::fmt::Write as _;
 use std::fs;
 use std::os::unix::fs::{PermissionsExt as _, symlink};
 use std::path::Path;
@@ -63,7 +64,7 @@ fn the_commands_of_the_runbook_do_what_it_says() {
     let mut wrong = String::new();
     for page in PAGES {
         // Blocks within lists are indented.
-        let page: String = page.lines().map(|line| format!("{}\n", line.strip_prefix("   ").unwrap_or(line))).collect();
+        let page = page.lines().map(|line| line.strip_prefix("   ").unwrap_or(line)).collect::<Vec<_>>().join("\n");
         for block in marked(&page) {
             match block.what {
                 "run" => {
@@ -83,7 +84,7 @@ fn the_commands_of_the_runbook_do_what_it_says() {
                     fs::write(&file, format!("[store]\nurl = \"embedded:./data\"\n{}", block.block)).unwrap();
                     let said = run_command(&["check"], &file);
                     if said.code != 0 || !said.stdout.contains("(no problems)") {
-                        wrong.push_str(&format!("{}\n{said:?}\n", block.block));
+                        writeln!(wrong, "{}\n{said:?}", block.block).unwrap();
                     }
                 }
                 other => panic!("`{other}` is nothing that can be tested"),
