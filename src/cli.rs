@@ -9,6 +9,7 @@ pub mod explain;
 pub mod healthcheck;
 pub mod idempotency;
 pub mod init;
+pub mod jwt;
 pub mod keys;
 pub mod output;
 pub mod reload;
@@ -67,6 +68,9 @@ enum Command {
     /// Make, list and suspend tenants
     #[command(subcommand)]
     Tenants(tenants::Command),
+    /// Verify a token as the proxy would
+    #[command(subcommand)]
+    Jwt(jwt::Command),
     /// Show or release what is kept under an Idempotency-Key
     #[command(subcommand)]
     Idempotency(idempotency::Command),
@@ -182,6 +186,7 @@ fn run(cli: &Cli) -> Result<(), Failure> {
         Command::Config(ConfigCommand::Show(args)) => config_show::run(args, globals),
         Command::Keys(command) => keys::run(command, globals),
         Command::Tenants(command) => tenants::run(command, globals),
+        Command::Jwt(command) => jwt::run(command, globals),
         Command::Idempotency(command) => idempotency::run(command, globals),
         Command::Status(args) => status::run(args, globals),
         Command::Explain(args) => explain::run(args, globals),

@@ -24,10 +24,10 @@ use crate::rejection::{Refusal, Rejection};
 pub use algorithm::Algorithm;
 pub use claims::Verified;
 pub use compact::{Compact, TOKEN_MAX, is_candidate};
-pub use jwk::KeySet;
+pub use jwk::{KeySet, NoKey};
 pub use keyring::{Counters, Keyring};
 
-use jwk::{NoKey, shown};
+use jwk::shown;
 
 /// Who may issue tokens.
 #[derive(Debug)]
@@ -91,6 +91,14 @@ impl Issuers {
     #[must_use]
     pub fn is_empty(&self) -> bool {
         self.list.is_empty()
+    }
+
+    /// The one of this name alone.
+    #[must_use]
+    pub fn only(mut self, name: &str) -> Option<Self> {
+        let only = self.list.iter().find(|issuer| *issuer.name == *name).cloned()?;
+        self.list = [only].into();
+        Some(self)
     }
 
     /// All of them.
@@ -172,16 +180,11 @@ impl Issuer {
             let refusal = Rejection::IssuerUnavailable.because(format!("the keys of issuer {} are not to be had", self.name));
             return Err(Unverified::Keyless(Arc::clone(self), refusal));
         };
-        let mut candidates = match keys.find(token.kid.as_deref(), algorithm) {
-            Ok(candidates) => candidates,
-            Err(NoKey::Unknown(why)) if self.keys.is_remote() => {
-                return Err(Unverified::Keyless(Arc::clone(self), signature(why)));
-            }
-            Err(NoKey::Unknown(why) | NoKey::Unfit(why)) => return Err(signature(why).into()),
-        };
-        if candidates.any(|key| key.has_signed(token.signed, &token.signature)) {
-            return Ok(());
+        match keys.have_signed(token, algorithm) {
+            Ok(true) => Ok(()),
+            Ok(false) => Err(signature(format!("no key of issuer {} has signed it so", self.name)).into()),
+            Err(NoKey::Unknown(why)) if self.keys.is_remote() => Err(Unverified::Keyless(Arc::clone(self), signature(why))),
+            Err(NoKey::Unknown(why) | NoKey::Unfit(why)) => Err(signature(why).into()),
         }
-        Err(signature(format!("no key of issuer {} has signed it so", self.name)).into())
     }
 }

@@ -99,7 +99,8 @@ impl Authenticator {
     pub async fn load_token(&self, text: &[u8], digest: &Digest, issuers: &Issuers, now: Timestamp) -> Result<Arc<Token>, Refusal> {
         let shared = &self.shared;
         let version = issuers.version();
-        let verified = match shared.tokens.entry(digest).filter(|token| token.verified.version == version) {
+        let known = shared.tokens.entry(digest).filter(|token| token.verified.version == version);
+        let verified = match &known {
             Some(token) => Ok(Arc::clone(&token.verified)),
             None => issuers.verify_asking(text, &shared.runtime, &shared.clock, now).await.map(Arc::new),
         };
@@ -109,6 +110,9 @@ impl Authenticator {
         };
         match token {
             Ok(token) => {
+                if let Some(before) = &known {
+                    token.end.take_over(&before.end);
+                }
                 let token = Arc::new(token);
                 if token.is_current(issuers.version()) {
                     shared.tokens.keep(*digest, Arc::clone(&token));

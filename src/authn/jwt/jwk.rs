@@ -7,6 +7,7 @@ use base64::Engine as _;
 use base64::engine::general_purpose::URL_SAFE_NO_PAD;
 
 use super::algorithm::{Algorithm, Family, Key};
+use super::compact::Compact;
 use super::json::{Json, Members};
 
 /// Keys of a document, at most.
@@ -87,7 +88,7 @@ impl KeySet {
     ///
     /// # Errors
     /// Why there is none.
-    pub fn find(&self, kid: Option<&str>, algorithm: Algorithm) -> Result<impl Iterator<Item = &Key>, NoKey> {
+    fn find(&self, kid: Option<&str>, algorithm: Algorithm) -> Result<impl Iterator<Item = &Key>, NoKey> {
         let is_it = move |named: &&Named| !self.is_named || kid.is_none() || named.kid.as_deref() == kid;
         let fits = move |named: &&Named| is_it(named) && named.key.algorithm() == algorithm;
         if !self.keys.iter().any(|named| is_it(&named)) {
@@ -101,6 +102,14 @@ impl KeySet {
         }
     }
 
+    /// Whether one of them has signed a token.
+    ///
+    /// # Errors
+    /// Why none of them is meant.
+    pub fn have_signed(&self, token: &Compact<'_>, algorithm: Algorithm) -> Result<bool, NoKey> {
+        Ok(self.find(token.kid.as_deref(), algorithm)?.any(|key| key.has_signed(token.signed, &token.signature)))
+    }
+
     /// How many there are.
     #[must_use]
     pub fn len(&self) -> usize {
@@ -111,6 +120,14 @@ impl KeySet {
     #[must_use]
     pub fn is_empty(&self) -> bool {
         self.keys.is_empty()
+    }
+}
+
+impl From<NoKey> for String {
+    fn from(no: NoKey) -> Self {
+        match no {
+            NoKey::Unknown(why) | NoKey::Unfit(why) => why,
+        }
     }
 }
 
