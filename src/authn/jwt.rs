@@ -51,7 +51,7 @@ pub struct Issuer {
     /// Whether tokens may act for tenants that have no record.
     pub takes_unknown_tenants: bool,
     /// Expected `iss`; `None` = none is.
-    issuer: Option<Box<str>>,
+    iss: Option<Box<str>>,
     /// Of which `aud` must name one; none = it need not.
     audiences: Box<[String]>,
     algorithms: Box<[Algorithm]>,
@@ -134,7 +134,7 @@ impl Issuers {
     /// Whose token it is, by its `iss`.
     fn issuer_of(&self, iss: Option<&str>) -> Result<&Arc<Issuer>, Refusal> {
         // An issuer of which none is expected is the only one.
-        let found = self.list.iter().find(|issuer| issuer.issuer.is_none() || issuer.issuer.as_deref() == iss);
+        let found = self.list.iter().find(|issuer| issuer.iss.is_none() || issuer.iss.as_deref() == iss);
         found.ok_or_else(|| {
             Rejection::JwtIssuer.because(iss.map_or_else(|| "iss is missing".to_owned(), |iss| format!("iss is `{}`", shown(iss))))
         })

@@ -86,9 +86,13 @@ struct Scene {
 
 impl Scene {
     fn start(does: Does) -> Self {
+        Self::guarded(does, "[restrictions]\nguess_throttle = { failures = 100000, per = \"1s\" }\n")
+    }
+
+    fn guarded(does: Does, guard: &str) -> Self {
         let (upstream, endpoint) = (Upstream::echo(), Endpoint::start(does));
         let text = format!(
-            "upstream = \"{}\"\n[ops]\nlisten = \"127.0.0.1:0\"\n[restrictions]\nguess_throttle = {{ failures = 100000, per = \"1s\" }}\n\
+            "upstream = \"{}\"\n[ops]\nlisten = \"127.0.0.1:0\"\n{guard}\
              [[issuers]]\nname = \"users\"\nissuer = \"https://auth.example\"\naudiences = [\"api\"]\ntenant = \"acme\"\n\
              algorithms = [\"EdDSA\"]\njwks_url = \"{}/jwks.json\"\n",
             upstream.url(),
@@ -232,6 +236,24 @@ fn with_nothing_known_nobody_is_let_through_or_told_that_the_token_is_bad() {
     // Whoever comes first, a request or the look at the clock, asks; the request waits for that.
     assert_eq!(scene.status(&token), 200);
     assert_eq!(scene.endpoint.asked(), 2);
+}
+
+#[test]
+fn many_who_wait_for_the_keys_of_one_token_are_one_guess() {
+    let key = Signer::generate("EdDSA");
+    let scene = Scene::guarded(Does::Hang, "");
+    let (address, token) = (scene.sidecar.address(), scene.fresh(&key, "a"));
+    let clients: Vec<Client> = (0..30)
+        .map(|_| {
+            let mut client = Client::connect(address);
+            client.send(Request::get("/a").bearer(&token).bytes());
+            client
+        })
+        .collect();
+    // None of them is throttled, although there are more than the guard lets pass: they wait for one answer.
+    let statuses: Vec<u16> = clients.into_iter().map(|mut client| client.answer("GET").status).collect();
+    assert_eq!(statuses, vec![503; 30]);
+    assert_eq!(scene.endpoint.asked(), 1);
 }
 
 #[test]

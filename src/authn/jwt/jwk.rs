@@ -138,7 +138,7 @@ pub(super) fn shown(text: &str) -> String {
 
 /// One key. Certificates in it, and where it says that it is from, are not looked at.
 fn read(jwk: &Members, algorithms: &[Algorithm]) -> Result<Named, String> {
-    if !jwk.get("use").is_none_or(|usage| usage.as_text() == Some("sig")) {
+    if jwk.get("use").is_some_and(|usage| usage.as_text() != Some("sig")) {
         return Err("its use is not sig".into());
     }
     match jwk.get("key_ops") {
