@@ -22,6 +22,7 @@ use crate::authn::KeyTable;
 use crate::clock::Clock;
 use crate::config::problem::Problems;
 use crate::config::sections::{Config, Listener, ListenerLimits};
+use crate::config::units::Span;
 use crate::explain::Explainer;
 use crate::fleet::Standing;
 use crate::forward::upstream::Upstreams;
@@ -29,6 +30,7 @@ use crate::gate::{Gate, Rules};
 use crate::idempotency::Ledger;
 use crate::identity::template::IdentityHeaders;
 use crate::key;
+use crate::management::Management;
 use crate::server::bind;
 use crate::server::connection::Speech;
 use crate::server::door::Terms;
@@ -37,6 +39,7 @@ use crate::server::tls;
 use crate::store;
 use crate::telemetry::access::{self, AccessLog, Writer};
 use crate::telemetry::mask::Mask;
+use crate::usage::Collector;
 pub use probes::Probes;
 pub use running::{Running, Stopper};
 use table::{Hold, Table};
@@ -50,7 +53,9 @@ pub struct App {
     listeners: Vec<Arc<Terms>>,
     identity_headers: Arc<IdentityHeaders>,
     log: Arc<access::Settings>,
+    last_used_resolution: Span,
     probes: Probes,
+    key_rules: Arc<key::rules::Rules>,
 }
 
 /// What judges and answers requests: one immutable snapshot, swapped as a whole.
@@ -66,10 +71,16 @@ pub struct Snapshot {
     pub log: AccessLog,
     /// Of requests that are to be run once.
     pub ledger: Arc<Ledger>,
+    /// Of keys, and recent denials.
+    pub usage: Arc<Collector>,
+    /// In what steps the last use of a key is told.
+    pub last_used_resolution: Span,
     /// Where its key table stands among the sidecars of the store.
     pub fleet: Arc<Standing>,
     /// What the platform may ask the upstreams.
     pub probes: Probes,
+    /// Management of its key table.
+    pub management: Management,
     _table: Hold,
 }
 
@@ -90,7 +101,6 @@ pub fn compile(config: &Config, problems: &mut Problems) -> Option<App> {
     store::target::check_reservations(config, problems);
     // What the management commands would find, serve and check find too.
     let key_rules = key::rules::Rules::compile(config, problems);
-    key_rules?;
     Some(App {
         rules: rules?,
         answers: answers?,
@@ -98,7 +108,9 @@ pub fn compile(config: &Config, problems: &mut Problems) -> Option<App> {
         listeners: listeners.into_iter().collect::<Option<_>>()?,
         identity_headers: Arc::new(identity_headers?),
         log: Arc::new(access::Settings::compile(config)),
+        last_used_resolution: config.keys.last_used_resolution,
         probes: probes?,
+        key_rules: Arc::new(key_rules?),
     })
 }
 
@@ -111,8 +123,11 @@ impl App {
             upstreams: self.upstreams,
             log: AccessLog::new(self.log, Arc::clone(writer)),
             ledger: Arc::clone(table.ledger()),
+            usage: Arc::clone(table.usage()),
+            last_used_resolution: self.last_used_resolution,
             fleet: Arc::clone(table.fleet()),
             probes: self.probes,
+            management: table.management(self.key_rules),
             _table: table.hold(),
         }
     }

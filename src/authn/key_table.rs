@@ -17,16 +17,21 @@ use tokio::time::{sleep, timeout};
 
 use super::Authenticator;
 use super::snapshot::{Snapshot, Turn};
+use crate::audit::Actor;
 use crate::clock::Clock;
 use crate::config::sections::Config;
 use crate::fleet::{self, Standing};
 use crate::idempotency::{Ledger, Roots};
 use crate::identity::template::IdentityHeaders;
 use crate::key::digest::Peppers;
+use crate::key::lifecycle::Lifecycle;
+use crate::key::rules::Rules;
 use crate::limit::Desk;
+use crate::management::Management;
 use crate::store::change::ChangeLog;
 use crate::store::instance::Instance;
 use crate::store::{self, Opened, Store};
+use crate::usage::Collector;
 
 /// Pauses between attempts to read a change log that cannot be read.
 const BACK_OFF_FIRST: Duration = Duration::from_millis(50);
@@ -41,6 +46,9 @@ pub struct KeyTable {
     ledger: Arc<Ledger>,
     standing: Arc<Standing>,
     desk: Arc<Desk>,
+    peppers: Peppers,
+    clock: Clock,
+    usage: Arc<Collector>,
     turn: Turn,
     runtime: Handle,
     stop: Option<oneshot::Sender<()>>,
@@ -76,6 +84,7 @@ impl KeyTable {
         let peppers = Peppers::from_file(&config.store.pepper_file)?;
         let runtime = Builder::new_current_thread().enable_all().build().map_err(|error| error.to_string())?;
         let handle = runtime.handle().clone();
+        let (own_peppers, own_clock) = (peppers.clone(), clock.clone());
         let (config, clock) = (config.clone(), clock.clone());
         // Who only looks is no sidecar.
         let instance = makes.then(|| fleet::this_process(&config.cache, &clock)).transpose().map_err(|error| error.to_string())?;
@@ -93,7 +102,7 @@ impl KeyTable {
                     store::open_existing(&config.store, &clock).await.map(|(opened, _)| opened)
                 }
             };
-            let Opened { store, reservations, changes } = match opening.await {
+            let Opened { store, reservations, usages, changes } = match opening.await {
                 Ok(open) => open,
                 Err(why) => return drop(opened.send(Err(why))),
             };
@@ -110,14 +119,26 @@ impl KeyTable {
             let predecessor = first.and_then(|file| file.restore(&authenticator.shared, !store.is_reachable()));
             let patience = config.store.command_timeout.0;
             let desk = Arc::new(Desk::new(Arc::clone(&store), Arc::clone(&at), Handle::current(), clock.clone(), patience));
-            let _ = opened.send(Ok((Arc::clone(&authenticator), Arc::clone(&store), Arc::clone(&ledger), Arc::clone(&desk))));
+            let usage = Collector::new(usages);
+            let _ = opened.send(Ok((
+                Arc::clone(&authenticator),
+                Arc::clone(&store),
+                Arc::clone(&ledger),
+                Arc::clone(&desk),
+                Arc::clone(&usage),
+            )));
+            // A flush under way when all ends is not to be broken off: it could not be done again.
+            let (stop_usage, usage_stopped) = oneshot::channel();
+            let usage = tokio::spawn(usage.run(usage_stopped));
             tokio::select! {
                 never = follow(changes, &authenticator, &clock, &at) => match never {},
                 never = beat(instance.as_ref(), predecessor, &store, &at) => match never {},
                 never = keep(snapshot.as_ref(), &authenticator) => match never {},
                 _ = stopped => {}
             }
+            drop(stop_usage);
             let _ = timeout(GOODBYE, desk.close()).await;
+            let _ = timeout(GOODBYE, usage).await;
             // What the end of the workers has cut off.
             let _ = timeout(GOODBYE, ledger.told()).await;
             match (snapshot.filter(|_| own.is_here()), instance) {
@@ -129,8 +150,22 @@ impl KeyTable {
         };
         let thread =
             thread::Builder::new().name("store".into()).spawn(move || runtime.block_on(serve)).map_err(|error| error.to_string())?;
-        let (authenticator, store, ledger, desk) = ready.recv().map_err(|error| error.to_string())??;
-        Ok(Self { authenticator, store, ledger, standing, desk, turn, runtime: handle, stop: Some(stop), thread: Some(thread) })
+        let (authenticator, store, ledger, desk, usage) = ready.recv().map_err(|error| error.to_string())??;
+        let (peppers, clock) = (own_peppers, own_clock);
+        Ok(Self {
+            authenticator,
+            store,
+            ledger,
+            standing,
+            desk,
+            usage,
+            peppers,
+            clock,
+            turn,
+            runtime: handle,
+            stop: Some(stop),
+            thread: Some(thread),
+        })
     }
 
     /// This one is asked from now on, and the one that it was started beside is not. That one keeps no snapshot any more, and says
@@ -167,6 +202,20 @@ impl KeyTable {
     #[must_use]
     pub const fn desk(&self) -> &Arc<Desk> {
         &self.desk
+    }
+
+    /// Management of it, by these rules.
+    #[must_use]
+    pub fn management(&self, rules: Arc<Rules>) -> Management {
+        let actor = Actor::local("sidegate");
+        let lifecycle = Lifecycle::new(Arc::clone(&self.store), rules, self.peppers.clone(), self.clock.clone(), actor);
+        Management::new(lifecycle, Arc::clone(self.usage.usages()), self.runtime.clone())
+    }
+
+    /// What gathers the usage of keys and recent denials, and knows where they are kept.
+    #[must_use]
+    pub const fn usage(&self) -> &Arc<Collector> {
+        &self.usage
     }
 
     /// The store's runtime.

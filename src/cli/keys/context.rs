@@ -7,6 +7,7 @@ use std::sync::Arc;
 
 use tokio::runtime::{Builder, Runtime};
 
+use crate::audit::Actor;
 use crate::cli::{Exit, Failure, Globals, output};
 use crate::clock::Clock;
 use crate::config::sections::{Config, EnvironmentName};
@@ -17,6 +18,7 @@ use crate::key::lifecycle::{Lifecycle, LifecycleError};
 use crate::key::rules::Rules;
 use crate::store;
 use crate::store::reservation::Reservations;
+use crate::store::usage::Usages;
 
 /// What a command does to the key table. Only one that makes something new makes the file of an embedded store.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -38,6 +40,8 @@ pub(crate) struct Context {
     pub(crate) lifecycle: Lifecycle,
     /// In the same store.
     pub(crate) reservations: Arc<dyn Reservations>,
+    /// In the same store.
+    pub(crate) usages: Arc<dyn Usages>,
     pub(crate) clock: Clock,
     runtime: Runtime,
 }
@@ -74,8 +78,10 @@ impl Context {
         };
         let (opened, missing) = runtime.block_on(open).map_err(unusable)?;
         say_where(access, missing.as_deref(), &loaded, globals);
-        let lifecycle = Lifecycle::new(opened.store, Arc::new(rules), peppers, clock.clone(), "cli");
-        Ok(Self { config: loaded.config, lifecycle, reservations: opened.reservations, clock, runtime })
+        let actor = config::user().map_or_else(|| "cli".to_owned(), |user| format!("cli:{user}"));
+        let lifecycle = Lifecycle::new(opened.store, Arc::new(rules), peppers, clock.clone(), Actor::local(&actor));
+        let (reservations, usages) = (opened.reservations, opened.usages);
+        Ok(Self { config: loaded.config, lifecycle, reservations, usages, clock, runtime })
     }
 
     /// Runs a piece of work to its end.
@@ -115,7 +121,9 @@ impl From<LifecycleError> for Failure {
             LifecycleError::Store(error) => return error.into(),
             LifecycleError::Invalid(_) => Exit::Usage,
             LifecycleError::NoKey(_) | LifecycleError::NoTenant(_) => Exit::NotFound,
-            LifecycleError::State(_) | LifecycleError::Lost => Exit::Conflict,
+            LifecycleError::State(_) | LifecycleError::Limit { .. } | LifecycleError::Version { .. } | LifecycleError::Lost => {
+                Exit::Conflict
+            }
             LifecycleError::NoRandomness(_) => Exit::Failed,
         };
         exit.because(error.to_string())
