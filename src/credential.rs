@@ -1,6 +1,8 @@
 //! The credential of a request: found in `[credentials] sources`, told apart by its prefix, taken off the request.
 //! Its text lives only inside this file; what leaves is a digest, a claim, and a fingerprint for the log.
 
+mod untouched;
+
 use std::collections::HashSet;
 
 use base64::Engine as _;
@@ -16,6 +18,7 @@ use crate::key::encoded::layers;
 use crate::key::kind::{KeyKinds, Prefix};
 use crate::key::record::KeyRecord;
 use crate::rejection::{Refusal, Rejection};
+pub use untouched::Untouched;
 
 /// Characters behind a prefix from which a word in a query is a key rather than talk of keys.
 const SHORT_KEY: usize = 5;
@@ -111,6 +114,12 @@ impl Credentials {
         self.sources.iter().map(|source| &source.header)
     }
 
+    /// Whether credentials stand in this header, whoever's.
+    #[must_use]
+    pub fn is_carrier(&self, name: &HeaderName) -> bool {
+        self.carriers.contains(name)
+    }
+
     /// Whether any source uses the scheme.
     #[must_use]
     pub fn takes(&self, scheme: Scheme) -> bool {
@@ -133,7 +142,8 @@ impl Credentials {
             return Err(Rejection::CredentialConflict.because("two different credentials"));
         }
         let text = first.bytes();
-        let prefix = self.kinds.classify(text).ok_or_else(|| Rejection::CredentialMalformed.because("no configured key prefix"))?;
+        let prefix =
+            self.kinds.classify(text).ok_or_else(|| Rejection::CredentialMalformed.because("no configured key prefix").of_nobody())?;
         let key = ApiKey { prefix, digest: Digest::of(text), plausible: prefix.admits(text), header: Some(first_header.clone()) };
         headers.remove(first_header);
         self.strip_but(Some(first_header), headers);
@@ -166,13 +176,13 @@ impl Credentials {
 
     /// Whether a word of this value, plain or in Base64 as Basic has it, is a key.
     fn shows_key(&self, value: &[u8]) -> bool {
+        self.any_word(value, |word| self.is_key(word))
+    }
+
+    fn any_word(&self, value: &[u8], is: impl Fn(&[u8]) -> bool) -> bool {
         let words = value.split(|byte| !(byte.is_ascii_alphanumeric() || matches!(byte, b'_' | b'-' | b'+' | b'/' | b'=' | b'.' | b'~')));
         words.filter(|word| !word.is_empty()).any(|word| {
-            self.is_key(word)
-                || STANDARD
-                    .decode(word)
-                    .map(Zeroizing::new)
-                    .is_ok_and(|decoded| decoded.split(|byte| *byte == b':').any(|part| self.is_key(part)))
+            is(word) || STANDARD.decode(word).map(Zeroizing::new).is_ok_and(|decoded| decoded.split(|byte| *byte == b':').any(&is))
         })
     }
 

@@ -2,7 +2,9 @@
 //! not in configuration. Each step is a file of its own; this one only sequences, and makes the [`Permit`] that forwarding needs.
 
 mod anonymous;
+mod lenience;
 mod limited;
+mod older;
 mod once;
 mod permit;
 mod rules;
@@ -12,7 +14,7 @@ pub mod trace;
 use std::sync::Arc;
 
 use http::request::Parts;
-use http::{HeaderMap, HeaderValue};
+use http::{HeaderMap, HeaderName, HeaderValue};
 
 use crate::authn::Authenticator;
 use crate::clock::Timestamp;
@@ -31,10 +33,11 @@ use crate::policy::{self, CHECKS, Case, browser};
 use crate::rejection::{Refusal, Rejection};
 use crate::route::Route;
 use crate::route::table::Captures;
+pub use lenience::{Lenience, SPARED};
 pub use permit::{Caller, Permit};
 pub use rules::Rules;
 pub use seen::Seen;
-use trace::{Note, Step, Trace};
+use trace::{Note, Step, Trace, Verdict};
 
 /// What the gate knows of the connection a request came on.
 #[derive(Debug, Clone)]
@@ -144,26 +147,26 @@ impl Gate {
         if route.open {
             return self.open(head, route, Caller::Nobody, now, seen, trace).await;
         }
-        let taken = match presented {
-            Presented::InHeaders => self.rules.credentials.take(&mut head.headers),
-            Presented::Record(record) => self.rules.credentials.stand_in(record),
+        let older = self.older(head, now);
+        let key = match self.credential(presented, head, seen, trace) {
+            Ok(key) => key,
+            Err(refusal) => return self.pass_on(refusal, older, None, (&facts, route), head, now, seen, trace).await,
         };
-        seen.credential_sent = !matches!(&taken, Err(refusal) if refusal.rejection == Rejection::CredentialMissing);
-        let found = taken.as_ref().ok().and_then(|key| key.header.clone());
-        let note = || Note::new(found.map_or_else(|| format!("looked in {}", self.rules.credentials), |header| format!("in {header}")));
-        let key = trace.judge(Step::Credential, taken, || note().at("credentials.sources"))?;
-        seen.presented(&key);
         // From the prefix alone: a key of another environment costs no look-up.
         let upstream = self.environment(&key, &facts, route, trace)?;
-        let identity = match presented {
-            Presented::InHeaders => self.authenticate(&key, connection, head, now, seen, trace).await?,
+        let authenticated = match presented {
+            Presented::InHeaders => self.authenticate(&key, connection, head, now, seen, trace).await,
             Presented::Record(record) => {
                 let verdict = self.authenticator.of_record(record, now).await;
-                trace.judge(Step::Authentication, verdict, || Note::new(format!("record of {}", record.id)))?
+                trace.judge(Step::Authentication, verdict, || Note::new(format!("record of {}", record.id)))
             }
         };
+        let identity = match authenticated {
+            Ok(identity) => identity,
+            Err(refusal) => return self.pass_on(refusal, older, Some((&key, upstream)), (&facts, route), head, now, seen, trace).await,
+        };
         seen.identity = Some(Arc::clone(&identity));
-        let mut verdict = self.authorize(&identity, &facts, route, &captures, head, seen, trace);
+        let mut verdict = self.authorize(&identity, &facts, route, &captures, head, now, seen, trace);
         // Last: nothing that is refused anyway is counted.
         if verdict.is_ok() || T::THOROUGH {
             verdict = verdict.and(self.limit(Some(&identity), route, now, seen, trace).await);
@@ -203,6 +206,26 @@ impl Gate {
         Ok((route, captures))
     }
 
+    /// Step 4: what is presented, taken off the request.
+    fn credential<T: Trace>(
+        &self,
+        presented: Presented<'_>,
+        head: &mut Parts,
+        seen: &mut Seen,
+        trace: &mut T,
+    ) -> Result<ApiKey<'_>, Refusal> {
+        let taken = match presented {
+            Presented::InHeaders => self.rules.credentials.take(&mut head.headers),
+            Presented::Record(record) => self.rules.credentials.stand_in(record),
+        };
+        seen.credential_sent = !matches!(&taken, Err(refusal) if refusal.rejection == Rejection::CredentialMissing);
+        let found = taken.as_ref().ok().and_then(|key| key.header.clone());
+        let note = || Note::new(found.map_or_else(|| format!("looked in {}", self.rules.credentials), |header| format!("in {header}")));
+        let key = trace.judge(Step::Credential, taken, || note().at("credentials.sources"))?;
+        seen.presented(&key);
+        Ok(key)
+    }
+
     /// Step 5: the environment that the key claims to be of.
     fn environment<T: Trace>(&self, key: &ApiKey<'_>, facts: &Facts, route: &Route, trace: &mut T) -> Result<usize, Refusal> {
         let environment = key.prefix.environment;
@@ -224,7 +247,7 @@ impl Gate {
     ) -> Result<Arc<Identity>, Refusal> {
         let presented = || format!("{}…/{}", key.prefix.text, key.digest.fingerprint());
         if !key.plausible {
-            let verdict = Err(Rejection::KeyUnknown.because("checksum or length"));
+            let verdict = Err(Rejection::KeyUnknown.because("checksum or length").of_nobody());
             return trace.judge(Step::Authentication, verdict, || Note::new(presented()).at("key_kinds"));
         }
         let cached = self.authenticator.cached(&key.digest, now);
@@ -269,6 +292,7 @@ impl Gate {
         route: &Route,
         captures: &[&str],
         head: &Parts,
+        now: Timestamp,
         seen: &mut Seen,
         trace: &mut T,
     ) -> Result<(), Refusal> {
@@ -286,9 +310,15 @@ impl Gate {
         seen.exposed = self.rules.browser == BrowserRule::Flag && browser::is_exposed(&case);
         let mut verdict = Ok(());
         for check in CHECKS {
-            let said = trace.judge(Step::Check(check.name), (check.check)(&case), || (check.look)(&case));
-            if verdict.is_ok() {
-                verdict = said;
+            let (step, look) = (Step::Check(check.name), || (check.look)(&case));
+            match (check.check)(&case) {
+                Err(refusal) if self.rules.lenience.observes(check, now) => {
+                    trace.step(step, look, Verdict::Observed(&refusal));
+                    if verdict.is_ok() {
+                        seen.would_refuse.get_or_insert(refusal);
+                    }
+                }
+                said => verdict = verdict.and(trace.judge(step, said, look)),
             }
             if verdict.is_err() && !T::THOROUGH {
                 break;
@@ -325,6 +355,12 @@ impl Gate {
         self.rules.trust.trusts(peer)
     }
 
+    /// Whether credentials stand in this header, whoever's.
+    #[must_use]
+    pub fn carries_credentials(&self, name: &HeaderName) -> bool {
+        self.rules.credentials.is_carrier(name)
+    }
+
     /// What is done to the headers of admitted requests.
     #[must_use]
     pub const fn header_rules(&self) -> &HeaderRules {
@@ -347,6 +383,12 @@ impl Gate {
     #[must_use]
     pub const fn environments(&self) -> &Environments {
         &self.rules.environments
+    }
+
+    /// What is let through for a time only, for readiness.
+    #[must_use]
+    pub const fn lenience(&self) -> &Lenience {
+        &self.rules.lenience
     }
 
     /// The guess guard, for readiness.

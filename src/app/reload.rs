@@ -111,6 +111,8 @@ impl Reloader {
         let doors = open_doors(&app.listeners, &[], &open).map_err(|Unmet { path, why, .. }| anyhow::anyhow!("{path}: {why}"))?;
         let snapshot = app.furnish(&table, &writer);
         let now = clock.now();
+        // A reload tells its warnings itself.
+        snapshot.gate.lenience().notes(now).for_each(|(path, note)| tracing::warn!("{path}: {note}"));
         let reloader = Self {
             app: Arc::new(ArcSwap::from_pointee(snapshot)),
             doors: watch::Sender::new(doors.into_iter().map(|(door, _)| door).collect()),

@@ -2,7 +2,7 @@
 //! told at `check` and at start. Where going on without it would open what was meant to be closed, or cannot work, it is an error.
 
 use super::problem::{Problems, Severity};
-use super::sections::{Audit, Config, Keys, Role, UnknownKeys};
+use super::sections::{Audit, Config, Keys, Role};
 use super::tree::Tree;
 
 struct Feature {
@@ -52,12 +52,6 @@ const FEATURES: &[Feature] = &[
     warning("the management API", "nothing listens there", |config, _| one("admin.listen", !config.admin.listen.is_empty())),
     warning("[self_service]", "requests to its path go to the upstream like any other", |config, _| {
         one("self_service.path", !config.self_service.path.is_empty())
-    }),
-    warning("migration.unknown_keys = \"pass\"", "unknown keys are refused", |config, _| {
-        one("migration.unknown_keys", config.migration.unknown_keys == UnknownKeys::Pass)
-    }),
-    warning("restrictions.observe", "the checks it names refuse", |config, _| {
-        one("restrictions.observe", !config.restrictions.observe.is_empty())
     }),
     warning("[tracing]", "no traces are sent", |config, _| one("tracing.otlp_endpoint", !config.tracing.otlp_endpoint.is_empty())),
 ];

@@ -232,7 +232,7 @@ impl HeaderRules {
         let (own, added) = match permit.caller() {
             Caller::Known(identity) => (Some(&identity.headers), &*environments.of(identity.environment).add_headers),
             Caller::Nobody => (Some(&self.nobody), &[][..]),
-            Caller::Preflight => (None, &[][..]),
+            Caller::Older | Caller::Preflight => (None, &[][..]),
         };
         match own {
             Some(told) if added.is_empty() => out.told(told),

@@ -6,7 +6,7 @@ mod gate;
 
 #[test]
 fn a_decision_on_a_cached_key_is_ready_at_once_and_allocates_nothing() {
-    for bench in [gate::Bench::new(), gate::Bench::with(gate::LIMIT)] {
+    for bench in [gate::Bench::new(), gate::Bench::with(gate::LIMIT), gate::Bench::with(gate::OBSERVE)] {
         allocates_nothing(&bench);
     }
 }
