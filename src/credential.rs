@@ -176,14 +176,7 @@ impl Credentials {
 
     /// Whether a word of this value, plain or in Base64 as Basic has it, is a key.
     fn shows_key(&self, value: &[u8]) -> bool {
-        self.any_word(value, |word| self.is_key(word))
-    }
-
-    fn any_word(&self, value: &[u8], is: impl Fn(&[u8]) -> bool) -> bool {
-        let words = value.split(|byte| !(byte.is_ascii_alphanumeric() || matches!(byte, b'_' | b'-' | b'+' | b'/' | b'=' | b'.' | b'~')));
-        words.filter(|word| !word.is_empty()).any(|word| {
-            is(word) || STANDARD.decode(word).map(Zeroizing::new).is_ok_and(|decoded| decoded.split(|byte| *byte == b':').any(&is))
-        })
+        any_word(value, |word| self.is_key(word))
     }
 
     /// Whether this is, by its prefix, a key. One of a kind without a prefix cannot be told from anything else: such a kind takes all.
@@ -234,6 +227,14 @@ impl Credentials {
             .flat_map(|source| headers.get_all(&source.header).iter().filter_map(move |value| Some((&source.header, source.read(value)?))))
             .filter(|(_, secret)| !secret.bytes().is_empty())
     }
+}
+
+/// Whether that is so of a word of this value, plain or in Base64 as Basic has it.
+fn any_word(value: &[u8], is: impl Fn(&[u8]) -> bool) -> bool {
+    let words = value.split(|byte| !(byte.is_ascii_alphanumeric() || matches!(byte, b'_' | b'-' | b'+' | b'/' | b'=' | b'.' | b'~')));
+    words
+        .filter(|word| !word.is_empty())
+        .any(|word| is(word) || STANDARD.decode(word).map(Zeroizing::new).is_ok_and(|decoded| decoded.split(|byte| *byte == b':').any(&is)))
 }
 
 /// Where credentials are looked for, in words.

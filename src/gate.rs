@@ -6,6 +6,7 @@ mod lenience;
 mod limited;
 mod older;
 mod once;
+mod parts;
 mod permit;
 mod rules;
 pub mod seen;
@@ -14,21 +15,19 @@ pub mod trace;
 use std::sync::Arc;
 
 use http::request::Parts;
-use http::{HeaderMap, HeaderName, HeaderValue};
+use http::{HeaderMap, HeaderValue};
 
 use crate::authn::Authenticator;
 use crate::clock::Timestamp;
 use crate::config::sections::BrowserRule;
 use crate::credential::ApiKey;
-use crate::environment::Environments;
 use crate::facts::{Facts, RequestId, is_preflight};
-use crate::forward::headers::HeaderRules;
 use crate::identity::Identity;
 use crate::key::record::KeyRecord;
-use crate::limit::{Counts, Desk, Limits};
+use crate::limit::{Counts, Desk};
 use crate::net::client::ClientAddr;
 use crate::net::{Peer, is_private};
-use crate::policy::guess_guard::{GuessGuard, Token};
+use crate::policy::guess_guard::Token;
 use crate::policy::{self, CHECKS, Case, browser};
 use crate::rejection::{Refusal, Rejection};
 use crate::route::Route;
@@ -347,54 +346,6 @@ impl Gate {
             tracing::warn!(peer = %connection.peer, "a private peer sends X-Forwarded-For and client_ip.trusted_proxies is empty: the guess guard is off until the ingress is declared");
         }
         !undeclared
-    }
-
-    /// Whether the peer's forwarding headers are believed.
-    #[must_use]
-    pub fn trusts(&self, peer: Peer) -> bool {
-        self.rules.trust.trusts(peer)
-    }
-
-    /// Whether credentials stand in this header, whoever's.
-    #[must_use]
-    pub fn carries_credentials(&self, name: &HeaderName) -> bool {
-        self.rules.credentials.is_carrier(name)
-    }
-
-    /// What is done to the headers of admitted requests.
-    #[must_use]
-    pub const fn header_rules(&self) -> &HeaderRules {
-        &self.rules.headers
-    }
-
-    /// The limits, for metrics.
-    #[must_use]
-    pub const fn limits(&self) -> &Limits {
-        &self.rules.limits
-    }
-
-    /// What is counted by them.
-    #[must_use]
-    pub const fn counts(&self) -> &Arc<Counts> {
-        &self.counts
-    }
-
-    /// The environments, for `{environment}` in answers.
-    #[must_use]
-    pub const fn environments(&self) -> &Environments {
-        &self.rules.environments
-    }
-
-    /// What is let through for a time only, for readiness.
-    #[must_use]
-    pub const fn lenience(&self) -> &Lenience {
-        &self.rules.lenience
-    }
-
-    /// The guess guard, for readiness.
-    #[must_use]
-    pub fn guard(&self) -> &GuessGuard {
-        &self.rules.guard
     }
 
     /// What a request is before it is judged: an id, and what shapes a refusal of it.

@@ -5,7 +5,7 @@ use std::fmt;
 
 use http::{HeaderMap, HeaderName, HeaderValue};
 
-use super::Credentials;
+use super::{Credentials, any_word};
 
 /// The lines that carry the presented credential.
 pub struct Untouched<'c>(Box<[(&'c HeaderName, HeaderValue)]>);
@@ -19,7 +19,7 @@ impl Credentials {
             for value in headers.get_all(carrier) {
                 let mut read = self.sources.iter().filter(|source| source.header == carrier).filter_map(|source| source.read(value));
                 let Some(secret) = read.find(|secret| !secret.bytes().is_empty()) else { continue };
-                if self.any_word(value.as_bytes(), |word| word != secret.bytes() && self.is_prefixed(word)) {
+                if any_word(value.as_bytes(), |word| word != secret.bytes() && self.is_prefixed(word)) {
                     return None;
                 }
                 lines.push((carrier, value.clone()));

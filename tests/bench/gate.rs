@@ -26,10 +26,6 @@ const NOW: Timestamp = Timestamp(1_800_000_000_000);
 /// A limit that nobody comes near.
 pub(crate) const LIMIT: &str = "[rate_limits.all]\nby = [\"key\"]\nrequests = 1000000000\nper = \"1s\"\ndefault = true\n";
 
-/// Checks that are only observed, and refuse nothing.
-pub(crate) const OBSERVE: &str =
-    "[restrictions]\nobserve = [\"ip\", \"referrer\", \"endpoint\", \"scope\"]\nobserve_until = \"2999-01-01\"\n";
-
 /// A gate, its key, and what must live as long.
 pub(crate) struct Bench {
     gate: Gate,

@@ -22,6 +22,7 @@ mod differential;
 mod drain;
 mod exposure;
 mod failover;
+mod for_a_time;
 mod framing;
 mod freshness;
 mod grpc_refusals;
