@@ -29,6 +29,7 @@ use crate::gate::{Gate, Rules};
 use crate::idempotency::Ledger;
 use crate::identity::template::IdentityHeaders;
 use crate::key;
+use crate::management::Management;
 use crate::server::bind;
 use crate::server::connection::Speech;
 use crate::server::door::Terms;
@@ -51,6 +52,7 @@ pub struct App {
     identity_headers: Arc<IdentityHeaders>,
     log: Arc<access::Settings>,
     probes: Probes,
+    key_rules: Arc<key::rules::Rules>,
 }
 
 /// What judges and answers requests: one immutable snapshot, swapped as a whole.
@@ -70,6 +72,8 @@ pub struct Snapshot {
     pub fleet: Arc<Standing>,
     /// What the platform may ask the upstreams.
     pub probes: Probes,
+    /// Management of its key table.
+    pub management: Management,
     _table: Hold,
 }
 
@@ -90,7 +94,6 @@ pub fn compile(config: &Config, problems: &mut Problems) -> Option<App> {
     store::target::check_reservations(config, problems);
     // What the management commands would find, serve and check find too.
     let key_rules = key::rules::Rules::compile(config, problems);
-    key_rules?;
     Some(App {
         rules: rules?,
         answers: answers?,
@@ -99,6 +102,7 @@ pub fn compile(config: &Config, problems: &mut Problems) -> Option<App> {
         identity_headers: Arc::new(identity_headers?),
         log: Arc::new(access::Settings::compile(config)),
         probes: probes?,
+        key_rules: Arc::new(key_rules?),
     })
 }
 
@@ -113,6 +117,7 @@ impl App {
             ledger: Arc::clone(table.ledger()),
             fleet: Arc::clone(table.fleet()),
             probes: self.probes,
+            management: table.management(self.key_rules),
             _table: table.hold(),
         }
     }

@@ -4,6 +4,7 @@ use super::context::{Access, Context};
 use super::view;
 use crate::cli::{Failure, Globals, output};
 use crate::key::lifecycle::standing;
+use crate::key::shown;
 
 /// Flags of `keys list`.
 #[derive(Debug, clap::Args)]
@@ -44,7 +45,7 @@ pub(super) fn list(args: &List, globals: &Globals) -> Result<(), Failure> {
             && args.kind.as_ref().is_none_or(|kind| key.kind == *kind)
             && args.status.as_ref().is_none_or(|status| standing(key, now) == status)
     });
-    let shown: Vec<_> = keys.iter().map(|key| view::key(key, None, now)).collect();
+    let shown: Vec<_> = keys.iter().map(|key| shown::key(key, None, now)).collect();
     view::print_list(&shown, &COLUMNS, globals);
     Ok(())
 }
@@ -55,7 +56,7 @@ pub(super) fn show(args: &Show, globals: &Globals) -> Result<(), Failure> {
     if globals.quiet {
         output::line(&record.id);
     } else {
-        view::print(&view::key(&record, None, context.clock.now()), globals);
+        view::print(&shown::key(&record, None, context.clock.now()), globals);
     }
     Ok(())
 }
