@@ -47,6 +47,8 @@ pub struct Connection {
     pub address: Option<HeaderValue>,
     /// Whether it is TLS (`X-Forwarded-Proto`).
     pub tls: bool,
+    /// Whether the other end is a gateway that only asks, and forwards itself.
+    pub asks: bool,
 }
 
 impl Connection {
@@ -57,7 +59,13 @@ impl Connection {
             Peer::Ip(ip) => HeaderValue::try_from(ip.to_string()).ok(),
             Peer::Unix => None,
         };
-        Self { peer, address, tls }
+        Self { peer, address, tls, asks: false }
+    }
+
+    /// One to a gateway that asks.
+    #[must_use]
+    pub fn of_gateway(self) -> Self {
+        Self { asks: true, ..self }
     }
 }
 
@@ -136,7 +144,12 @@ impl Gate {
             seen.request_id = RequestId::new(now);
         }
         // Who stands there is settled before anything the client wrote is looked at.
-        seen.client = self.rules.trust.client(connection.peer, &head.headers);
+        seen.client = if connection.asks && !self.rules.trust.is_told(&head.headers) {
+            // Whoever asks is never whose request it is.
+            ClientAddr(None)
+        } else {
+            self.rules.trust.client(connection.peer, &head.headers)
+        };
         trace.pass(Step::Client, || Note::new(format!("peer {}, client {}", connection.peer, seen.client)).at("client_ip"));
         let facts = trace.judge(Step::Facts, Facts::parse(head), || Note::new(format!("{} {}", head.method, head.uri)))?;
         if is_preflight(&facts.method, &head.headers) {
@@ -171,7 +184,7 @@ impl Gate {
             verdict = verdict.and(self.limit(Some(&identity), route, now, seen, trace).await);
         }
         verdict?;
-        let asked = self.ask_once(&identity, &facts, route, head, seen, trace)?;
+        let asked = if connection.asks { None } else { self.ask_once(&identity, &facts, route, head, seen, trace)? };
         Ok(Admitted::Forward(Permit::new(Caller::Known(identity), upstream, route.response_timeout).run_once(asked)))
     }
 

@@ -110,6 +110,13 @@ impl Record {
         })
     }
 
+    /// The request that is told of is another than the one that asks for it.
+    pub(super) fn is_about(&mut self, head: &Parts) {
+        if self.head.is_some() {
+            self.head = Some(Head::of(head));
+        }
+    }
+
     /// Whether an answer has no content, whatever it says of it.
     pub(super) fn is_head(&self) -> bool {
         self.is_head

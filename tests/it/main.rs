@@ -18,6 +18,7 @@ mod control;
 mod crash_points;
 mod credential_end;
 mod crowds;
+mod decisions;
 mod differential;
 mod drain;
 mod exposure;

@@ -44,7 +44,7 @@ impl Default for Cors {
 #[derive(Debug, Clone, PartialEq, Deserialize, Serialize)]
 #[serde(deny_unknown_fields, default)]
 pub struct ClientIp {
-    /// Peers whose forwarding header is believed.
+    /// Peers whose forwarding header is believed; `unix` = whoever may open a Unix socket.
     pub trusted_proxies: Vec<String>,
     /// The one header read.
     pub header: String,
