@@ -6,6 +6,7 @@ use http::{HeaderMap, HeaderName, HeaderValue};
 use super::HeaderRules;
 use crate::environment::Environments;
 use crate::gate::Caller;
+use crate::identity::template::Told;
 
 impl HeaderRules {
     /// Every identity header and every one that an environment adds; empty where there is nothing to say.
@@ -14,7 +15,7 @@ impl HeaderRules {
         let (own, added) = self.identity_of(caller, environments);
         let names = self.nobody.names().chain(environments.added_headers());
         let mut headers: HeaderMap = names.map(|name| (name.clone(), HeaderValue::from_static(""))).collect();
-        let own = own.into_iter().flat_map(|told| told.iter());
+        let own = own.into_iter().flat_map(Told::iter);
         let own = own.filter_map(|(name, value)| Some((name, HeaderValue::from_bytes(value).ok()?)));
         let added = added.iter().map(|(name, value): &(HeaderName, HeaderValue)| (name, value.clone()));
         for (name, value) in own.chain(added) {
