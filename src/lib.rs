@@ -70,3 +70,4 @@ pub mod store;
 pub mod telemetry;
 pub mod tenant;
 mod tls;
+pub mod usage;

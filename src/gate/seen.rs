@@ -12,6 +12,7 @@ use crate::key::digest::Digest;
 use crate::limit::Told;
 use crate::net::client::ClientAddr;
 use crate::rejection::Refusal;
+use crate::route::Scope;
 
 /// What was learnt.
 #[derive(Debug)]
@@ -36,6 +37,8 @@ pub struct Seen {
     pub credential_sent: bool,
     /// Scopes the route demands, for the challenge of `scope_missing`.
     pub scopes_demanded: String,
+    /// Scopes that the route demands of an admitted request and that were granted, with spaces between them: what the key is used for.
+    pub scopes_used: Scope,
     /// What the client is told of its limits.
     pub limits: Option<Told>,
     /// What the request was let through in spite of, for a time only: an observed check (the first that would have refused), or that
@@ -64,6 +67,7 @@ impl Seen {
             cached: None,
             credential_sent: false,
             scopes_demanded: String::new(),
+            scopes_used: Scope::new(),
             limits: None,
             would_refuse: None,
             exposed: false,

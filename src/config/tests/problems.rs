@@ -263,9 +263,7 @@ fn each_rule_has_its_words() {
         ),
         ("[migration]\nunknown_keys = \"pass\"\nuntil = \"2020-01-01\"", "the end is past"),
         ("[restrictions]\nobserve = [\"ip\"]\nobserve_until = \"2999-01-01\"", "ip: only observed until 2999-01-01T00:00:00Z"),
-        ("[keys]\nrotate_reminder = \"30d\"", "rotate_reminder is not part"),
         ("[keys]\npurge_after = \"30d\"", "purge_after is not part"),
-        ("[keys]\nlast_used_resolution = \"1h\"", "last_used_resolution is not part"),
         ("[audit]\nretention = \"30d\"", "[audit] retention is not part"),
         ("[[key_kinds]]\nname = \"old\"\nlegacy_prefixes = { live = [\"sk_\"] }\nprefixes = { live = \"o_\" }", "the longer wins"),
     ] {

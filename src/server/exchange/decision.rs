@@ -41,7 +41,9 @@ async fn judge(session: &Session, head: &mut Parts, unread: Unread, record: &mut
     record.is_about(head);
     let decided = gate.decide(head, &session.connection, record.began, &mut record.seen).await;
     gate.note(&record.seen);
-    Ok(match decided? {
+    let admitted = decided?;
+    record.admitted();
+    Ok(match admitted {
         Admitted::Forward(permit) => gate.header_rules().answer(permit.caller(), gate.environments()),
         // Whoever forwards it answers it, or the API does.
         Admitted::Preflight(_) => gate.header_rules().answer(&Caller::Preflight, gate.environments()),
