@@ -7,8 +7,9 @@ use super::trace::{Note, Step, Trace};
 use super::{Admitted, Caller, Gate, Permit, Seen};
 use crate::clock::Timestamp;
 use crate::config::sections::{CredentialType, EnvironmentName};
-use crate::credential::{ApiKey, Untouched};
+use crate::credential::Untouched;
 use crate::facts::Facts;
+use crate::key::kind::Prefix;
 use crate::rejection::Refusal;
 use crate::route::Route;
 
@@ -18,16 +19,22 @@ pub(super) struct Older<'c> {
     untouched: Untouched<'c>,
     /// Until when that is done.
     until: Timestamp,
+    /// What it would be by its prefix, if it has one, and the upstream of that environment.
+    claim: Option<(&'c Prefix, usize)>,
 }
 
-/// What is known of a credential from its prefix: the key it would be, and the upstream of its environment.
-pub(super) type Claim<'a> = Option<(&'a ApiKey<'a>, usize)>;
+impl<'c> Older<'c> {
+    /// It has a prefix of ours.
+    pub(super) fn claim(&mut self, prefix: &'c Prefix, upstream: usize) {
+        self.claim = Some((prefix, upstream));
+    }
+}
 
 impl Gate {
     /// To be asked before the credential is taken off; `None` = what is nobody's here is refused.
     pub(super) fn older(&self, head: &Parts, now: Timestamp) -> Option<Box<Older<'_>>> {
         let until = self.rules.lenience.passes_until(now)?;
-        Some(Box::new(Older { untouched: self.rules.credentials.untouched(&head.headers)?, until }))
+        Some(Box::new(Older { untouched: self.rules.credentials.untouched(&head.headers)?, until, claim: None }))
     }
 
     /// The last word on a refused credential: only one that is nobody's here may be an older system's.
@@ -36,7 +43,6 @@ impl Gate {
         &self,
         refusal: Refusal,
         older: Option<Box<Older<'_>>>,
-        claim: Claim<'_>,
         asked: (&Facts, &Route),
         head: &mut Parts,
         now: Timestamp,
@@ -44,7 +50,7 @@ impl Gate {
         trace: &mut T,
     ) -> Result<Admitted, Refusal> {
         match older.filter(|_| refusal.unclaimed) {
-            Some(older) => Box::pin(self.pass(refusal, *older, claim, asked, head, now, seen, trace)).await,
+            Some(older) => Box::pin(self.pass(refusal, *older, asked, head, now, seen, trace)).await,
             None => Err(refusal),
         }
     }
@@ -55,14 +61,13 @@ impl Gate {
         &self,
         refusal: Refusal,
         older: Older<'_>,
-        claim: Claim<'_>,
         (facts, route): (&Facts, &Route),
         head: &mut Parts,
         now: Timestamp,
         seen: &mut Seen,
         trace: &mut T,
     ) -> Result<Admitted, Refusal> {
-        let (reason, taken) = (refusal.rejection.row().reason, self.takes_older(claim, facts, route));
+        let (reason, taken) = (refusal.rejection.row().reason, self.takes_older(older.claim, facts, route));
         let note = || match taken {
             Ok(_) => Note::new(format!("{reason} is passed on as it came, until {}", older.until)),
             Err(why) => Note::new(format!("{reason} is not passed on: {why}")),
@@ -76,7 +81,7 @@ impl Gate {
     }
 
     /// The upstream of a key that is nobody's here, or why no such key is let through.
-    fn takes_older(&self, claim: Claim<'_>, facts: &Facts, route: &Route) -> Result<usize, &'static str> {
+    fn takes_older(&self, claim: Option<(&Prefix, usize)>, facts: &Facts, route: &Route) -> Result<usize, &'static str> {
         if !route.matched {
             return Err("no route matches");
         }
@@ -84,7 +89,7 @@ impl Gate {
             return Err("the route takes no API keys");
         }
         match claim {
-            Some((key, _)) if route.kinds.as_ref().is_some_and(|kinds| !kinds.contains(&key.prefix.kind)) => {
+            Some((prefix, _)) if route.kinds.as_ref().is_some_and(|kinds| !kinds.contains(&prefix.kind)) => {
                 Err("the route takes other kinds of keys")
             }
             Some((_, upstream)) => Ok(upstream),
