@@ -129,12 +129,12 @@ fn explain_says_why_a_request_is_let_through_in_spite_of_it_all() {
 }
 
 #[test]
-fn the_log_of_refusals_has_what_would_be_one() {
+fn the_log_of_refusals_and_their_record_have_what_would_be_one() {
     let upstream = Upstream::echo();
     let home = Home::new(
         Kind::Embedded,
         &format!(
-            "upstream = \"{}\"\n[log]\naccess = \"denied\"\n[restrictions]\nobserve = [\"ip\"]\nobserve_until = \"2999-01-01\"\n",
+            "upstream = \"{}\"\n[log]\naccess = \"denied\"\n[migration]\nunknown_keys = \"pass\"\nuntil = \"2999-01-01\"\n[restrictions]\nobserve = [\"ip\"]\nobserve_until = \"2999-01-01\"\n",
             upstream.url()
         ),
     );
@@ -142,11 +142,18 @@ fn the_log_of_refusals_has_what_would_be_one() {
     let outside = seed::key(&home.config, "acme", &serde_json::json!({ "id": "key_outside", "ip_allowlist": ["198.51.100.0/24"] }));
     home.table().put_key(&outside.record);
     let serve = process::Serve::start(&home.config_file());
-    for key in [&inside, &outside.secret] {
+    for key in [&inside, &outside.secret, "OLD-7f3a"] {
         assert_eq!(once(serve.address, &Request::get("/a").bearer(key)).status, 200);
     }
-    let lines = serve.access(1);
+    let lines = serve.access(2);
     assert_eq!((lines[0]["reason"].as_str(), lines[0]["would_refuse"].as_str()), (Some(""), Some("ip_denied")));
-    assert_eq!((lines[0]["key.id"].as_str(), lines.len()), (Some("key_outside"), 1));
+    assert_eq!((lines[0]["key.id"].as_str(), lines.len()), (Some("key_outside"), 2));
     assert!(lines[0]["detail"].as_str().unwrap().contains("allowlist of the key"));
+    assert_eq!((lines[1]["would_refuse"].as_str(), lines[1].get("key.id")), (Some("credential_malformed"), None));
+    serve.stop();
+    let denials = process::run(&["denials", "--json"], &home.config_file()).json();
+    let mut told: Vec<String> =
+        denials.as_array().unwrap().iter().map(|denial| format!("{} {} {}", denial["reason"], denial["observed"], denial["key"])).collect();
+    told.sort();
+    assert_eq!(told, ["\"credential_malformed\" true null", "\"ip_denied\" true \"key_outside\""]);
 }

@@ -1,4 +1,5 @@
-//! What a request leaves in its worker's table: its share of its key's usage, and, if it was refused or is only let through for a time, a denial that support can find.
+//! What a request leaves in its worker's table: its share of its key's usage, and, if it was refused, or is let through for a time
+//! only, a denial that support can find.
 
 use std::sync::Arc;
 
