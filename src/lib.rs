@@ -24,6 +24,8 @@
 //!       ─▶ telemetry::access   exactly one line
 //! ```
 //!
+//! Where a gateway asks and forwards itself (`server::exchange`'s decision), the way ends behind the gate.
+//!
 //! A refusal anywhere is one variant of [`rejection::Rejection`]; [`answer`] says it in the words of the profile.
 //! [`explain`] runs the same gate with a trace.
 //!

@@ -4,9 +4,12 @@
 
 mod gate;
 
+/// Checks that are only observed, and refuse nothing.
+const OBSERVE: &str = "[restrictions]\nobserve = [\"ip\", \"referrer\", \"endpoint\", \"scope\"]\nobserve_until = \"2999-01-01\"\n";
+
 #[test]
 fn a_decision_on_a_cached_key_or_token_is_ready_at_once_and_allocates_nothing() {
-    for bench in [gate::Bench::new(), gate::Bench::with(gate::LIMIT), gate::Bench::with_token()] {
+    for bench in [gate::Bench::new(), gate::Bench::with(gate::LIMIT), gate::Bench::with(OBSERVE), gate::Bench::with_token()] {
         allocates_nothing(&bench);
     }
 }
