@@ -181,3 +181,6 @@ impl std::fmt::Debug for Collector {
         f.debug_struct("Collector").field("counters", &self.counters).finish_non_exhaustive()
     }
 }
+
+#[cfg(test)]
+mod tests;
