@@ -16,7 +16,7 @@ use crate::store::usage::{Denial, Flush, KeyUse, Usages};
 
 /// How often is flushed: what a process that is killed may lose.
 pub const INTERVAL: Duration = Duration::from_secs(5);
-/// Of one flush: few enough for `store.command_timeout`. More follow at once.
+/// Of one flush: few enough not to keep the store from others. More follow at once.
 const KEYS_AT_ONCE: usize = 2_000;
 const DENIALS_AT_ONCE: usize = 256;
 /// What waits while the store is away.

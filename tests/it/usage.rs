@@ -117,12 +117,8 @@ fn twenty_sidecars_count_every_request_exactly() {
         let told = total(&config, &key.record.id);
         let only = told.denied.iter().all(|(reason, _)| reason == "scope_missing");
         all += told.requests;
-        let told = Seen {
-            requests: told.requests,
-            denied: told.denials(),
-            received_bytes: told.received_bytes,
-            sent_bytes: told.sent_bytes,
-        };
+        let told =
+            Seen { requests: told.requests, denied: told.denials(), received_bytes: told.received_bytes, sent_bytes: told.sent_bytes };
         assert_eq!((Some(told), only), (clients, true), "{}", key.record.id);
     }
     assert_eq!(all, per_sidecar as u64 * 20);

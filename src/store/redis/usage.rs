@@ -4,6 +4,7 @@
 mod script;
 
 use std::collections::HashMap;
+use std::time::Duration;
 
 use async_trait::async_trait;
 use redis::streams::StreamRangeReply;
@@ -25,6 +26,8 @@ pub(super) use script::Script;
 const AT_ONCE: usize = 500;
 /// Entries of the stream that are looked through at once.
 const PAGE: usize = 500;
+/// Nobody waits for a flush, and what is given up too early is lost.
+const PATIENCE: Duration = Duration::from_secs(5);
 /// What the server says before it has done anything: what was asked may be asked again.
 const REFUSALS: [&str; 9] = ["READONLY", "LOADING", "OOM", "MISCONF", "CLUSTERDOWN", "MASTERDOWN", "NOREPLICAS", "TRYAGAIN", "BUSY"];
 
@@ -73,7 +76,7 @@ impl RedisStore {
 
     /// The answer to each command; an error says that nobody knows what was done.
     async fn answers_of(&self, mut connection: Connection, commands: &Pipeline) -> Result<Vec<Value>, LinkError> {
-        let limit = self.link.command_timeout();
+        let limit = self.link.command_timeout().max(PATIENCE);
         match timeout(limit, connection.send_all(commands)).await {
             Ok(answers) => answers.map_err(LinkError::Redis),
             Err(_) => Err(self.link.no_answer_within(limit)),
