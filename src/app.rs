@@ -30,6 +30,7 @@ use crate::gate::{Gate, Rules};
 use crate::idempotency::Ledger;
 use crate::identity::template::IdentityHeaders;
 use crate::key;
+use crate::management::Management;
 use crate::server::bind;
 use crate::server::connection::Speech;
 use crate::server::door::Terms;
@@ -54,6 +55,7 @@ pub struct App {
     log: Arc<access::Settings>,
     last_used_resolution: Span,
     probes: Probes,
+    key_rules: Arc<key::rules::Rules>,
 }
 
 /// What judges and answers requests: one immutable snapshot, swapped as a whole.
@@ -77,6 +79,8 @@ pub struct Snapshot {
     pub fleet: Arc<Standing>,
     /// What the platform may ask the upstreams.
     pub probes: Probes,
+    /// Management of its key table.
+    pub management: Management,
     _table: Hold,
 }
 
@@ -97,7 +101,6 @@ pub fn compile(config: &Config, problems: &mut Problems) -> Option<App> {
     store::target::check_reservations(config, problems);
     // What the management commands would find, serve and check find too.
     let key_rules = key::rules::Rules::compile(config, problems);
-    key_rules?;
     Some(App {
         rules: rules?,
         answers: answers?,
@@ -107,6 +110,7 @@ pub fn compile(config: &Config, problems: &mut Problems) -> Option<App> {
         log: Arc::new(access::Settings::compile(config)),
         last_used_resolution: config.keys.last_used_resolution,
         probes: probes?,
+        key_rules: Arc::new(key_rules?),
     })
 }
 
@@ -123,6 +127,7 @@ impl App {
             last_used_resolution: self.last_used_resolution,
             fleet: Arc::clone(table.fleet()),
             probes: self.probes,
+            management: table.management(self.key_rules),
             _table: table.hold(),
         }
     }

@@ -1,5 +1,5 @@
 //! API keys: what a secret looks like ([`format`]), how it is stored ([`digest`]), its record ([`record`]),
-//! what a record must be to be written ([`rules`]), what may become of it ([`lifecycle`]), why it will not work here ([`hints`]),
+//! what a record must be to be written ([`rules`]), what may become of it ([`lifecycle`]), how it is shown ([`shown`]), why it will not work here ([`hints`]),
 //! where many come from ([`import`]) and go to ([`export`]).
 
 pub mod digest;
@@ -12,3 +12,4 @@ pub mod kind;
 pub mod lifecycle;
 pub mod record;
 pub mod rules;
+pub mod shown;

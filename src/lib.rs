@@ -41,6 +41,7 @@
 
 pub mod answer;
 pub mod app;
+pub mod audit;
 pub mod authn;
 pub mod cli;
 pub mod clock;
@@ -58,6 +59,7 @@ pub mod idempotency;
 pub mod identity;
 pub mod key;
 pub mod limit;
+pub mod management;
 pub mod net;
 pub mod policy;
 pub mod rejection;

@@ -21,6 +21,7 @@ use std::sync::Arc;
 
 use async_trait::async_trait;
 
+use crate::audit::{self, Event};
 use crate::clock::{Clock, Timestamp};
 use crate::config::sections;
 use crate::key::digest::StoredDigest;
@@ -92,17 +93,17 @@ pub trait Store: Send + Sync {
     /// The key with this id.
     async fn find_key(&self, id: &str) -> Result<Option<KeyRecord>, StoreError>;
 
-    /// Writes a key: `record.version` must be the version found plus one, 1 creates. Indexes the record's digests first;
+    /// Writes a key and, with it or not at all, the event: `record.version` must be the version found plus one, 1 creates. Indexes the record's digests first;
     /// the record itself is the commit. Then the change is announced; if that fails the error says so, and the same change
     /// must be announced again.
-    async fn put_key(&self, record: &KeyRecord) -> Result<Position, StoreError>;
+    async fn put_key(&self, write: Audited<'_, KeyRecord>) -> Result<Position, StoreError>;
 
     /// Writes keys that are new (version 1), one by one where a store knows no better. Each has its own outcome, the one of
     /// [`Self::put_key`], but an unreachable store ends it all; a crash in the middle leaves whole records or none.
-    async fn put_new_keys(&self, records: &[&KeyRecord]) -> Result<Vec<Outcome>, StoreError> {
-        let mut outcomes = Vec::with_capacity(records.len());
-        for record in records {
-            outcomes.push(own(self.put_key(record).await.map(drop))?);
+    async fn put_new_keys(&self, writes: &[Audited<'_, KeyRecord>]) -> Result<Vec<Outcome>, StoreError> {
+        let mut outcomes = Vec::with_capacity(writes.len());
+        for write in writes {
+            outcomes.push(own(self.put_key(write.clone()).await.map(drop))?);
         }
         Ok(outcomes)
     }
@@ -129,19 +130,34 @@ pub trait Store: Send + Sync {
     async fn find_tenant(&self, id: &str) -> Result<Option<TenantRecord>, StoreError>;
 
     /// Writes a tenant, as [`Self::put_key`] does a key.
-    async fn put_tenant(&self, record: &TenantRecord) -> Result<Position, StoreError>;
+    async fn put_tenant(&self, write: Audited<'_, TenantRecord>) -> Result<Position, StoreError>;
 
     /// Writes tenants that are new, as [`Self::put_new_keys`] does keys.
-    async fn put_new_tenants(&self, records: &[&TenantRecord]) -> Result<Vec<Outcome>, StoreError> {
-        let mut outcomes = Vec::with_capacity(records.len());
-        for record in records {
-            outcomes.push(own(self.put_tenant(record).await.map(drop))?);
+    async fn put_new_tenants(&self, writes: &[Audited<'_, TenantRecord>]) -> Result<Vec<Outcome>, StoreError> {
+        let mut outcomes = Vec::with_capacity(writes.len());
+        for write in writes {
+            outcomes.push(own(self.put_tenant(write.clone()).await.map(drop))?);
         }
         Ok(outcomes)
     }
 
     /// Tenants, from a cursor on.
     async fn list_tenants(&self, cursor: Option<&str>, limit: usize) -> Result<Page<TenantRecord>, StoreError>;
+
+    /// Takes a key away, if this is what is there, and writes the event with that. Announced as a change of it.
+    async fn remove_key(&self, removal: Audited<'_, KeyRecord>) -> Result<Position, StoreError>;
+
+    /// Takes a tenant away, as [`Self::remove_key`] does a key.
+    async fn remove_tenant(&self, removal: Audited<'_, TenantRecord>) -> Result<Position, StoreError>;
+
+    /// Writes down an event that no record changes with.
+    async fn append_event(&self, event: &Event) -> Result<(), StoreError>;
+
+    /// Events, in the order of time or backwards.
+    async fn list_events(&self, query: &audit::Query<'_>) -> Result<Page<Event>, StoreError>;
+
+    /// Forgets events from before this time, so many at most. Answers how many.
+    async fn forget_events(&self, before: Timestamp, limit: usize) -> Result<usize, StoreError>;
 
     /// Appends to the change log what was changed already. Answers where the last of it stands.
     async fn announce(&self, changes: &[Changed]) -> Result<Position, StoreError>;
@@ -181,6 +197,15 @@ pub trait Store: Send + Sync {
     fn status(&self) -> Status {
         Status { reachable: true, since: None, detail: String::new() }
     }
+}
+
+/// A record to be written or removed, and what the audit says of that: neither is done without the other.
+#[derive(Debug, Clone)]
+pub struct Audited<'a, R> {
+    /// The record.
+    pub record: &'a R,
+    /// The event.
+    pub event: Event,
 }
 
 /// A record that was written.
@@ -293,10 +318,10 @@ mod tests {
         let (opened, missing) = open_existing(&section, &Clock::System).await.unwrap();
         assert_eq!(missing.as_ref(), Some(&path));
         assert!(opened.store.list_keys(None, None, 10).await.unwrap().items.is_empty());
-        assert!(opened.store.put_tenant(&contract::tenant("acme")).await.is_err());
+        assert!(opened.store.put_tenant(contract::bare(&contract::tenant("acme"))).await.is_err());
         assert_eq!(std::fs::read_dir(dir.path()).unwrap().count(), 0);
         let made = open(&section, &Clock::System).await.unwrap();
-        made.store.put_tenant(&contract::tenant("acme")).await.unwrap();
+        made.store.put_tenant(contract::bare(&contract::tenant("acme"))).await.unwrap();
         let (opened, missing) = open_existing(&section, &Clock::System).await.unwrap();
         assert!(missing.is_none() && opened.store.find_tenant("acme").await.unwrap().is_some());
     }

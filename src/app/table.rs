@@ -11,7 +11,9 @@ use crate::clock::{Clock, instant};
 use crate::config::sections::Config;
 use crate::fleet::Standing;
 use crate::idempotency::Ledger;
+use crate::key::rules::Rules;
 use crate::limit::Desk;
+use crate::management::Management;
 use crate::usage::Collector;
 
 /// How much longer than its own timeouts a store may take to answer for the first time.
@@ -85,6 +87,11 @@ impl Table {
     /// Of requests that are to be run once.
     pub(super) fn ledger(&self) -> &Arc<Ledger> {
         self.key_table.ledger()
+    }
+
+    /// Management of it, by these rules.
+    pub(super) fn management(&self, rules: Arc<Rules>) -> Management {
+        self.key_table.management(rules)
     }
 
     /// What gathers the usage of its keys.

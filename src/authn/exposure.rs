@@ -5,8 +5,11 @@ use std::sync::Arc;
 use std::sync::atomic::Ordering;
 
 use super::Authenticator;
+use crate::audit::{Action, Actor, Event};
+use crate::clock::Clock;
 use crate::identity::Identity;
-use crate::store::{Store, StoreError};
+use crate::key::record::KeyRecord;
+use crate::store::{Audited, Store, StoreError};
 
 /// Attempts, where other changes come first.
 const ATTEMPTS: usize = 8;
@@ -17,9 +20,9 @@ impl Authenticator {
         if identity.exposed.swap(true, Ordering::Relaxed) {
             return;
         }
-        let (store, id) = (Arc::clone(&self.shared.store), identity.key_id.clone());
+        let (store, clock, id) = (Arc::clone(&self.shared.store), self.shared.clock.clone(), identity.key_id.clone());
         drop(self.shared.runtime.spawn(async move {
-            match mark(&*store, &id).await {
+            match mark(&*store, &clock, &id).await {
                 Ok(()) => tracing::warn!(key.id = %id, "a secret key was sent by a browser; its record is marked exposed"),
                 Err(error) => tracing::warn!(key.id = %id, %error, "a secret key was sent by a browser; its record could not be marked"),
             }
@@ -27,19 +30,19 @@ impl Authenticator {
     }
 }
 
-async fn mark(store: &dyn Store, id: &str) -> Result<(), StoreError> {
+async fn mark(store: &dyn Store, clock: &Clock, id: &str) -> Result<(), StoreError> {
     for _ in 1..ATTEMPTS {
-        match try_mark(store, id).await {
+        match try_mark(store, clock, id).await {
             Err(StoreError::Conflict { .. }) => {}
             outcome => return outcome,
         }
     }
-    try_mark(store, id).await
+    try_mark(store, clock, id).await
 }
 
-async fn try_mark(store: &dyn Store, id: &str) -> Result<(), StoreError> {
-    let Some(mut record) = store.find_key(id).await?.filter(|record| !record.exposed) else { return Ok(()) };
-    record.exposed = true;
-    record.version += 1;
-    store.put_key(&record).await.map(drop)
+async fn try_mark(store: &dyn Store, clock: &Clock, id: &str) -> Result<(), StoreError> {
+    let Some(before) = store.find_key(id).await?.filter(|record| !record.exposed) else { return Ok(()) };
+    let record = KeyRecord { exposed: true, version: before.version + 1, ..before.clone() };
+    let event = Event::of(&Actor::local("sidegate"), Action::Expose, clock.now(), Some(&before), &record);
+    store.put_key(Audited { record: &record, event }).await.map(drop)
 }

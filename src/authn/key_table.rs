@@ -17,13 +17,17 @@ use tokio::time::{sleep, timeout};
 
 use super::Authenticator;
 use super::snapshot::{Snapshot, Turn};
+use crate::audit::Actor;
 use crate::clock::Clock;
 use crate::config::sections::Config;
 use crate::fleet::{self, Standing};
 use crate::idempotency::{Ledger, Roots};
 use crate::identity::template::IdentityHeaders;
 use crate::key::digest::Peppers;
+use crate::key::lifecycle::Lifecycle;
+use crate::key::rules::Rules;
 use crate::limit::Desk;
+use crate::management::Management;
 use crate::store::change::ChangeLog;
 use crate::store::instance::Instance;
 use crate::store::{self, Opened, Store};
@@ -42,6 +46,8 @@ pub struct KeyTable {
     ledger: Arc<Ledger>,
     standing: Arc<Standing>,
     desk: Arc<Desk>,
+    peppers: Peppers,
+    clock: Clock,
     usage: Arc<Collector>,
     turn: Turn,
     runtime: Handle,
@@ -78,6 +84,7 @@ impl KeyTable {
         let peppers = Peppers::from_file(&config.store.pepper_file)?;
         let runtime = Builder::new_current_thread().enable_all().build().map_err(|error| error.to_string())?;
         let handle = runtime.handle().clone();
+        let (own_peppers, own_clock) = (peppers.clone(), clock.clone());
         let (config, clock) = (config.clone(), clock.clone());
         // Who only looks is no sidecar.
         let instance = makes.then(|| fleet::this_process(&config.cache, &clock)).transpose().map_err(|error| error.to_string())?;
@@ -144,7 +151,21 @@ impl KeyTable {
         let thread =
             thread::Builder::new().name("store".into()).spawn(move || runtime.block_on(serve)).map_err(|error| error.to_string())?;
         let (authenticator, store, ledger, desk, usage) = ready.recv().map_err(|error| error.to_string())??;
-        Ok(Self { authenticator, store, ledger, standing, desk, usage, turn, runtime: handle, stop: Some(stop), thread: Some(thread) })
+        let (peppers, clock) = (own_peppers, own_clock);
+        Ok(Self {
+            authenticator,
+            store,
+            ledger,
+            standing,
+            desk,
+            usage,
+            peppers,
+            clock,
+            turn,
+            runtime: handle,
+            stop: Some(stop),
+            thread: Some(thread),
+        })
     }
 
     /// This one is asked from now on, and the one that it was started beside is not. That one keeps no snapshot any more, and says
@@ -181,6 +202,14 @@ impl KeyTable {
     #[must_use]
     pub const fn desk(&self) -> &Arc<Desk> {
         &self.desk
+    }
+
+    /// Management of it, by these rules.
+    #[must_use]
+    pub fn management(&self, rules: Arc<Rules>) -> Management {
+        let actor = Actor::local("sidegate");
+        let lifecycle = Lifecycle::new(Arc::clone(&self.store), rules, self.peppers.clone(), self.clock.clone(), actor);
+        Management::new(lifecycle, Arc::clone(self.usage.usages()), self.runtime.clone())
     }
 
     /// What gathers the usage of keys and recent denials, and knows where they are kept.

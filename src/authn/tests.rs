@@ -16,9 +16,11 @@ use async_trait::async_trait;
 use tokio::sync::Semaphore;
 
 use super::*;
+use crate::audit::{self, Query};
 use crate::config::problem::Problems;
 use crate::key::digest::StoredDigest;
 use crate::key::record::{KeyRecord, KeyStatus, PreviousSecret};
+use crate::store::Audited;
 use crate::store::change::Position;
 use crate::store::contract::{digest_of, key, tenant};
 use crate::store::draw::{Draw, Drawn};
@@ -114,7 +116,7 @@ impl Store for Fake {
     async fn find_key(&self, id: &str) -> Result<Option<KeyRecord>, StoreError> {
         self.answer(self.keys.lock().unwrap().get(id).cloned())
     }
-    async fn put_key(&self, _: &KeyRecord) -> Result<Position, StoreError> {
+    async fn put_key(&self, _: Audited<'_, KeyRecord>) -> Result<Position, StoreError> {
         unimplemented!()
     }
     async fn list_keys(&self, _: Option<&str>, _: Option<&str>, _: usize) -> Result<Page<KeyRecord>, StoreError> {
@@ -126,10 +128,25 @@ impl Store for Fake {
         }
         self.answer(self.tenants.lock().unwrap().get(id).cloned())
     }
-    async fn put_tenant(&self, _: &TenantRecord) -> Result<Position, StoreError> {
+    async fn put_tenant(&self, _: Audited<'_, TenantRecord>) -> Result<Position, StoreError> {
         unimplemented!()
     }
     async fn list_tenants(&self, _: Option<&str>, _: usize) -> Result<Page<TenantRecord>, StoreError> {
+        unimplemented!()
+    }
+    async fn remove_key(&self, _: Audited<'_, KeyRecord>) -> Result<Position, StoreError> {
+        unimplemented!()
+    }
+    async fn remove_tenant(&self, _: Audited<'_, TenantRecord>) -> Result<Position, StoreError> {
+        unimplemented!()
+    }
+    async fn append_event(&self, _: &audit::Event) -> Result<(), StoreError> {
+        unimplemented!()
+    }
+    async fn list_events(&self, _: &Query<'_>) -> Result<Page<audit::Event>, StoreError> {
+        unimplemented!()
+    }
+    async fn forget_events(&self, _: Timestamp, _: usize) -> Result<usize, StoreError> {
         unimplemented!()
     }
     async fn announce(&self, _: &[Changed]) -> Result<Position, StoreError> {

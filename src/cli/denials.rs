@@ -8,6 +8,7 @@ use super::{Exit, Failure, Globals, output};
 use crate::clock::Timestamp;
 use crate::config::units::Span;
 use crate::key::lifecycle::LifecycleError;
+use crate::key::shown;
 use crate::rejection::Rejection;
 use crate::store::usage::{Denial, DenialFilter};
 
@@ -90,7 +91,7 @@ pub fn run(args: &Args, globals: &Globals) -> Result<(), Failure> {
 }
 
 fn print(denials: &[Denial], globals: &Globals) {
-    let mut shown: Vec<_> = denials.iter().map(view::fields).collect();
+    let mut shown: Vec<_> = denials.iter().map(shown::fields).collect();
     if !globals.json {
         for (shown, denial) in shown.iter_mut().zip(denials) {
             // What is not known by its id is known by this.

@@ -4,6 +4,7 @@ use super::keys::context::{Access, Context, given, pair};
 use super::keys::view;
 use super::wait::Wait;
 use super::{Failure, Globals, output};
+use crate::key::shown;
 use crate::limit;
 use crate::tenant::lifecycle::NewTenant;
 use crate::tenant::{TenantRecord, TenantStatus};
@@ -92,7 +93,7 @@ pub fn run(command: &Command, globals: &Globals) -> Result<(), Failure> {
             print(&context.run(lifecycle.create_tenant(new))?, globals);
         }
         Command::List => {
-            let shown: Vec<_> = context.run(lifecycle.list_tenants())?.iter().map(view::fields).collect();
+            let shown: Vec<_> = context.run(lifecycle.list_tenants())?.iter().map(shown::fields).collect();
             view::print_list(&shown, &["id", "name", "status", "created_at"], globals);
         }
         Command::Show(args) => print(&context.run(lifecycle.find_tenant(&args.id))?, globals),
@@ -112,6 +113,6 @@ fn print(record: &TenantRecord, globals: &Globals) {
     if globals.quiet {
         output::line(&record.id);
     } else {
-        view::print(&view::fields(record), globals);
+        view::print(&shown::fields(record), globals);
     }
 }

@@ -1,7 +1,7 @@
 //! Receipts over both stores: who is waited for, and who is named.
 
 use super::*;
-use crate::store::contract::{key, tenant};
+use crate::store::contract::{bare, key, tenant};
 use crate::store::redis_server::RedisServer;
 use crate::store::{Opened, open};
 
@@ -12,8 +12,8 @@ fn sidecar(name: &str, position: Position) -> Instance {
 
 async fn receipts(config: sections::Store) {
     let Opened { store, .. } = open(&config, &Clock::System).await.unwrap();
-    store.put_tenant(&tenant("acme")).await.unwrap();
-    let position = store.put_key(&key("key_1", "acme", "s1")).await.unwrap();
+    store.put_tenant(bare(&tenant("acme"))).await.unwrap();
+    let position = store.put_key(bare(&key("key_1", "acme", "s1"))).await.unwrap();
     assert_eq!(confirm(&*store, position, Duration::ZERO).await.unwrap().confirmed, 0);
     let nobody = confirm(&*store, position, Duration::from_mins(1)).await.unwrap();
     assert!(nobody.confirmed == 0 && nobody.missing.is_empty() && nobody.took > BEAT, "{nobody:?}");

@@ -1,5 +1,5 @@
-//! What may become of a key: made, rotated, switched off and on, revoked for ever. Each change is read, modify, write by version,
-//! done again if another change came first. The plaintext exists in [`Issued`] and nowhere else.
+//! What may become of a key: made, changed, rotated, switched off and on, revoked for ever, removed. Each change is read, modify, write
+//! by version, done again if another change came first, and audited in somebody's name. The plaintext exists in [`Issued`] and nowhere else.
 
 use std::collections::BTreeMap;
 use std::sync::atomic::{AtomicU64, Ordering};
@@ -12,11 +12,12 @@ use super::digest::{Digest, Peppers, StoredDigest};
 use super::format::{NoRandomness, generate, last4, random_base62};
 use super::record::{FORMAT, KeyRecord, KeyStatus, PreviousSecret};
 use super::rules::Rules;
+use crate::audit::{Action, Actor, Event, Subject};
 use crate::clock::{Clock, Timestamp};
 use crate::config::sections::EnvironmentName;
 use crate::config::units::Span;
 use crate::store::change::{Changed, Position};
-use crate::store::{Replication, Store, StoreError, Written};
+use crate::store::{Audited, Replication, Store, StoreError, Written};
 
 /// Base62 characters of our own ids, behind `key_`.
 const ID_LEN: usize = 20;
@@ -40,6 +41,22 @@ pub enum LifecycleError {
     /// It is in a state that does not allow it.
     #[error("{0}")]
     State(String),
+    /// The tenant has as many keys as it may.
+    #[error("tenant {tenant} has {limit} keys already (keys.max_per_tenant)")]
+    Limit {
+        /// Which.
+        tenant: String,
+        /// So many.
+        limit: usize,
+    },
+    /// It is not of the version that was to be changed.
+    #[error("{id} was changed meanwhile: it has version {found} now")]
+    Version {
+        /// Which.
+        id: String,
+        /// The version that is there.
+        found: u64,
+    },
     /// It was made, and the master that had it is gone.
     #[error("the change was lost in a failover; repeat the command")]
     Lost,
@@ -87,8 +104,8 @@ pub struct Lifecycle {
     pub(crate) rules: Arc<Rules>,
     pub(crate) peppers: Peppers,
     pub(crate) clock: Clock,
-    /// Who makes them: `created_by`.
-    pub(crate) actor: String,
+    /// Who makes them: `created_by`, and in the audit.
+    pub(crate) actor: Actor,
     /// Where the last change of it stands in the change log.
     made: Arc<AtomicU64>,
     /// The least that a change which had to be replicated has got to.
@@ -98,8 +115,14 @@ pub struct Lifecycle {
 impl Lifecycle {
     /// Over a store, in somebody's name.
     #[must_use]
-    pub fn new(store: Arc<dyn Store>, rules: Arc<Rules>, peppers: Peppers, clock: Clock, actor: &str) -> Self {
-        Self { store, rules, peppers, clock, actor: actor.to_owned(), made: Arc::default(), replicated: Arc::default() }
+    pub fn new(store: Arc<dyn Store>, rules: Arc<Rules>, peppers: Peppers, clock: Clock, actor: Actor) -> Self {
+        Self { store, rules, peppers, clock, actor, made: Arc::default(), replicated: Arc::default() }
+    }
+
+    /// The same for somebody else, who knows only of the changes of its own.
+    #[must_use]
+    pub fn on_behalf_of(&self, actor: Actor) -> Self {
+        Self { actor, made: Arc::default(), replicated: Arc::default(), ..self.clone() }
     }
 
     /// Where the last of all changes that this made stands in the change log: a sidecar that has applied so much has applied them all.
@@ -164,7 +187,7 @@ impl Lifecycle {
             status: KeyStatus::Active,
             expires_at,
             created_at: now,
-            created_by: self.actor.clone(),
+            created_by: self.actor.name.clone(),
             rotated_at: None,
             digest: self.stored(&key).to_hex(),
             previous: None,
@@ -179,12 +202,12 @@ impl Lifecycle {
         if !wrong.is_empty() {
             return Err(LifecycleError::Invalid(wrong));
         }
-        if self.keys_of(&record.tenant).await? >= self.rules.max_per_tenant {
-            let limit = self.rules.max_per_tenant;
-            return Err(LifecycleError::State(format!("tenant {} has {limit} keys already (keys.max_per_tenant)", record.tenant)));
+        let limit = self.rules.max_per_tenant;
+        if self.keys_of(&record.tenant).await? >= limit {
+            return Err(LifecycleError::Limit { tenant: record.tenant, limit });
         }
         for _ in 0..ATTEMPTS {
-            match self.store.put_key(&record).await {
+            match self.store.put_key(self.audited(Action::Create, None, &record)).await {
                 Err(StoreError::Conflict { .. }) => record.id = new_id()?,
                 Err(error) => return Err(error.into()),
                 Ok(position) => {
@@ -209,7 +232,7 @@ impl Lifecycle {
         let until = now.plus_millis(Span(overlap).as_millis()).in_range();
         let until = until.map_err(|why| LifecycleError::Invalid(vec![format!("an overlap of {} is too long: {why}", Span(overlap))]))?;
         let mut ended = None;
-        let record = self.change(id, |record| {
+        let record = self.change(id, Action::Rotate, |record| {
             not_revoked(record)?;
             ended = record.previous.as_ref().map(|previous| previous.until).filter(|until| *until > now);
             let old = std::mem::replace(&mut record.digest, self.stored(&key).to_hex());
@@ -231,7 +254,9 @@ impl Lifecycle {
     /// # Errors
     /// No such key; the store's.
     pub async fn end_overlap(&self, id: &str) -> Result<KeyRecord, LifecycleError> {
-        let record = self.change(id, |record| Ok(if record.previous.take().is_some() { Step::Write } else { Step::Nothing })).await?;
+        let record = self
+            .change(id, Action::EndOverlap, |record| Ok(if record.previous.take().is_some() { Step::Write } else { Step::Nothing }))
+            .await?;
         self.replicate(Written::Key(&record)).await?;
         Ok(record)
     }
@@ -241,7 +266,12 @@ impl Lifecycle {
     /// # Errors
     /// No such key; revoked; the store's.
     pub async fn set_status(&self, id: &str, status: KeyStatus) -> Result<KeyRecord, LifecycleError> {
-        let change = self.change(id, |record| {
+        let action = match status {
+            KeyStatus::Active => Action::Activate,
+            KeyStatus::Inactive => Action::Deactivate,
+            KeyStatus::Revoked => Action::Revoke,
+        };
+        let change = self.change(id, action, |record| {
             if record.status == status {
                 return Ok(Step::Nothing);
             }
@@ -254,6 +284,52 @@ impl Lifecycle {
             self.replicate(Written::Key(&record)).await?;
         }
         Ok(record)
+    }
+
+    /// Changes what an update may: all but id, tenant, secret, kind, environment and status. Where `version` is given only a key of
+    /// that version is changed. A change that comes to nothing is none.
+    ///
+    /// # Errors
+    /// Everything that is wrong with what it would be; no such key; revoked; of another version; the store's.
+    pub async fn update(
+        &self,
+        id: &str,
+        version: Option<u64>,
+        modify: impl Fn(&mut KeyRecord) -> Result<(), LifecycleError> + Send + Sync,
+    ) -> Result<KeyRecord, LifecycleError> {
+        let found = self.find_key(id).await?;
+        // A key's tenant never changes.
+        let tenant = self.find_tenant(&found.tenant).await?;
+        let change = self.change(id, Action::Update, |record| {
+            if version.is_some_and(|asked| asked != record.version) {
+                return Err(LifecycleError::Version { id: id.to_owned(), found: record.version });
+            }
+            not_revoked(record)?;
+            let before = record.clone();
+            modify(record)?;
+            if *record == before {
+                return Ok(Step::Nothing);
+            }
+            let wrong = self.rules.check_key(record, &tenant);
+            if wrong.is_empty() { Ok(Step::Write) } else { Err(LifecycleError::Invalid(wrong)) }
+        });
+        let record = change.await?;
+        self.replicate(Written::Key(&record)).await?;
+        Ok(record)
+    }
+
+    /// Takes a key away that nobody can use any more, with its events kept.
+    ///
+    /// # Errors
+    /// No such key; it may still be used; the store's.
+    pub async fn purge(&self, id: &str) -> Result<(), LifecycleError> {
+        let record = self.find_key(id).await?;
+        if matches!(standing(&record, self.clock.now()), "active" | "inactive") {
+            return Err(LifecycleError::State(format!("key {id} is neither revoked nor expired")));
+        }
+        let event = Event::of_removal(&self.actor, Action::Purge, self.clock.now(), &record);
+        self.made(self.store.remove_key(Audited { record: &record, event }).await?);
+        Ok(())
     }
 
     /// The key with this id.
@@ -312,21 +388,28 @@ impl Lifecycle {
         self.peppers.store(&Digest::of(key.expose_secret().as_bytes()))
     }
 
+    /// A record to be written, with its event in the name of the actor.
+    pub(crate) fn audited<'a, R: Subject>(&self, action: Action, before: Option<&R>, record: &'a R) -> Audited<'a, R> {
+        Audited { record, event: Event::of(&self.actor, action, self.clock.now(), before, record) }
+    }
+
     async fn change(
         &self,
         id: &str,
+        action: Action,
         mut modify: impl FnMut(&mut KeyRecord) -> Result<Step, LifecycleError>,
     ) -> Result<KeyRecord, LifecycleError> {
         let mut conflict = StoreError::Conflict { found: 0 };
         for _ in 0..ATTEMPTS {
-            let mut record = self.find_key(id).await?;
+            let before = self.find_key(id).await?;
+            let mut record = before.clone();
             if let Step::Nothing = modify(&mut record)? {
                 // Whoever asks again was perhaps not told that it was done: nor were the sidecars.
                 self.made(self.store.announce(&[Changed::Key { id: record.id.clone(), version: record.version }]).await?);
                 return Ok(record);
             }
             record.version += 1;
-            match self.store.put_key(&record).await {
+            match self.store.put_key(self.audited(action, Some(&before), &record)).await {
                 Ok(position) => {
                     self.made(position);
                     return Ok(record);

@@ -5,6 +5,7 @@ use serde::Serialize;
 use serde::de::DeserializeOwned;
 
 use super::StoreError;
+use crate::audit::{Event, Object, Subject};
 use crate::clock::Timestamp;
 use crate::key::digest::StoredDigest;
 use crate::key::record::{FORMAT, KeyRecord};
@@ -14,9 +15,7 @@ use crate::tenant::TenantRecord;
 pub(super) const RECORD_MAX: usize = 256 << 10;
 
 /// What keys and tenants have in common.
-pub(super) trait Record: Serialize + DeserializeOwned {
-    fn id(&self) -> &str;
-    fn version(&self) -> u64;
+pub(super) trait Record: Subject + Serialize + DeserializeOwned {
     fn created_at(&self) -> Timestamp;
 
     /// Where it stands in lists: sorts by creation, then by id; also the cursor behind it.
@@ -26,24 +25,12 @@ pub(super) trait Record: Serialize + DeserializeOwned {
 }
 
 impl Record for KeyRecord {
-    fn id(&self) -> &str {
-        &self.id
-    }
-    fn version(&self) -> u64 {
-        self.version
-    }
     fn created_at(&self) -> Timestamp {
         self.created_at
     }
 }
 
 impl Record for TenantRecord {
-    fn id(&self) -> &str {
-        &self.id
-    }
-    fn version(&self) -> u64 {
-        self.version
-    }
     fn created_at(&self) -> Timestamp {
         self.created_at
     }
@@ -86,6 +73,38 @@ pub(super) fn render<R: Record>(record: &R) -> Result<String, StoreError> {
         return Err(corrupt(record.id(), format!("larger than {RECORD_MAX} bytes")));
     }
     Ok(text)
+}
+
+/// Largest event, bytes: a record as it was and as it is.
+const EVENT_MAX: usize = 2 * RECORD_MAX + 4096;
+
+/// What a place of an event says.
+pub(super) struct EventPlace<'a> {
+    pub(super) object: Object,
+    pub(super) id: &'a str,
+    pub(super) instant: &'a str,
+}
+
+/// Reads an [`Event::place`].
+pub(super) fn object_in_place(place: &str) -> Option<EventPlace<'_>> {
+    let (at, rest) = place.split_once('/')?;
+    let (version, rest) = rest.split_once('/')?;
+    let (object, id) = rest.split_once('/')?;
+    let object = [Object::Key, Object::Tenant, Object::Session, Object::Idempotency].into_iter().find(|known| known.word() == object)?;
+    Some(EventPlace { object, id, instant: place.get(..at.len() + 1 + version.len())? })
+}
+
+/// Reads an event about this one.
+pub(super) fn parse_event(id: &str, bytes: &[u8]) -> Result<Event, StoreError> {
+    if bytes.len() > EVENT_MAX {
+        return Err(corrupt(id, format!("an event larger than {EVENT_MAX} bytes")));
+    }
+    serde_json::from_slice(bytes).map_err(|error| corrupt(id, format!("an event: {error}")))
+}
+
+/// Writes an event.
+pub(super) fn render_event(event: &Event) -> Result<String, StoreError> {
+    serde_json::to_string(event).map_err(|error| corrupt(&event.id, error.to_string()))
 }
 
 /// The digests that a record names: its secret's and, while there is one, the replaced secret's.

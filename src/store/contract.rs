@@ -1,9 +1,14 @@
 //! What every store must do: one suite, run against each. What differs (how a record can be spoiled) is beside it.
 
+mod audit;
+
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
+use audit::*;
+
 use super::*;
+use crate::audit::{Action, Actor, Subject};
 use crate::config::sections::QuotaPeriod;
 use crate::key::digest::Digest;
 use crate::key::record::{KeyStatus, PreviousSecret};
@@ -68,6 +73,17 @@ pub(crate) fn key(id: &str, tenant: &str, secret: &str) -> KeyRecord {
     }
 }
 
+/// A write that nobody in particular makes.
+pub(crate) fn bare<R: Subject>(record: &R) -> Audited<'_, R> {
+    let event = Event::of(&Actor::local("test"), Action::Update, Timestamp(1_700_000_000_000), None, record);
+    Audited { record, event }
+}
+
+/// The same of many.
+pub(crate) fn bare_all<'a, R: Subject>(records: &[&'a R]) -> Vec<Audited<'a, R>> {
+    records.iter().map(|record| bare(*record)).collect()
+}
+
 type Shared = Arc<dyn Store>;
 
 async fn a_written_key_is_found_by_id_and_by_digest(store: Shared) {
@@ -75,7 +91,7 @@ async fn a_written_key_is_found_by_id_and_by_digest(store: Shared) {
     record.ip_allowlist = Some(vec![]);
     record.expires_at = Some(Timestamp(1_800_000_000_123));
     record.metadata.insert("plan".into(), "gold".into());
-    store.put_key(&record).await.unwrap();
+    store.put_key(bare(&record)).await.unwrap();
     assert_eq!(store.find_key("key_1").await.unwrap().as_ref(), Some(&record));
     assert_eq!(store.find_key_by_digest(&digest_of("s1")).await.unwrap(), Some(record));
 }
@@ -92,42 +108,42 @@ async fn where_nothing_is_nothing_is_found(store: Shared) {
 
 async fn only_digests_that_the_record_names_open_it(store: Shared) {
     let mut record = key("key_1", "acme", "old");
-    store.put_key(&record).await.unwrap();
+    store.put_key(bare(&record)).await.unwrap();
     record.previous = Some(PreviousSecret { digest: record.digest.clone(), until: Timestamp(1_900_000_000_000) });
     record.digest = digest_of("new").to_hex();
     record.version = 2;
-    store.put_key(&record).await.unwrap();
+    store.put_key(bare(&record)).await.unwrap();
     assert!(store.find_key_by_digest(&digest_of("old")).await.unwrap().is_some());
     assert!(store.find_key_by_digest(&digest_of("new")).await.unwrap().is_some());
     record.previous = None;
     record.version = 3;
-    store.put_key(&record).await.unwrap();
+    store.put_key(bare(&record)).await.unwrap();
     assert_eq!(store.find_key_by_digest(&digest_of("old")).await.unwrap(), None);
     assert!(store.find_key_by_digest(&digest_of("new")).await.unwrap().is_some());
     // A freed digest may be another key's.
-    store.put_key(&key("key_2", "acme", "old")).await.unwrap();
+    store.put_key(bare(&key("key_2", "acme", "old"))).await.unwrap();
     assert_eq!(store.find_key_by_digest(&digest_of("old")).await.unwrap().unwrap().id, "key_2");
 }
 
 async fn a_taken_id_and_a_stale_version_conflict(store: Shared) {
     let record = key("key_1", "acme", "s1");
-    store.put_key(&record).await.unwrap();
-    assert!(matches!(store.put_key(&key("key_1", "acme", "s2")).await, Err(StoreError::Conflict { found: 1 })));
+    store.put_key(bare(&record)).await.unwrap();
+    assert!(matches!(store.put_key(bare(&key("key_1", "acme", "s2"))).await, Err(StoreError::Conflict { found: 1 })));
     assert_eq!(store.find_key("key_1").await.unwrap(), Some(record.clone()));
     assert_eq!(store.find_key_by_digest(&digest_of("s2")).await.unwrap(), None);
     let ahead = KeyRecord { version: 3, ..record.clone() };
-    assert!(matches!(store.put_key(&ahead).await, Err(StoreError::Conflict { found: 1 })));
+    assert!(matches!(store.put_key(bare(&ahead)).await, Err(StoreError::Conflict { found: 1 })));
     let missing = KeyRecord { id: "key_2".into(), digest: digest_of("s3").to_hex(), version: 2, ..record };
-    assert!(matches!(store.put_key(&missing).await, Err(StoreError::Conflict { found: 0 })));
+    assert!(matches!(store.put_key(bare(&missing)).await, Err(StoreError::Conflict { found: 0 })));
 }
 
 async fn of_many_writers_of_one_version_one_wins(store: Shared) {
-    store.put_key(&key("key_1", "acme", "s1")).await.unwrap();
+    store.put_key(bare(&key("key_1", "acme", "s1"))).await.unwrap();
     let writers: Vec<_> = (0..20)
         .map(|writer| {
             let store = Arc::clone(&store);
             let record = KeyRecord { name: format!("writer {writer}"), version: 2, ..key("key_1", "acme", "s1") };
-            tokio::spawn(async move { store.put_key(&record).await.map(|_| record.name) })
+            tokio::spawn(async move { store.put_key(bare(&record)).await.map(|_| record.name) })
         })
         .collect();
     let mut winners = Vec::new();
@@ -142,8 +158,8 @@ async fn of_many_writers_of_one_version_one_wins(store: Shared) {
 }
 
 async fn the_secret_of_another_key_is_refused(store: Shared) {
-    store.put_key(&key("key_1", "acme", "s1")).await.unwrap();
-    let error = store.put_key(&key("key_2", "acme", "s1")).await.unwrap_err();
+    store.put_key(bare(&key("key_1", "acme", "s1"))).await.unwrap();
+    let error = store.put_key(bare(&key("key_2", "acme", "s1"))).await.unwrap_err();
     assert!(matches!(error, StoreError::DigestTaken { ref id } if id == "key_1"), "{error}");
     assert_eq!(store.find_key_by_digest(&digest_of("s1")).await.unwrap().unwrap().id, "key_1");
 }
@@ -154,7 +170,7 @@ async fn lists_are_in_order_of_creation_page_by_page(store: Shared) {
         let id = format!("key_{:03}", (number * 7) % 23);
         let tenant = if number % 2 == 0 { "acme" } else { "globex" };
         let created_at = Timestamp(1_700_000_000_000 + i64::from(number / 3) * 1000);
-        store.put_key(&KeyRecord { created_at, ..key(&id, tenant, &id) }).await.unwrap();
+        store.put_key(bare(&KeyRecord { created_at, ..key(&id, tenant, &id) })).await.unwrap();
         expected.push((created_at, id, tenant));
     }
     expected.sort();
@@ -176,9 +192,9 @@ async fn lists_are_in_order_of_creation_page_by_page(store: Shared) {
 
 async fn an_update_keeps_its_place_in_the_list(store: Shared) {
     for id in ["key_a", "key_b"] {
-        store.put_key(&key(id, "acme", id)).await.unwrap();
+        store.put_key(bare(&key(id, "acme", id))).await.unwrap();
     }
-    store.put_key(&KeyRecord { version: 2, status: KeyStatus::Revoked, ..key("key_a", "acme", "key_a") }).await.unwrap();
+    store.put_key(bare(&KeyRecord { version: 2, status: KeyStatus::Revoked, ..key("key_a", "acme", "key_a") })).await.unwrap();
     let page = store.list_keys(Some("acme"), None, 10).await.unwrap();
     let found: Vec<_> = page.items.iter().map(|record| (record.id.as_str(), record.version)).collect();
     assert_eq!(found, [("key_a", 2), ("key_b", 1)]);
@@ -187,22 +203,22 @@ async fn an_update_keeps_its_place_in_the_list(store: Shared) {
 async fn fields_of_a_newer_release_survive(store: Shared) {
     let mut record = key("key_1", "acme", "s1");
     record.unknown.insert("colour".into(), serde_json::json!({ "of": ["the", "future", 1.5, null] }));
-    store.put_key(&record).await.unwrap();
+    store.put_key(bare(&record)).await.unwrap();
     let mut found = store.find_key("key_1").await.unwrap().unwrap();
     assert_eq!(found, record);
     found.version = 2;
     found.status = KeyStatus::Inactive;
-    store.put_key(&found).await.unwrap();
+    store.put_key(bare(&found)).await.unwrap();
     assert_eq!(store.find_key("key_1").await.unwrap().unwrap().unknown, record.unknown);
 }
 
 async fn tenants_are_written_found_and_listed(store: Shared) {
     for id in ["globex", "acme"] {
-        store.put_tenant(&tenant(id)).await.unwrap();
+        store.put_tenant(bare(&tenant(id))).await.unwrap();
     }
-    assert!(matches!(store.put_tenant(&tenant("acme")).await, Err(StoreError::Conflict { found: 1 })));
+    assert!(matches!(store.put_tenant(bare(&tenant("acme"))).await, Err(StoreError::Conflict { found: 1 })));
     let suspended = TenantRecord { version: 2, status: TenantStatus::Suspended, ..tenant("acme") };
-    store.put_tenant(&suspended).await.unwrap();
+    store.put_tenant(bare(&suspended)).await.unwrap();
     assert_eq!(store.find_tenant("acme").await.unwrap(), Some(suspended));
     let first = store.list_tenants(None, 1).await.unwrap();
     let second = store.list_tenants(first.next.as_deref(), 5).await.unwrap();
@@ -214,12 +230,12 @@ async fn tenants_are_written_found_and_listed(store: Shared) {
 async fn a_record_too_large_to_read_back_is_not_written(store: Shared) {
     let mut record = key("key_1", "acme", "s1");
     record.metadata.insert("all".into(), "x".repeat(300_000));
-    assert!(matches!(store.put_key(&record).await, Err(StoreError::Corrupt { .. })));
+    assert!(matches!(store.put_key(bare(&record)).await, Err(StoreError::Corrupt { .. })));
     assert_eq!(store.find_key("key_1").await.unwrap(), None);
 }
 
 async fn many_new_keys_have_each_the_outcome_of_one(store: Shared) {
-    store.put_key(&key("key_taken", "acme", "taken")).await.unwrap();
+    store.put_key(bare(&key("key_taken", "acme", "taken"))).await.unwrap();
     let before = store.position().await.unwrap();
     let mut records: Vec<KeyRecord> = (0..600).map(|n| key(&format!("key_{n:03}"), "acme", &format!("s{n}"))).collect();
     records.extend([
@@ -231,7 +247,7 @@ async fn many_new_keys_have_each_the_outcome_of_one(store: Shared) {
         KeyRecord { version: 2, ..key("key_later", "acme", "later") },
         key("key_last", "globex", "last"),
     ]);
-    let outcomes = store.put_new_keys(&records.iter().collect::<Vec<_>>()).await.unwrap();
+    let outcomes = store.put_new_keys(&bare_all(&records.iter().collect::<Vec<_>>())).await.unwrap();
     assert!(outcomes[..600].iter().all(Result::is_ok));
     assert!(matches!(outcomes[600], Err(StoreError::Conflict { found: 1 })), "{:?}", outcomes[600]);
     assert!(matches!(&outcomes[601], Err(StoreError::DigestTaken { id }) if id == "key_taken"), "{:?}", outcomes[601]);
@@ -246,13 +262,13 @@ async fn many_new_keys_have_each_the_outcome_of_one(store: Shared) {
     assert_eq!(store.find_key_by_digest(&digest_of("another")).await.unwrap(), None);
     assert_eq!(store.list_keys(None, None, 1000).await.unwrap().items.len(), 602);
     assert_eq!(store.list_keys(Some("globex"), None, 10).await.unwrap().items, [records[606].clone()]);
-    assert!(store.put_new_keys(&[]).await.unwrap().is_empty());
+    assert!(store.put_new_keys(&bare_all(&[])).await.unwrap().is_empty());
 }
 
 async fn the_rival_of_a_new_key_has_its_id_or_its_secret(store: Shared) {
     let previous = PreviousSecret { digest: digest_of("old").to_hex(), until: Timestamp(1_900_000_000_000) };
-    store.put_key(&KeyRecord { previous: Some(previous), ..key("key_1", "acme", "s1") }).await.unwrap();
-    store.put_key(&key("key_2", "acme", "s2")).await.unwrap();
+    store.put_key(bare(&KeyRecord { previous: Some(previous), ..key("key_1", "acme", "s1") })).await.unwrap();
+    store.put_key(bare(&key("key_2", "acme", "s2"))).await.unwrap();
     let asked = [
         key("key_1", "acme", "s2"),
         key("key_3", "globex", "s2"),
@@ -266,9 +282,9 @@ async fn the_rival_of_a_new_key_has_its_id_or_its_secret(store: Shared) {
 }
 
 async fn many_new_tenants_have_each_the_outcome_of_one(store: Shared) {
-    store.put_tenant(&tenant("acme")).await.unwrap();
+    store.put_tenant(bare(&tenant("acme"))).await.unwrap();
     let records: Vec<_> = (0..300).map(|n| tenant(&format!("t{n:03}"))).chain([tenant("acme"), tenant("t001"), tenant("zeta")]).collect();
-    let outcomes = store.put_new_tenants(&records.iter().collect::<Vec<_>>()).await.unwrap();
+    let outcomes = store.put_new_tenants(&bare_all(&records.iter().collect::<Vec<_>>())).await.unwrap();
     let wrong: Vec<_> = (0..).zip(&outcomes).filter(|(_, outcome)| outcome.is_err()).map(|(at, _)| at).collect();
     assert_eq!(wrong, [300, 301]);
     assert!(matches!(outcomes[300], Err(StoreError::Conflict { found: 1 })));
@@ -389,4 +405,9 @@ against_every_store! {
     a_bucket_fills_with_time
     a_quota_counts_within_its_period
     all_who_take_at_once_get_no_more_than_there_is
+    every_change_is_an_event_and_each_is_found_by_what_it_is_about
+    a_change_that_is_not_made_is_no_event
+    what_is_new_in_bulk_has_its_events_too
+    a_removed_record_leaves_its_events
+    old_events_are_forgotten_and_those_of_no_record_are_kept_like_others
 }

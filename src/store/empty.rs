@@ -10,7 +10,9 @@ use super::draw::{Draw, Drawn};
 use super::instance::{Instance, Seen};
 use super::reservation::{Claim, Claimed, Fate, Owner, Place, Released, Reservations, Reserved, Settled};
 use super::usage::{Denial, DenialFilter, Flush, Flushed, KeyUsage, LastUse, Usages};
-use super::{Page, Store, StoreError};
+use super::{Audited, Page, Store, StoreError};
+use crate::audit::{self, Event};
+use crate::clock::Timestamp;
 use crate::key::digest::StoredDigest;
 use crate::key::record::KeyRecord;
 use crate::tenant::TenantRecord;
@@ -37,7 +39,7 @@ impl Store for EmptyStore {
         Ok(None)
     }
 
-    async fn put_key(&self, _: &KeyRecord) -> Result<Position, StoreError> {
+    async fn put_key(&self, _: Audited<'_, KeyRecord>) -> Result<Position, StoreError> {
         Err(refused())
     }
 
@@ -49,12 +51,32 @@ impl Store for EmptyStore {
         Ok(None)
     }
 
-    async fn put_tenant(&self, _: &TenantRecord) -> Result<Position, StoreError> {
+    async fn put_tenant(&self, _: Audited<'_, TenantRecord>) -> Result<Position, StoreError> {
         Err(refused())
     }
 
     async fn list_tenants(&self, _: Option<&str>, _: usize) -> Result<Page<TenantRecord>, StoreError> {
         Ok(nothing())
+    }
+
+    async fn remove_key(&self, _: Audited<'_, KeyRecord>) -> Result<Position, StoreError> {
+        Err(refused())
+    }
+
+    async fn remove_tenant(&self, _: Audited<'_, TenantRecord>) -> Result<Position, StoreError> {
+        Err(refused())
+    }
+
+    async fn append_event(&self, _: &Event) -> Result<(), StoreError> {
+        Err(refused())
+    }
+
+    async fn list_events(&self, _: &audit::Query<'_>) -> Result<Page<Event>, StoreError> {
+        Ok(nothing())
+    }
+
+    async fn forget_events(&self, _: Timestamp, _: usize) -> Result<usize, StoreError> {
+        Ok(0)
     }
 
     async fn announce(&self, _: &[Changed]) -> Result<Position, StoreError> {

@@ -1,6 +1,7 @@
 //! The key table in Redis: one authoritative record per key id, everything else an index that is written before it.
 //! No operation needs two slots to be atomic: a crash between two writes leaves an index entry that no record confirms.
 
+mod audit;
 mod bulk;
 mod changes;
 mod cluster;
@@ -26,12 +27,13 @@ use async_trait::async_trait;
 use redis::{Pipeline, RedisResult, Value, cmd, pipe};
 
 use super::change::{Changed, Position};
-use super::codec::{RECORD_MAX, Record, corrupt, digests, id_in_place, parse, render, version_before};
+use super::codec::{RECORD_MAX, Record, corrupt, digests, id_in_place, parse, render, render_event, version_before};
 use super::draw::{Draw, Drawn};
 use super::instance::{Instance, Seen};
 use super::target::RedisTarget;
-use super::{Outcome, Page, Replication, Status, Store, StoreError, Written};
-use crate::clock::Clock;
+use super::{Audited, Outcome, Page, Replication, Status, Store, StoreError, Written};
+use crate::audit::{Event, Query};
+use crate::clock::{Clock, Timestamp};
 use crate::key::digest::StoredDigest;
 use crate::key::record::KeyRecord;
 use crate::tenant::TenantRecord;
@@ -73,18 +75,41 @@ impl RedisStore {
         if bytes.is_empty() { Ok(None) } else { parse(id, &bytes).map(Some) }
     }
 
-    /// Writes the indexes, then the record. Answers the record that was there before.
-    async fn put<R: Record>(&self, name: &str, record: &R, indexes: &[String]) -> Result<Option<R>, StoreError> {
-        let (id, text, before) = (record.id(), render(record)?, version_before(record)?);
+    /// Writes the indexes, then the record with its event. Answers the record that was there before.
+    async fn put<R: Record>(&self, name: &str, write: &Audited<'_, R>, indexes: &[String]) -> Result<Option<R>, StoreError> {
+        let (record, event) = (write.record, &write.event);
         let place = record.place();
         let mut writes = pipe();
         for index in indexes {
             writes.cmd("ZADD").arg(index).arg(0).arg(&place).ignore();
         }
-        self.run_pipe(&writes, id).await?;
+        self.index_event(&mut writes, event);
+        self.run_pipe(&writes, record.id()).await?;
+        self.commit(name, version_before(record)?, &render(record)?, event).await
+    }
+
+    /// Takes the record away, if it is of this version. Its places in the indexes go later: without it they prove nothing.
+    async fn remove<R: Record>(&self, name: &str, removal: &Audited<'_, R>, indexes: &[String]) -> Result<(), StoreError> {
+        let (record, event) = (removal.record, &removal.event);
+        let mut writes = pipe();
+        self.index_event(&mut writes, event);
+        self.run_pipe(&writes, record.id()).await?;
+        self.commit::<R>(name, record.version(), "", event).await?;
+        let mut removals = pipe();
+        for index in indexes {
+            removals.cmd("ZREM").arg(index).arg(record.place()).ignore();
+        }
+        self.run_pipe(&removals, record.id()).await
+    }
+
+    /// The commit: sets (or, where the text is empty, removes) the record of this version, and writes the event.
+    async fn commit<R: Record>(&self, name: &str, before: u64, text: &str, event: &Event) -> Result<Option<R>, StoreError> {
+        let id = event.id.as_str();
+        let (events, instant, told) = (self.layout.events(event.object, id), event.instant(), render_event(event)?);
         let put = async |mut link: Connection| {
-            let script = &self.scripts.put_record;
-            script.key(name).arg(before).arg(&text).arg(RECORD_MAX).invoke_async::<(i64, Value)>(&mut link).await
+            let mut call = self.scripts.put_record.key(name);
+            call.key(&events).arg(before).arg(text).arg(RECORD_MAX).arg(&instant).arg(&told);
+            call.invoke_async::<(i64, Value)>(&mut link).await
         };
         match self.link.run(put).await.map_err(|error| error.about(id))? {
             (1, Value::BulkString(old)) => Ok(parse(id, &old).ok()),
@@ -141,20 +166,24 @@ impl RedisStore {
     }
 
     /// A new key whose digest another one has taken before it was there: it is taken back.
-    async fn settle(&self, record: &KeyRecord) -> Outcome {
+    async fn settle(&self, write: &Audited<'_, KeyRecord>) -> Outcome {
+        let record = write.record;
         for digest in digests(record).filter(|_| record.version == 1) {
             let said = self.read(&self.layout.digest(digest), &record.id, ID_MAX).await?;
             if said != record.id.as_bytes() {
-                return self.take_back(record, &said).await;
+                return self.take_back(write, &said).await;
             }
         }
         Ok(())
     }
 
-    async fn take_back(&self, record: &KeyRecord, said: &[u8]) -> Outcome {
+    async fn take_back(&self, write: &Audited<'_, KeyRecord>, said: &[u8]) -> Outcome {
+        let record = write.record;
         let (name, text) = (self.layout.key(&record.id), render(record)?);
+        let (events, instant) = (self.layout.events(write.event.object, &record.id), write.event.instant());
         let script = &self.scripts.take_back;
-        let taken = async |mut link: Connection| script.key(&name).arg(&text).invoke_async::<i64>(&mut link).await;
+        let taken =
+            async |mut link: Connection| script.key(&name).key(&events).arg(&text).arg(&instant).invoke_async::<i64>(&mut link).await;
         self.link.run(taken).await.map_err(|error| error.about(&record.id))?;
         Err(taken_by(said))
     }
@@ -162,10 +191,13 @@ impl RedisStore {
     /// Index entries of digests that the record no longer names. They prove nothing, so it does not matter if this fails.
     async fn drop_digests(&self, old: &KeyRecord, new: &KeyRecord) {
         for digest in digests(old).filter(|digest| digests(new).all(|named| named != *digest)) {
-            let name = self.layout.digest(digest);
-            let script = &self.scripts.drop_index;
-            let _ = self.link.run(async |mut link: Connection| script.key(&name).arg(&new.id).invoke_async::<i64>(&mut link).await).await;
+            self.drop_digest(digest, &new.id).await;
         }
+    }
+
+    async fn drop_digest(&self, digest: StoredDigest, id: &str) {
+        let (name, script) = (self.layout.digest(digest), &self.scripts.drop_index);
+        let _ = self.link.run(async |mut link: Connection| script.key(&name).arg(id).invoke_async::<i64>(&mut link).await).await;
     }
 
     /// A page of the records whose places an index holds. Entries that their record does not confirm are left out.
@@ -236,13 +268,14 @@ impl Store for RedisStore {
         self.find(&self.layout.key(id), id).await
     }
 
-    async fn put_key(&self, record: &KeyRecord) -> Result<Position, StoreError> {
+    async fn put_key(&self, write: Audited<'_, KeyRecord>) -> Result<Position, StoreError> {
+        let record = write.record;
         for digest in digests(record) {
             self.index_digest(digest, &record.id).await?;
         }
         let indexes = [self.layout.keys(), self.layout.keys_of(&record.tenant)];
-        let old = self.put(&self.layout.key(&record.id), record, &indexes).await?;
-        let settled = self.settle(record).await;
+        let old = self.put(&self.layout.key(&record.id), &write, &indexes).await?;
+        let settled = self.settle(&write).await;
         let position = self.announce(&[Changed::of_key(record)]).await?;
         settled?;
         if let Some(old) = old {
@@ -251,8 +284,8 @@ impl Store for RedisStore {
         Ok(position)
     }
 
-    async fn put_new_keys(&self, records: &[&KeyRecord]) -> Result<Vec<Outcome>, StoreError> {
-        self.put_many_keys(records).await
+    async fn put_new_keys(&self, writes: &[Audited<'_, KeyRecord>]) -> Result<Vec<Outcome>, StoreError> {
+        self.put_many_keys(writes).await
     }
 
     async fn find_rivals(&self, records: &[&KeyRecord]) -> Result<Vec<Outcome<Option<KeyRecord>>>, StoreError> {
@@ -270,13 +303,42 @@ impl Store for RedisStore {
         self.find(&self.layout.tenant(id), id).await
     }
 
-    async fn put_tenant(&self, record: &TenantRecord) -> Result<Position, StoreError> {
-        self.put(&self.layout.tenant(&record.id), record, &[self.layout.tenants()]).await?;
-        self.announce(&[Changed::of_tenant(record)]).await
+    async fn put_tenant(&self, write: Audited<'_, TenantRecord>) -> Result<Position, StoreError> {
+        self.put(&self.layout.tenant(&write.record.id), &write, &[self.layout.tenants()]).await?;
+        self.announce(&[Changed::of_tenant(write.record)]).await
     }
 
-    async fn put_new_tenants(&self, records: &[&TenantRecord]) -> Result<Vec<Outcome>, StoreError> {
-        self.put_many_tenants(records).await
+    async fn put_new_tenants(&self, writes: &[Audited<'_, TenantRecord>]) -> Result<Vec<Outcome>, StoreError> {
+        self.put_many_tenants(writes).await
+    }
+
+    async fn remove_key(&self, removal: Audited<'_, KeyRecord>) -> Result<Position, StoreError> {
+        let record = removal.record;
+        let indexes = [self.layout.keys(), self.layout.keys_of(&record.tenant)];
+        self.remove(&self.layout.key(&record.id), &removal, &indexes).await?;
+        let position = self.announce(&[Changed::Key { id: record.id.clone(), version: record.version + 1 }]).await?;
+        for digest in digests(record) {
+            self.drop_digest(digest, &record.id).await;
+        }
+        Ok(position)
+    }
+
+    async fn remove_tenant(&self, removal: Audited<'_, TenantRecord>) -> Result<Position, StoreError> {
+        let record = removal.record;
+        self.remove(&self.layout.tenant(&record.id), &removal, &[self.layout.tenants()]).await?;
+        self.announce(&[Changed::Tenant { id: record.id.clone(), version: record.version + 1 }]).await
+    }
+
+    async fn append_event(&self, event: &Event) -> Result<(), StoreError> {
+        self.write_event(event).await
+    }
+
+    async fn list_events(&self, query: &Query<'_>) -> Result<Page<Event>, StoreError> {
+        self.events(query).await
+    }
+
+    async fn forget_events(&self, before: Timestamp, limit: usize) -> Result<usize, StoreError> {
+        self.forget(before, limit).await
     }
 
     async fn list_tenants(&self, cursor: Option<&str>, limit: usize) -> Result<Page<TenantRecord>, StoreError> {

@@ -1,6 +1,7 @@
 //! The key table in one file of this machine, by `SQLite`, crash-safe (WAL, synchronous=FULL). Other processes (the command line)
 //! write to it while the server runs. Connections belong to threads of this file; callers only send them work.
 
+mod audit;
 mod bulk;
 mod changes;
 mod fleet;
@@ -22,8 +23,9 @@ use super::change::{Changed, Position};
 use super::codec::{RECORD_MAX, Record, corrupt, digests, parse, render, version_before};
 use super::draw::{Draw, Drawn};
 use super::instance::{Instance, Seen};
-use super::{Outcome, Page, Store, StoreError};
-use crate::clock::Clock;
+use super::{Audited, Outcome, Page, Store, StoreError};
+use crate::audit::{Event, Query};
+use crate::clock::{Clock, Timestamp};
 use crate::key::digest::StoredDigest;
 use crate::key::record::KeyRecord;
 use crate::tenant::TenantRecord;
@@ -113,23 +115,52 @@ fn list<R: Record>(connection: &Connection, table: Table, tenant: Option<&str>, 
     Ok(Page { items, next: last.filter(|_| seen == limit), unreadable })
 }
 
-/// Writes the record, if its version follows, and says so in the list of changes; all in the caller's transaction.
-fn put<R: Record>(transaction: &Transaction<'_>, table: Table, tenant: &str, record: &R, change: &Changed) -> Result<Position, StoreError> {
-    write(transaction, table, tenant, record)?;
+/// A record and its event, on their way to the thread that writes.
+type Change<R> = (R, Event);
+
+fn change<R: Clone>(write: &Audited<'_, R>) -> Change<R> {
+    (write.record.clone(), write.event.clone())
+}
+
+/// Writes the record, if its version follows, with its event, and says so in the list of changes; all in the caller's transaction.
+fn put<R: Record>(
+    transaction: &Transaction<'_>,
+    table: Table,
+    tenant: &str,
+    (record, event): &Change<R>,
+    change: &Changed,
+) -> Result<Position, StoreError> {
+    write(transaction, table, tenant, record, event)?;
     changes::append(transaction, change).map_err(unavailable)
 }
 
-/// Writes the record, if its version follows.
-fn write<R: Record>(transaction: &Transaction<'_>, table: Table, tenant: &str, record: &R) -> Result<(), StoreError> {
-    let (text, before) = (render(record)?, version_before(record)?);
+fn expect_version(transaction: &Transaction<'_>, table: Table, id: &str, expected: u64) -> Result<(), StoreError> {
     let found: Option<i64> = transaction
         .prepare_cached(table.select_version())
-        .and_then(|mut query| query.query_row([record.id()], |row| row.get(0)).optional())
+        .and_then(|mut query| query.query_row([id], |row| row.get(0)).optional())
         .map_err(unavailable)?;
     let found = found.and_then(|version| u64::try_from(version).ok()).unwrap_or(0);
-    if found != before {
-        return Err(StoreError::Conflict { found });
-    }
+    if found == expected { Ok(()) } else { Err(StoreError::Conflict { found }) }
+}
+
+/// Takes the record away, if it is of this version.
+fn remove<R: Record>(
+    transaction: &Transaction<'_>,
+    table: Table,
+    (record, event): &Change<R>,
+    change: &Changed,
+) -> Result<Position, StoreError> {
+    expect_version(transaction, table, record.id(), record.version())?;
+    transaction.execute(table.delete(), [record.id()]).map_err(unavailable)?;
+    audit::append(transaction, event)?;
+    changes::append(transaction, change).map_err(unavailable)
+}
+
+/// Writes the record, if its version follows, and its event.
+fn write<R: Record>(transaction: &Transaction<'_>, table: Table, tenant: &str, record: &R, event: &Event) -> Result<(), StoreError> {
+    let text = render(record)?;
+    expect_version(transaction, table, record.id(), version_before(record)?)?;
+    audit::append(transaction, event)?;
     let version = i64::try_from(record.version()).map_err(|_| corrupt(record.id(), "version too great"))?;
     transaction
         .prepare_cached(table.upsert())
@@ -184,22 +215,23 @@ impl Store for SqliteStore {
         self.find(Table::Keys, id).await
     }
 
-    async fn put_key(&self, record: &KeyRecord) -> Result<Position, StoreError> {
-        let record = record.clone();
+    async fn put_key(&self, write: Audited<'_, KeyRecord>) -> Result<Position, StoreError> {
+        let change = change(&write);
         self.threads
             .write(move |connection| {
                 in_transaction(connection, |transaction| {
-                    let position = put(transaction, Table::Keys, &record.tenant, &record, &Changed::of_key(&record))?;
-                    index_digests(transaction, &record)?;
+                    let record = &change.0;
+                    let position = put(transaction, Table::Keys, &record.tenant, &change, &Changed::of_key(record))?;
+                    index_digests(transaction, record)?;
                     Ok(position)
                 })
             })
             .await
     }
 
-    async fn put_new_keys(&self, records: &[&KeyRecord]) -> Result<Vec<Outcome>, StoreError> {
-        let records: Vec<KeyRecord> = records.iter().map(|record| (*record).clone()).collect();
-        self.threads.write(move |connection| bulk::put_new_keys(connection, &records)).await
+    async fn put_new_keys(&self, writes: &[Audited<'_, KeyRecord>]) -> Result<Vec<Outcome>, StoreError> {
+        let changes: Vec<Change<KeyRecord>> = writes.iter().map(change).collect();
+        self.threads.write(move |connection| bulk::put_new_keys(connection, &changes)).await
     }
 
     async fn find_rivals(&self, records: &[&KeyRecord]) -> Result<Vec<Outcome<Option<KeyRecord>>>, StoreError> {
@@ -215,20 +247,55 @@ impl Store for SqliteStore {
         self.find(Table::Tenants, id).await
     }
 
-    async fn put_tenant(&self, record: &TenantRecord) -> Result<Position, StoreError> {
-        let record = record.clone();
-        let change = Changed::of_tenant(&record);
-        let put = move |transaction: &Transaction<'_>| put(transaction, Table::Tenants, "", &record, &change);
-        self.threads.write(move |connection| in_transaction(connection, put)).await
+    async fn put_tenant(&self, write: Audited<'_, TenantRecord>) -> Result<Position, StoreError> {
+        let change = change(&write);
+        self.threads
+            .write(move |connection| {
+                in_transaction(connection, |transaction| put(transaction, Table::Tenants, "", &change, &Changed::of_tenant(&change.0)))
+            })
+            .await
     }
 
-    async fn put_new_tenants(&self, records: &[&TenantRecord]) -> Result<Vec<Outcome>, StoreError> {
-        let records: Vec<TenantRecord> = records.iter().map(|record| (*record).clone()).collect();
-        self.threads.write(move |connection| bulk::put_new_tenants(connection, &records)).await
+    async fn put_new_tenants(&self, writes: &[Audited<'_, TenantRecord>]) -> Result<Vec<Outcome>, StoreError> {
+        let changes: Vec<Change<TenantRecord>> = writes.iter().map(change).collect();
+        self.threads.write(move |connection| bulk::put_new_tenants(connection, &changes)).await
     }
 
     async fn list_tenants(&self, cursor: Option<&str>, limit: usize) -> Result<Page<TenantRecord>, StoreError> {
         self.list(Table::Tenants, None, cursor, limit).await
+    }
+
+    async fn remove_key(&self, removal: Audited<'_, KeyRecord>) -> Result<Position, StoreError> {
+        let change = change(&removal);
+        let remove = move |transaction: &Transaction<'_>| {
+            let announced = Changed::Key { id: change.0.id.clone(), version: change.0.version + 1 };
+            transaction.execute("DELETE FROM digests WHERE key_id = ?1", [&change.0.id]).map_err(unavailable)?;
+            remove(transaction, Table::Keys, &change, &announced)
+        };
+        self.threads.write(move |connection| in_transaction(connection, remove)).await
+    }
+
+    async fn remove_tenant(&self, removal: Audited<'_, TenantRecord>) -> Result<Position, StoreError> {
+        let change = change(&removal);
+        let remove = move |transaction: &Transaction<'_>| {
+            let announced = Changed::Tenant { id: change.0.id.clone(), version: change.0.version + 1 };
+            remove(transaction, Table::Tenants, &change, &announced)
+        };
+        self.threads.write(move |connection| in_transaction(connection, remove)).await
+    }
+
+    async fn append_event(&self, event: &Event) -> Result<(), StoreError> {
+        let event = event.clone();
+        self.threads.write(move |connection| in_transaction(connection, |transaction| audit::append(transaction, &event))).await
+    }
+
+    async fn list_events(&self, query: &Query<'_>) -> Result<Page<Event>, StoreError> {
+        let asked = audit::Asked::from(query);
+        self.threads.read(move |connection| audit::list(connection, &asked)).await
+    }
+
+    async fn forget_events(&self, before: Timestamp, limit: usize) -> Result<usize, StoreError> {
+        self.threads.write(move |connection| audit::forget(connection, before, limit)).await
     }
 
     async fn announce(&self, changes: &[Changed]) -> Result<Position, StoreError> {

@@ -1,12 +1,14 @@
-//! What may become of a tenant: made, suspended, resumed. The same rules as for keys: all mistakes at once, writes by version.
+//! What may become of a tenant: made, changed, suspended, resumed, removed. The same rules as for keys: all mistakes at once, writes
+//! by version, audited.
 
 use std::collections::BTreeMap;
 
 use super::{TenantRecord, TenantStatus};
-use crate::key::lifecycle::{Lifecycle, LifecycleError, PAGE};
-use crate::key::record::FORMAT;
+use crate::audit::{Action, Event};
+use crate::key::lifecycle::{Lifecycle, LifecycleError, PAGE, Step};
+use crate::key::record::{FORMAT, KeyStatus};
 use crate::store::change::Changed;
-use crate::store::{StoreError, Written};
+use crate::store::{Audited, StoreError, Written};
 
 /// Attempts of a change that others get in the way of.
 const ATTEMPTS: usize = 8;
@@ -54,7 +56,7 @@ impl Lifecycle {
         if dry_run {
             return Ok(record);
         }
-        match self.store.put_tenant(&record).await {
+        match self.store.put_tenant(self.audited(Action::Create, None, &record)).await {
             Ok(position) => {
                 self.made(position);
                 Ok(record)
@@ -69,25 +71,86 @@ impl Lifecycle {
     /// # Errors
     /// No such tenant; the store's.
     pub async fn set_tenant_status(&self, id: &str, status: TenantStatus) -> Result<TenantRecord, LifecycleError> {
-        let record = self.change_tenant_status(id, status).await?;
+        let action = if status == TenantStatus::Suspended { Action::Suspend } else { Action::Resume };
+        let change = self.change_tenant(id, action, |record| {
+            if record.status == status {
+                return Ok(Step::Nothing);
+            }
+            record.status = status;
+            Ok(Step::Write)
+        });
+        let record = change.await?;
         if status == TenantStatus::Suspended {
             self.replicate(Written::Tenant(&record)).await?;
         }
         Ok(record)
     }
 
-    async fn change_tenant_status(&self, id: &str, status: TenantStatus) -> Result<TenantRecord, LifecycleError> {
+    /// Changes what an update may: all but id and status. Otherwise as [`Lifecycle::update`].
+    ///
+    /// # Errors
+    /// Everything that is wrong with what it would be; no such tenant; of another version; the store's.
+    pub async fn update_tenant(
+        &self,
+        id: &str,
+        version: Option<u64>,
+        modify: impl Fn(&mut TenantRecord) -> Result<(), LifecycleError> + Send + Sync,
+    ) -> Result<TenantRecord, LifecycleError> {
+        let change = self.change_tenant(id, Action::Update, |record| {
+            if version.is_some_and(|asked| asked != record.version) {
+                return Err(LifecycleError::Version { id: id.to_owned(), found: record.version });
+            }
+            let before = record.clone();
+            modify(record)?;
+            if *record == before {
+                return Ok(Step::Nothing);
+            }
+            let wrong = self.rules.check_tenant(record);
+            if wrong.is_empty() { Ok(Step::Write) } else { Err(LifecycleError::Invalid(wrong)) }
+        });
+        let record = change.await?;
+        self.replicate(Written::Tenant(&record)).await?;
+        Ok(record)
+    }
+
+    /// Takes a suspended tenant away, and its keys before, which must all be revoked. Their events are kept.
+    ///
+    /// # Errors
+    /// No such tenant; it is active, or a key of it is not revoked; the store's.
+    pub async fn delete_tenant(&self, id: &str) -> Result<(), LifecycleError> {
+        let record = self.find_tenant(id).await?;
+        if record.status != TenantStatus::Suspended {
+            return Err(LifecycleError::State(format!("tenant {id} is not suspended")));
+        }
+        let keys = self.list_keys(Some(id)).await?;
+        if let Some(key) = keys.iter().find(|key| key.status != KeyStatus::Revoked) {
+            return Err(LifecycleError::State(format!("key {} of tenant {id} is not revoked", key.id)));
+        }
+        for key in &keys {
+            self.purge(&key.id).await?;
+        }
+        let event = Event::of_removal(&self.actor, Action::Delete, self.clock.now(), &record);
+        self.made(self.store.remove_tenant(Audited { record: &record, event }).await?);
+        Ok(())
+    }
+
+    async fn change_tenant(
+        &self,
+        id: &str,
+        action: Action,
+        modify: impl Fn(&mut TenantRecord) -> Result<Step, LifecycleError>,
+    ) -> Result<TenantRecord, LifecycleError> {
         let mut conflict = StoreError::Conflict { found: 0 };
         for _ in 0..ATTEMPTS {
-            let mut record = self.find_tenant(id).await?;
-            if record.status == status {
+            let before = self.find_tenant(id).await?;
+            let mut record = before.clone();
+            if let Step::Nothing = modify(&mut record)? {
                 // As for keys: the sidecars were perhaps not told.
                 self.made(self.store.announce(&[Changed::of_tenant(&record)]).await?);
                 return Ok(record);
             }
-            record.status = status;
             record.version += 1;
-            match self.store.put_tenant(&record).await {
+            match self.store.put_tenant(self.audited(action, Some(&before), &record)).await {
                 Ok(position) => {
                     self.made(position);
                     return Ok(record);

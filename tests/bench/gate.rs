@@ -10,6 +10,7 @@ use http::request::Parts;
 use http::{HeaderValue, Request, Uri};
 use secrecy::ExposeSecret as _;
 use serde_json::json;
+use sidegate::audit::{Action, Actor, Event};
 use sidegate::authn::KeyTable;
 use sidegate::clock::{Clock, Timestamp};
 use sidegate::config::problem::Problems;
@@ -18,9 +19,12 @@ use sidegate::gate::{Admitted, Connection, Gate, Rules, Seen};
 use sidegate::identity::template::IdentityHeaders;
 use sidegate::key::digest::{Digest, Peppers};
 use sidegate::key::format;
+use sidegate::key::record::KeyRecord;
 use sidegate::net::{Network, Peer};
 use sidegate::policy::scope;
 use sidegate::rejection::Refusal;
+use sidegate::store::Audited;
+use sidegate::tenant::TenantRecord;
 use sidegate::usage::{Exchange, Sheet};
 
 const NOW: Timestamp = Timestamp(1_800_000_000_000);
@@ -132,7 +136,11 @@ async fn seed(config: &Config) -> String {
         "scopes": ["read:*", "write:items"], "ip_allowlist": ["127.0.0.0/8", "10.0.0.0/8"], "status": "active", "created_at": at, "digest": digest, "version": 1,
     });
     let store = sidegate::store::open(&config.store, &Clock::System).await.unwrap().store;
-    store.put_tenant(&serde_json::from_value(tenant).unwrap()).await.unwrap();
-    store.put_key(&serde_json::from_value(key).unwrap()).await.unwrap();
+    let (tenant, key): (TenantRecord, KeyRecord) = (serde_json::from_value(tenant).unwrap(), serde_json::from_value(key).unwrap());
+    let (actor, now) = (Actor::local("bench"), Clock::System.now());
+    let event = Event::of(&actor, Action::Create, now, None, &tenant);
+    store.put_tenant(Audited { record: &tenant, event }).await.unwrap();
+    let event = Event::of(&actor, Action::Create, now, None, &key);
+    store.put_key(Audited { record: &key, event }).await.unwrap();
     secret.expose_secret().to_owned()
 }

@@ -32,10 +32,10 @@ impl Scene {
         let chaos = Chaos::before(&redis);
         let fleet = Fleet::with_clock(&[chaos.url()], CONFIG, Clock::manual(NOW.parse().unwrap()));
         let desk = Desk::open(&fleet::home(&redis.url(), &fleet.upstream, CONFIG).config);
-        desk.run(desk.store.put_tenant(&seed::tenant(&json!({}))));
+        desk.run(desk.store.put_tenant(seed::bare(&seed::tenant(&json!({})))));
         let keys = (0..KEYS).map(|index| {
             let issued = seed::key(&fleet.home().config, "acme", &json!({ "id": format!("key_{index}") }));
-            desk.run(desk.store.put_key(&issued.record));
+            desk.run(desk.store.put_key(seed::bare(&issued.record)));
             issued
         });
         let scene = Self { keys: keys.collect(), redis, chaos, fleet, desk };
@@ -106,7 +106,7 @@ fn who_missed_what_was_trimmed_reads_everything_again() {
         scene.in_redis(trim);
         scene.chaos.set(Mode::Pass);
         // A change after it, so that there is a position to wait for.
-        scene.desk.run(scene.desk.store.put_tenant(&seed::tenant(&json!({ "id": "other" }))));
+        scene.desk.run(scene.desk.store.put_tenant(seed::bare(&seed::tenant(&json!({ "id": "other" })))));
         agreed("the log is read again", || scene.heard_everything());
         let before = scene.chaos.look_ups();
         assert_eq!(scene.ask_all(), afterwards, "{trim:?}");

@@ -44,10 +44,10 @@ impl Scene {
     fn new(url: &str) -> Self {
         let fleet = Fleet::start(&vec![url.to_owned(); SIDECARS], CONFIG);
         let desk = Desk::open(&fleet.home().config);
-        desk.run(desk.store.put_tenant(&seed::tenant(&json!({}))));
+        desk.run(desk.store.put_tenant(seed::bare(&seed::tenant(&json!({})))));
         let put = |id: &str| {
             let issued = seed::key(&fleet.home().config, "acme", &json!({ "id": id }));
-            desk.run(desk.store.put_key(&issued.record));
+            desk.run(desk.store.put_key(seed::bare(&issued.record)));
             issued
         };
         let good: Vec<String> = (0..30).map(|index| put(&format!("key_good{index}")).secret).collect();
@@ -79,7 +79,7 @@ impl Scene {
         let id = format!("key_{}", self.issued);
         let key = seed::key(&self.fleet.home().config, "acme", &json!({ "id": id }));
         agreed("the store takes a key", || {
-            let put = self.desk.try_run(self.desk.store.put_key(&key.record));
+            let put = self.desk.try_run(self.desk.store.put_key(seed::bare(&key.record)));
             put.is_ok() || self.desk.try_run(self.desk.store.find_key(&id)).is_ok_and(|found| found.is_some())
         });
         agreed("it is served", || self.poll_all(&key.secret).iter().all(|status| *status == 200));

@@ -53,7 +53,7 @@ impl Change {
                 let mut record = key.record.clone();
                 record.scopes.clear();
                 record.version += 1;
-                desk.run(desk.store.put_key(&record));
+                desk.run(desk.store.put_key(seed::bare(&record)));
             }
             Self::Rotate => secret = Some(desk.run(lifecycle.rotate(id, Some(Duration::ZERO))).key.expose_secret().to_owned()),
         }
@@ -64,8 +64,8 @@ impl Change {
 fn issue(desk: &Desk, fleet: &Fleet, name: &str) -> Issued {
     let tenant = seed::tenant(&json!({ "id": format!("tenant-{name}") }));
     let issued = seed::key(&fleet.home().config, &tenant.id, &json!({ "id": format!("key_{name}"), "scopes": ["read:things"] }));
-    desk.run(desk.store.put_tenant(&tenant));
-    desk.run(desk.store.put_key(&issued.record));
+    desk.run(desk.store.put_tenant(seed::bare(&tenant)));
+    desk.run(desk.store.put_key(seed::bare(&issued.record)));
     issued
 }
 

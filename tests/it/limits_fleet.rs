@@ -19,9 +19,9 @@ const OPS: &str = "[ops]\nlisten = \"127.0.0.1:0\"\n";
 
 fn issue(fleet: &Fleet) -> String {
     let desk = Desk::open(&fleet.home().config);
-    desk.run(desk.store.put_tenant(&seed::tenant(&json!({}))));
+    desk.run(desk.store.put_tenant(seed::bare(&seed::tenant(&json!({})))));
     let issued = seed::key(&fleet.home().config, "acme", &json!({}));
-    desk.run(desk.store.put_key(&issued.record));
+    desk.run(desk.store.put_key(seed::bare(&issued.record)));
     issued.secret
 }
 

@@ -136,10 +136,10 @@ fn ten_minutes_without_redis_cost_no_known_key_a_request() {
     let clock = Clock::manual(NOW.parse().unwrap());
     let fleet = Fleet::with_clock(&vec![redis.url(); 2], "", clock.clone());
     let desk = Desk::open(&fleet.home().config);
-    desk.run(desk.store.put_tenant(&seed::tenant(&json!({}))));
+    desk.run(desk.store.put_tenant(seed::bare(&seed::tenant(&json!({})))));
     let issue = |id: &str| {
         let issued = seed::key(&fleet.home().config, "acme", &json!({ "id": id }));
-        desk.run(desk.store.put_key(&issued.record));
+        desk.run(desk.store.put_key(seed::bare(&issued.record)));
         issued.secret
     };
     let known: Vec<String> = (0..20).map(|index| issue(&format!("key_{index}"))).collect();

@@ -37,7 +37,8 @@ impl Desk {
         let thread = thread::spawn(move || drop(runtime.block_on(stopped)));
         let store = handle.block_on(store::open(&config.store, &Clock::System)).unwrap().store;
         let rules = Rules::compile(config, &mut Problems::default()).unwrap();
-        let lifecycle = Lifecycle::new(Arc::clone(&store), Arc::new(rules), Peppers::default(), Clock::System, "test");
+        let lifecycle =
+            Lifecycle::new(Arc::clone(&store), Arc::new(rules), Peppers::default(), Clock::System, sidegate::audit::Actor::local("test"));
         Self { lifecycle, store, handle, stop: Some(stop), thread: Some(thread) }
     }
 

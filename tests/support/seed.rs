@@ -4,12 +4,13 @@ use std::sync::Arc;
 
 use secrecy::ExposeSecret as _;
 use serde_json::{Value, json};
-use sidegate::clock::Clock;
+use sidegate::audit::{Action, Actor, Event, Subject};
+use sidegate::clock::{Clock, Timestamp};
 use sidegate::config::sections::{Config, EnvironmentName};
 use sidegate::key::digest::{Digest, Peppers};
 use sidegate::key::format::generate;
 use sidegate::key::record::KeyRecord;
-use sidegate::store::Store;
+use sidegate::store::{Audited, Store};
 use sidegate::tenant::TenantRecord;
 
 /// When seeded records were made.
@@ -37,11 +38,11 @@ impl Table {
     }
 
     pub(crate) fn put_key(&self, record: &KeyRecord) {
-        self.runtime.block_on(self.store.put_key(record)).unwrap();
+        self.runtime.block_on(self.store.put_key(bare(record))).unwrap();
     }
 
     pub(crate) fn put_tenant(&self, record: &TenantRecord) {
-        self.runtime.block_on(self.store.put_tenant(record)).unwrap();
+        self.runtime.block_on(self.store.put_tenant(bare(record))).unwrap();
     }
 
     pub(crate) fn find_key(&self, id: &str) -> Option<KeyRecord> {
@@ -64,6 +65,12 @@ impl Table {
         self.put_key(&issued.record);
         issued
     }
+}
+
+/// A write that nobody in particular makes.
+pub(crate) fn bare<R: Subject>(record: &R) -> Audited<'_, R> {
+    let event = Event::of(&Actor::local("test"), Action::Update, Timestamp(1_700_000_000_000), None, record);
+    Audited { record, event }
 }
 
 async fn open(config: &Config) -> Arc<dyn Store> {

@@ -51,7 +51,7 @@ impl Bench {
         let opened = store::open(&self.config.store, &self.clock).await.unwrap();
         let rules = Rules::compile(&self.config, &mut Problems::default()).unwrap();
         let peppers = Peppers::from_file(&self.config.store.pepper_file).unwrap();
-        Lifecycle::new(opened.store, Arc::new(rules), peppers, self.clock.clone(), "test")
+        Lifecycle::new(opened.store, Arc::new(rules), peppers, self.clock.clone(), crate::audit::Actor::local("test"))
     }
 
     async fn ask(&self, secret: &str) -> &'static str {

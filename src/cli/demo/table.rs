@@ -49,7 +49,8 @@ impl Table {
         let mut problems = Problems::default();
         let rules = Rules::compile(config, &mut problems).ok_or_else(|| Exit::Failed.because("the demo's configuration is wrong"))?;
         let opened = store::open(&config.store, &Clock::System).await.map_err(|why| Exit::Failed.because(why))?;
-        let lifecycle = Lifecycle::new(opened.store, Arc::new(rules), Peppers::default(), Clock::System, "demo");
+        let lifecycle =
+            Lifecycle::new(opened.store, Arc::new(rules), Peppers::default(), Clock::System, crate::audit::Actor::local("demo"));
         lifecycle.create_tenant(NewTenant { id: TENANT.into(), name: "Acme Inc".into(), ..NewTenant::default() }).await?;
         let everything = ["read:*", "write:*"];
         let live = new("live", EnvironmentName::Live, &everything);

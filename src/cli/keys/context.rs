@@ -7,6 +7,7 @@ use std::sync::Arc;
 
 use tokio::runtime::{Builder, Runtime};
 
+use crate::audit::Actor;
 use crate::cli::{Exit, Failure, Globals, output};
 use crate::clock::Clock;
 use crate::config::sections::{Config, EnvironmentName};
@@ -77,7 +78,7 @@ impl Context {
         };
         let (opened, missing) = runtime.block_on(open).map_err(unusable)?;
         say_where(access, missing.as_deref(), &loaded, globals);
-        let lifecycle = Lifecycle::new(opened.store, Arc::new(rules), peppers, clock.clone(), "cli");
+        let lifecycle = Lifecycle::new(opened.store, Arc::new(rules), peppers, clock.clone(), Actor::local("cli"));
         let (reservations, usages) = (opened.reservations, opened.usages);
         Ok(Self { config: loaded.config, lifecycle, reservations, usages, clock, runtime })
     }
@@ -119,7 +120,9 @@ impl From<LifecycleError> for Failure {
             LifecycleError::Store(error) => return error.into(),
             LifecycleError::Invalid(_) => Exit::Usage,
             LifecycleError::NoKey(_) | LifecycleError::NoTenant(_) => Exit::NotFound,
-            LifecycleError::State(_) | LifecycleError::Lost => Exit::Conflict,
+            LifecycleError::State(_) | LifecycleError::Limit { .. } | LifecycleError::Version { .. } | LifecycleError::Lost => {
+                Exit::Conflict
+            }
             LifecycleError::NoRandomness(_) => Exit::Failed,
         };
         exit.because(error.to_string())

@@ -5,6 +5,7 @@ use super::view;
 use crate::cli::{Failure, Globals, output};
 use crate::key::lifecycle::{LifecycleError, standing};
 use crate::key::record::KeyRecord;
+use crate::key::shown;
 use crate::usage::attention::{self, Kind, attention};
 use crate::usage::show_last_use;
 
@@ -60,7 +61,7 @@ pub(super) fn list(args: &List, globals: &Globals) -> Result<(), Failure> {
         return list_marked(args.due, keys, &context, globals);
     }
     show_last_uses(&mut keys, &context)?;
-    let shown: Vec<_> = keys.iter().map(|key| view::key(key, None, now)).collect();
+    let shown: Vec<_> = keys.iter().map(|key| shown::key(key, None, now)).collect();
     view::print_list(&shown, &COLUMNS, globals);
     Ok(())
 }
@@ -80,7 +81,7 @@ fn list_marked(only_due: bool, keys: Vec<KeyRecord>, context: &Context, globals:
             }
             let mut key = key.clone();
             show_last_use(&mut key, usage.last.as_ref());
-            let mut fields = view::key(&key, None, now);
+            let mut fields = shown::key(&key, None, now);
             let words = || marks.iter().map(|mark| format!("{}: {}", mark.mark.name(), mark.detail)).collect::<Vec<_>>().join("; ");
             fields.insert("attention".into(), if globals.json { serde_json::json!(marks) } else { words().into() });
             shown.push(fields);
@@ -107,7 +108,7 @@ pub(super) fn show(args: &Show, globals: &Globals) -> Result<(), Failure> {
     if globals.quiet {
         output::line(&record.id);
     } else {
-        view::print(&view::key(&record, None, context.clock.now()), globals);
+        view::print(&shown::key(&record, None, context.clock.now()), globals);
     }
     Ok(())
 }

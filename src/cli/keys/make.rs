@@ -9,6 +9,7 @@ use crate::cli::{Failure, Globals, output};
 use crate::config::units::Span;
 use crate::key::hints::hints;
 use crate::key::lifecycle::{Issued, NewKey};
+use crate::key::shown;
 use crate::limit;
 
 /// Flags of `keys create`.
@@ -93,7 +94,7 @@ pub(super) fn rotate(args: &Rotate, globals: &Globals) -> Result<(), Failure> {
     if args.end_overlap {
         let record = context.run(context.lifecycle.end_overlap(&args.id))?;
         if !globals.quiet {
-            view::print(&view::key(&record, None, context.clock.now()), globals);
+            view::print(&shown::key(&record, None, context.clock.now()), globals);
         }
         return args.wait.confirm(&context, globals);
     }
@@ -110,6 +111,6 @@ fn print_issued(issued: &Issued, context: &Context, globals: &Globals) {
     if globals.quiet {
         return output::line(issued.key.expose_secret());
     }
-    view::print(&view::key(&issued.record, Some(&issued.key), context.clock.now()), globals);
+    view::print(&shown::key(&issued.record, Some(&issued.key), context.clock.now()), globals);
     output::note("the key is shown this once; Sidegate keeps only a digest of it");
 }

@@ -4,11 +4,11 @@ use secrecy::{ExposeSecret as _, SecretString};
 use zeroize::Zeroize as _;
 
 use super::context::{Access, Context};
-use super::view;
 use crate::cli::wait::Wait;
 use crate::cli::{Exit, Failure, Globals, output};
 use crate::key::record::{KeyRecord, KeyStatus};
 use crate::key::rules::check_id;
+use crate::key::shown;
 
 /// One key, switched off or on.
 #[derive(Debug, clap::Args)]
@@ -96,7 +96,7 @@ fn find(number: usize, mut line: String, context: &Context) -> Result<String, Fa
 }
 
 fn print(record: &KeyRecord, context: &Context, globals: &Globals) {
-    let shown = view::key(record, None, context.clock.now());
+    let shown = shown::key(record, None, context.clock.now());
     if globals.json {
         output::json(&shown);
     } else if !globals.quiet {

@@ -7,6 +7,7 @@ use super::view;
 use crate::cli::{Failure, Globals, output};
 use crate::key::lifecycle::LifecycleError;
 use crate::key::record::KeyRecord;
+use crate::key::shown;
 use crate::store::usage::{DayUsage, KeyUsage};
 use crate::usage::{Day, Totals, last_use, report, summary};
 
@@ -105,7 +106,7 @@ fn print_report(record: &KeyRecord, usage: &KeyUsage, since: Day, globals: &Glob
     let mut shown = Map::new();
     shown.insert("id".into(), json!(record.id));
     shown.insert("since".into(), json!(since));
-    shown.extend(view::fields(&report));
+    shown.extend(shown::fields(&report));
     if !globals.json {
         let wide = report.wide_scopes.iter().map(|wide| format!("{} (used: {})", wide.scope, wide.used.join(" ")));
         let networks = report.networks.iter().map(|seen| format!("{} (last {})", seen.network, Day::of(seen.last)));

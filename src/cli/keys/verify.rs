@@ -9,6 +9,7 @@ use super::context::{Access, Context};
 use super::list::show_last_uses;
 use super::view;
 use crate::cli::{Exit, Failure, Globals, output};
+use crate::key::shown;
 
 /// Longest line read.
 const KEY_MAX: u64 = 4096;
@@ -40,7 +41,7 @@ pub(super) fn run(_: &Args, globals: &Globals) -> Result<(), Failure> {
     if globals.quiet {
         output::line(&record.id);
     } else {
-        let mut shown = view::key(&record, None, now);
+        let mut shown = shown::key(&record, None, now);
         shown.insert("presented".into(), if previous.is_some() { "previous" } else { "current" }.into());
         view::print(&shown, globals);
     }

@@ -1,43 +1,8 @@
-//! How records are shown: every field but the digests, which open nothing and help nobody.
+//! How records are printed: as JSON on request, as `name value` lines, as a table.
 
-use secrecy::{ExposeSecret as _, SecretString};
-use serde::Serialize;
 use serde_json::{Map, Value};
 
 use crate::cli::{Globals, output};
-use crate::clock::Timestamp;
-use crate::key::lifecycle::standing;
-use crate::key::record::KeyRecord;
-
-/// A key as JSON: `id` first, then the secret where it was just made.
-pub(crate) fn key(record: &KeyRecord, secret: Option<&SecretString>, now: Timestamp) -> Map<String, Value> {
-    let mut shown = Map::new();
-    for (name, value) in fields(record) {
-        match name.as_str() {
-            "format" | "digest" => {}
-            "previous" => drop(shown.insert("previous_until".into(), value.get("until").cloned().unwrap_or_default())),
-            "id" => {
-                shown.insert(name, value);
-                shown.extend(secret.map(|secret| ("key".to_owned(), Value::from(secret.expose_secret()))));
-            }
-            // What the status comes to now: a key past its end is no active one.
-            "status" => drop(shown.insert(name, standing(record, now).into())),
-            _ => drop(shown.insert(name, value)),
-        }
-    }
-    shown
-}
-
-/// A record's fields in their order.
-pub(crate) fn fields(record: &impl Serialize) -> Map<String, Value> {
-    match serde_json::to_value(record) {
-        Ok(Value::Object(mut fields)) => {
-            fields.shift_remove("format");
-            fields
-        }
-        Ok(_) | Err(_) => Map::new(),
-    }
-}
 
 /// One record: JSON on request, else `name value` lines.
 pub(crate) fn print(shown: &Map<String, Value>, globals: &Globals) {

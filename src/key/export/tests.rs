@@ -14,7 +14,7 @@ use crate::key::digest::{Digest, StoredDigest};
 use crate::key::import::{Input, OnConflict, Options, Origin, Report};
 use crate::key::record::PreviousSecret;
 use crate::key::rules::Rules;
-use crate::store::contract::key;
+use crate::store::contract::{bare, bare_all, key};
 use crate::store::open;
 use crate::store::redis_server::RedisServer;
 
@@ -24,7 +24,13 @@ async fn table(section: &sections::Store, pepper: &str) -> Lifecycle {
     let clock = Clock::manual(NOW);
     let store = open(section, &clock).await.unwrap().store;
     let rules = Arc::new(Rules::compile(&sections::Config::default(), &mut Problems::default()).unwrap());
-    Lifecycle::new(store, rules, Peppers::from_lines(&SecretSlice::from(pepper.as_bytes().to_vec())), clock, "test")
+    Lifecycle::new(
+        store,
+        rules,
+        Peppers::from_lines(&SecretSlice::from(pepper.as_bytes().to_vec())),
+        clock,
+        crate::audit::Actor::local("test"),
+    )
 }
 
 async fn embedded(dir: &TempDir, name: &str, pepper: &str) -> Lifecycle {
@@ -87,9 +93,9 @@ fn keys() -> Vec<KeyRecord> {
 
 async fn fill(lifecycle: &Lifecycle, keys: &[KeyRecord]) {
     for tenant in ["acme", "globex"] {
-        lifecycle.store.put_tenant(&crate::store::contract::tenant(tenant)).await.unwrap();
+        lifecycle.store.put_tenant(bare(&crate::store::contract::tenant(tenant))).await.unwrap();
     }
-    let written = lifecycle.store.put_new_keys(&keys.iter().collect::<Vec<_>>()).await.unwrap();
+    let written = lifecycle.store.put_new_keys(&bare_all(&keys.iter().collect::<Vec<_>>())).await.unwrap();
     assert!(written.iter().all(Result::is_ok));
 }
 
@@ -193,7 +199,7 @@ async fn tenants_that_an_import_would_widen_are_named() {
     fill(&lifecycle, &keys()).await;
     lifecycle.set_tenant_status("acme", TenantStatus::Suspended).await.unwrap();
     let limited = TenantRecord { scopes: Some(Vec::new()), ..crate::store::contract::tenant("without-keys") };
-    lifecycle.store.put_tenant(&limited).await.unwrap();
+    lifecycle.store.put_tenant(bare(&limited)).await.unwrap();
     assert_eq!(lifecycle.export(None, Form::Csv, &mut Vec::new(), |_| {}).await.unwrap().widened, ["acme"]);
     assert!(lifecycle.export(Some("globex"), Form::Csv, &mut Vec::new(), |_| {}).await.unwrap().widened.is_empty());
 }

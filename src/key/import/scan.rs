@@ -50,7 +50,7 @@ pub(super) fn start(lifecycle: &Lifecycle, input: Input, options: &Options<'_>, 
 
 fn scan(rows: &mut Rows, lifecycle: &Lifecycle, tenant: Option<&str>, redact: &Redact, send: &mpsc::Sender<Scanned>) -> io::Result<()> {
     let now = lifecycle.clock.now();
-    let terms = Terms { rules: &lifecycle.rules, peppers: &lifecycle.peppers, actor: &lifecycle.actor, now, tenant };
+    let terms = Terms { rules: &lifecycle.rules, peppers: &lifecycle.peppers, actor: &lifecycle.actor.name, now, tenant };
     let mut repeats = Repeats::default();
     loop {
         let mut batch = Vec::with_capacity(BATCH);

@@ -4,6 +4,7 @@
 use std::collections::{HashMap, HashSet};
 
 use super::side_by_side;
+use crate::audit::Action;
 use crate::key::lifecycle::{Lifecycle, LifecycleError, PAGE};
 use crate::key::record::KeyStatus;
 use crate::store::StoreError;
@@ -108,7 +109,8 @@ impl Tenants {
             }
         }
         let mut made = 0;
-        for outcome in self.lifecycle.store.put_new_tenants(&new.iter().collect::<Vec<_>>()).await? {
+        let writes: Vec<_> = new.iter().map(|record| self.lifecycle.audited(Action::Import, None, record)).collect();
+        for outcome in self.lifecycle.store.put_new_tenants(&writes).await? {
             match outcome {
                 Ok(()) => made += 1,
                 // Somebody else made it meanwhile.

@@ -25,7 +25,7 @@ async fn bench(toml: &str) -> (Lifecycle, tempfile::TempDir) {
     let clock = Clock::manual(Timestamp(1_700_000_000_000));
     let Opened { store, .. } = open(&section, &clock).await.unwrap();
     let rules = Arc::new(Rules::compile(&config, &mut Problems::default()).unwrap());
-    (Lifecycle::new(store, rules, Peppers::default(), clock, "test"), dir)
+    (Lifecycle::new(store, rules, Peppers::default(), clock, crate::audit::Actor::local("test")), dir)
 }
 
 const WRITE: Options<'static> = Options {
@@ -314,7 +314,8 @@ async fn an_import_knows_where_the_last_of_its_keys_stands() {
     let text = "{\"tenant\":\"acme\",\"key\":\"sk_live_a\"}\n";
     import(&lifecycle, "keys.ndjson", text, WRITE).await;
     assert_eq!(lifecycle.position(), lifecycle.store.position().await.unwrap());
-    let lifecycle = Lifecycle::new(lifecycle.store, lifecycle.rules, lifecycle.peppers, lifecycle.clock, "test");
+    let lifecycle =
+        Lifecycle::new(lifecycle.store, lifecycle.rules, lifecycle.peppers, lifecycle.clock, crate::audit::Actor::local("test"));
     import(&lifecycle, "keys.ndjson", text, WRITE).await;
     assert_eq!(lifecycle.position(), Position(0));
 }
@@ -346,7 +347,13 @@ async fn keys_from_before_a_pepper_was_changed_are_found_under_it() {
     let (lifecycle, _dir) = bench(OPTIONAL).await;
     let under = |lines: &str| {
         let peppers = Peppers::from_lines(&secrecy::SecretSlice::from(lines.as_bytes().to_vec()));
-        Lifecycle::new(Arc::clone(&lifecycle.store), Arc::clone(&lifecycle.rules), peppers, lifecycle.clock.clone(), "test")
+        Lifecycle::new(
+            Arc::clone(&lifecycle.store),
+            Arc::clone(&lifecycle.rules),
+            peppers,
+            lifecycle.clock.clone(),
+            crate::audit::Actor::local("test"),
+        )
     };
     let text = format!("{{\"tenant\":\"acme\",\"key\":\"sk_live_a\"}}\n{{\"tenant\":\"acme\",\"digest\":\"{}\"}}\n", digest("sk_live_b"));
     assert_eq!(counts(&import(&under("old"), "keys.ndjson", &text, WRITE).await), (2, 0, 0, 0));

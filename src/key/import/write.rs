@@ -4,6 +4,7 @@
 use super::check::{Pass, Verdict};
 use super::spool::{Candidate, Plan, Planned, Spool};
 use super::{BATCH, ImportError, Progress, Report, merge, side_by_side};
+use crate::audit::Action;
 use crate::key::lifecycle::{Lifecycle, LifecycleError};
 use crate::key::record::KeyRecord;
 use crate::store::change::Changed;
@@ -53,8 +54,8 @@ impl Pass<'_> {
 
     async fn write_batch(&mut self, batch: Vec<(Plan, Candidate)>) -> Result<(), ImportError> {
         let (new, others): (Vec<_>, Vec<_>) = batch.into_iter().partition(|(plan, _)| *plan == Plan::New);
-        let records: Vec<&KeyRecord> = new.iter().map(|(_, candidate)| &candidate.record).collect();
-        let outcomes = self.lifecycle.store.put_new_keys(&records).await.map_err(LifecycleError::from)?;
+        let writes: Vec<_> = new.iter().map(|(_, candidate)| self.lifecycle.audited(Action::Import, None, &candidate.record)).collect();
+        let outcomes = self.lifecycle.store.put_new_keys(&writes).await.map_err(LifecycleError::from)?;
         let mut others: Vec<Candidate> = others.into_iter().map(|(_, candidate)| candidate).collect();
         for ((plan, candidate), outcome) in new.into_iter().zip(outcomes) {
             match outcome {
@@ -77,16 +78,16 @@ impl Pass<'_> {
             match (verdict, rival) {
                 (Verdict::There, _) => self.report.skipped += 1,
                 (Verdict::Refuse(why), _) => self.refuse_record(&candidate, &why)?,
-                (Verdict::Write(plan), None) => writes.push((plan, candidate.record.clone(), candidate)),
+                (Verdict::Write(plan), None) => writes.push((plan, None, candidate.record.clone(), candidate)),
                 (Verdict::Write(plan), Some(rival)) => match merge(candidate.record.clone(), &rival) {
-                    Ok(merged) => writes.push((plan, merged, candidate)),
+                    Ok(merged) => writes.push((plan, Some(rival), merged, candidate)),
                     Err(why) => self.refuse_record(&candidate, &why)?,
                 },
             }
         }
-        let put = |(plan, record, candidate)| {
+        let put = |(plan, rival, record, candidate): (Plan, Option<KeyRecord>, KeyRecord, Candidate)| {
             let lifecycle = self.lifecycle.clone();
-            async move { (plan, candidate, put(&lifecycle, &record).await) }
+            async move { (plan, candidate, put(&lifecycle, rival.as_ref(), &record).await) }
         };
         for (plan, candidate, outcome) in side_by_side(writes.into_iter(), put).await {
             self.note(plan, &candidate, outcome)?;
@@ -108,7 +109,7 @@ impl Pass<'_> {
 }
 
 /// An update may take rights away: it is treated as such a change.
-async fn put(lifecycle: &Lifecycle, record: &KeyRecord) -> Result<(), LifecycleError> {
-    lifecycle.made(lifecycle.store.put_key(record).await?);
+async fn put(lifecycle: &Lifecycle, there: Option<&KeyRecord>, record: &KeyRecord) -> Result<(), LifecycleError> {
+    lifecycle.made(lifecycle.store.put_key(lifecycle.audited(Action::Import, there, record)).await?);
     lifecycle.replicate(Written::Key(record)).await
 }

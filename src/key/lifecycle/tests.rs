@@ -1,8 +1,10 @@
 //! Keys through their life, on a real store, found as the gate finds them: by what is stored for their secret.
 
 use super::*;
+use crate::audit::{Object, Query};
 use crate::config::problem::Problems;
 use crate::config::sections;
+use crate::store::contract::bare;
 use crate::store::{Opened, open};
 use crate::tenant::TenantStatus;
 use crate::tenant::lifecycle::NewTenant;
@@ -24,7 +26,7 @@ impl Bench {
         let Opened { store, .. } = open(&section, &clock).await.unwrap();
         let rules = Arc::new(Rules::compile(&config, &mut Problems::default()).unwrap());
         let peppers = Peppers::from_lines(&secrecy::SecretSlice::from(b"pepper".to_vec()));
-        let lifecycle = Lifecycle::new(store, rules, peppers, clock.clone(), "test");
+        let lifecycle = Lifecycle::new(store, rules, peppers, clock.clone(), crate::audit::Actor::local("test"));
         lifecycle.create_tenant(NewTenant { id: "acme".into(), ..NewTenant::default() }).await.unwrap();
         Self { lifecycle, clock, dir }
     }
@@ -153,7 +155,7 @@ async fn a_tenant_has_so_many_keys_and_revoked_ones_do_not_count() {
     let bench = Bench::new("[keys]\nmax_per_tenant = 2").await;
     let first = bench.create().await.record.id;
     bench.create().await;
-    assert!(matches!(bench.lifecycle.create(new_key()).await, Err(LifecycleError::State(_))));
+    assert!(matches!(bench.lifecycle.create(new_key()).await, Err(LifecycleError::Limit { limit: 2, .. })));
     bench.lifecycle.set_status(&first, KeyStatus::Revoked).await.unwrap();
     bench.create().await;
 }
@@ -206,11 +208,70 @@ async fn a_change_that_a_failover_lost_is_no_success() {
     let section = sections::Store { write_replicas: 1, ..server.config() };
     let Opened { store, .. } = open(&section, &Clock::System).await.unwrap();
     let rules = Arc::new(Rules::compile(&sections::Config::default(), &mut Problems::default()).unwrap());
-    let lifecycle = Lifecycle::new(store, rules, Peppers::default(), Clock::System, "test");
+    let lifecycle = Lifecycle::new(store, rules, Peppers::default(), Clock::System, crate::audit::Actor::local("test"));
     let record = crate::store::contract::key("key_1", "acme", "s1");
-    lifecycle.store.put_key(&record).await.unwrap();
+    lifecycle.store.put_key(bare(&record)).await.unwrap();
     let revoked = KeyRecord { version: 2, status: KeyStatus::Revoked, ..record };
     let lost = lifecycle.replicate(Written::Key(&revoked)).await.unwrap_err();
     assert!(matches!(lost, LifecycleError::Lost) && lost.to_string().contains("repeat the command"), "{lost}");
     assert_eq!(lifecycle.unreplicated(), None);
+}
+
+#[tokio::test]
+async fn an_update_is_of_the_version_that_was_seen_and_nothing_is_no_change() {
+    let bench = Bench::new("").await;
+    let id = bench.create().await.record.id;
+    let rename = |name: &'static str| {
+        move |record: &mut KeyRecord| {
+            record.name = name.into();
+            Ok(())
+        }
+    };
+    let record = bench.lifecycle.update(&id, Some(1), rename("other")).await.unwrap();
+    assert_eq!((record.version, record.name.as_str()), (2, "other"));
+    assert_eq!(bench.lifecycle.update(&id, Some(2), rename("other")).await.unwrap().version, 2);
+    let late = bench.lifecycle.update(&id, Some(1), rename("late")).await;
+    assert!(matches!(late, Err(LifecycleError::Version { found: 2, .. })), "{late:?}");
+    assert!(matches!(bench.lifecycle.update(&id, None, rename("\u{7}")).await, Err(LifecycleError::Invalid(_))));
+    bench.lifecycle.set_status(&id, KeyStatus::Revoked).await.unwrap();
+    assert!(matches!(bench.lifecycle.update(&id, None, rename("new")).await, Err(LifecycleError::State(_))));
+}
+
+#[tokio::test]
+async fn every_change_is_audited_in_the_name_of_who_makes_it() {
+    let bench = Bench::new("").await;
+    let id = bench.create().await.record.id;
+    let actor = Actor { name: "admin:console".into(), from: Some("192.0.2.7".into()), request_id: Some("request-1".into()) };
+    let other = bench.lifecycle.on_behalf_of(actor);
+    other.rotate(&id, Some(Duration::from_mins(1))).await.unwrap();
+    other.end_overlap(&id).await.unwrap();
+    other.set_status(&id, KeyStatus::Revoked).await.unwrap();
+    other.set_status(&id, KeyStatus::Revoked).await.unwrap();
+    other.purge(&id).await.unwrap();
+    let query = Query { of: Some((Object::Key, &id)), oldest_first: true, limit: 10, ..Query::default() };
+    let events = bench.lifecycle.store.list_events(&query).await.unwrap().items;
+    let told: Vec<_> = events.iter().map(|event| (event.action.as_str(), event.actor.as_str(), event.version)).collect();
+    let by = "admin:console";
+    let expected =
+        [("key.create", "test", 1), ("key.rotate", by, 2), ("key.end_overlap", by, 3), ("key.revoke", by, 4), ("key.purge", by, 5)];
+    assert_eq!(told, expected);
+    assert!(events[1..].iter().all(|event| event.from.as_deref() == Some("192.0.2.7")));
+}
+
+#[tokio::test]
+async fn a_tenant_goes_only_when_nobody_can_use_it_any_more() {
+    let bench = Bench::new("").await;
+    let id = bench.create().await.record.id;
+    let lifecycle = &bench.lifecycle;
+    assert!(matches!(lifecycle.purge(&id).await, Err(LifecycleError::State(_))));
+    assert!(matches!(lifecycle.delete_tenant("acme").await, Err(LifecycleError::State(_))));
+    lifecycle.set_tenant_status("acme", TenantStatus::Suspended).await.unwrap();
+    assert!(matches!(lifecycle.delete_tenant("acme").await, Err(LifecycleError::State(_))));
+    lifecycle.set_status(&id, KeyStatus::Revoked).await.unwrap();
+    lifecycle.delete_tenant("acme").await.unwrap();
+    assert!(matches!(lifecycle.find_tenant("acme").await, Err(LifecycleError::NoTenant(_))));
+    assert!(matches!(lifecycle.find_key(&id).await, Err(LifecycleError::NoKey(_))));
+    let query = Query { tenant: Some("acme"), limit: 10, ..Query::default() };
+    let events = lifecycle.store.list_events(&query).await.unwrap().items;
+    assert_eq!(events.first().map(|event| event.action.as_str()), Some("tenant.delete"));
 }

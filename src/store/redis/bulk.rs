@@ -9,11 +9,12 @@ use std::collections::BTreeMap;
 use redis::{Cmd, FromRedisValue, RedisResult, Value, cmd};
 
 use super::connection::Connection;
+use super::scripts::PUT_NEW;
 use super::{ID_MAX, RedisStore};
 use crate::key::record::KeyRecord;
 use crate::store::change::Changed;
-use crate::store::codec::{RECORD_MAX, Record, corrupt, digests, parse, render};
-use crate::store::{Outcome, Store as _, StoreError, own};
+use crate::store::codec::{RECORD_MAX, Record, corrupt, digests, parse, render, render_event};
+use crate::store::{Audited, Outcome, Store as _, StoreError, own};
 use crate::tenant::TenantRecord;
 
 /// Records in one exchange: few enough for `command_timeout` on a slow network.
@@ -22,44 +23,44 @@ const AT_ONCE: usize = 250;
 type Rival = Outcome<Option<KeyRecord>>;
 
 impl RedisStore {
-    pub(super) async fn put_many_keys(&self, records: &[&KeyRecord]) -> Result<Vec<Outcome>, StoreError> {
-        let mut outcomes = Vec::with_capacity(records.len());
-        for records in records.chunks(AT_ONCE) {
-            let new = self.claim_digests(records).await?;
+    pub(super) async fn put_many_keys(&self, writes: &[Audited<'_, KeyRecord>]) -> Result<Vec<Outcome>, StoreError> {
+        let mut outcomes = Vec::with_capacity(writes.len());
+        for writes in writes.chunks(AT_ONCE) {
+            let new = self.claim_digests(writes).await?;
             let mut places: BTreeMap<String, Vec<String>> = BTreeMap::new();
-            for record in new.iter().flatten() {
-                for index in [self.layout.keys(), self.layout.keys_of(&record.tenant)] {
-                    places.entry(index).or_default().push(record.place());
+            for write in new.iter().flatten() {
+                for index in [self.layout.keys(), self.layout.keys_of(&write.record.tenant)] {
+                    places.entry(index).or_default().push(write.record.place());
                 }
             }
             let written = self.write_new(&new, places, |id| self.layout.key(id)).await?;
-            let said = self.said_of(records).await?;
-            for ((record, written), said) in records.iter().zip(written).zip(said) {
+            let said = self.said_of(writes).await?;
+            for ((write, written), said) in writes.iter().zip(written).zip(said) {
                 outcomes.push(match (written, said) {
-                    (Some(Ok(())), Some(said)) => own(self.take_back(record, &said).await)?,
+                    (Some(Ok(())), Some(said)) => own(self.take_back(write, &said).await)?,
                     (Some(outcome), _) => outcome,
-                    (None, _) => own(self.put_key(record).await.map(drop))?,
+                    (None, _) => own(self.put_key(write.clone()).await.map(drop))?,
                 });
             }
         }
-        if !records.is_empty() {
+        if !writes.is_empty() {
             self.announce(&[Changed::NewKeys]).await?;
         }
         Ok(outcomes)
     }
 
-    pub(super) async fn put_many_tenants(&self, records: &[&TenantRecord]) -> Result<Vec<Outcome>, StoreError> {
-        let mut outcomes = Vec::with_capacity(records.len());
-        for records in records.chunks(AT_ONCE) {
-            let new: Vec<Option<&TenantRecord>> = records.iter().map(|record| (record.version == 1).then_some(*record)).collect();
-            let places = BTreeMap::from([(self.layout.tenants(), records.iter().map(|record| record.place()).collect())]);
+    pub(super) async fn put_many_tenants(&self, writes: &[Audited<'_, TenantRecord>]) -> Result<Vec<Outcome>, StoreError> {
+        let mut outcomes = Vec::with_capacity(writes.len());
+        for writes in writes.chunks(AT_ONCE) {
+            let new: Vec<_> = writes.iter().map(|write| (write.record.version == 1).then_some(write)).collect();
+            let places = BTreeMap::from([(self.layout.tenants(), writes.iter().map(|write| write.record.place()).collect())]);
             let written = self.write_new(&new, places, |id| self.layout.tenant(id)).await?;
-            let changes: Vec<Changed> = records.iter().map(|record| Changed::of_tenant(record)).collect();
+            let changes: Vec<Changed> = writes.iter().map(|write| Changed::of_tenant(write.record)).collect();
             self.announce(&changes).await?;
-            for (record, written) in records.iter().zip(written) {
+            for (write, written) in writes.iter().zip(written) {
                 outcomes.push(match written {
                     Some(outcome) => outcome,
-                    None => own(self.put_tenant(record).await.map(drop))?,
+                    None => own(self.put_tenant(write.clone()).await.map(drop))?,
                 });
             }
         }
@@ -67,20 +68,23 @@ impl RedisStore {
     }
 
     /// Points free digests at their keys. Answers the records whose digests all were free, each in its place.
-    async fn claim_digests<'a>(&self, records: &[&'a KeyRecord]) -> Result<Vec<Option<&'a KeyRecord>>, StoreError> {
-        let claims = records.iter().flat_map(|record| digests(record).map(|digest| (record.id.as_str(), digest)));
+    async fn claim_digests<'w, 'a>(
+        &self,
+        writes: &'w [Audited<'a, KeyRecord>],
+    ) -> Result<Vec<Option<&'w Audited<'a, KeyRecord>>>, StoreError> {
+        let claims = writes.iter().flat_map(|write| digests(write.record).map(|digest| (write.record.id.as_str(), digest)));
         let claims = claims.map(|(id, digest)| command("SET", &self.layout.digest(digest)).arg(id).arg("NX").take());
         let mut answers = self.answers::<Value>(claims.collect()).await?.into_iter();
         let mut is_new = |record: &KeyRecord| {
             // Every digest has its answer, whatever the first one says.
             digests(record).fold(true, |all, _| matches!(answers.next(), Some(Ok(Value::Okay))) && all)
         };
-        Ok(records.iter().map(|record| (is_new(record) && record.version == 1).then_some(*record)).collect())
+        Ok(writes.iter().map(|write| (is_new(write.record) && write.record.version == 1).then_some(write)).collect())
     }
 
     /// What the index says of each record's digests where that is another key. What was claimed may have been taken for a leftover.
-    async fn said_of(&self, records: &[&KeyRecord]) -> Result<Vec<Option<Vec<u8>>>, StoreError> {
-        let names = records.iter().flat_map(|record| digests(record).map(|digest| self.layout.digest(digest)));
+    async fn said_of(&self, writes: &[Audited<'_, KeyRecord>]) -> Result<Vec<Option<Vec<u8>>>, StoreError> {
+        let names = writes.iter().flat_map(|write| digests(write.record).map(|digest| self.layout.digest(digest)));
         let mut answers = self.answers::<Vec<u8>>(names.map(|name| read(&name, ID_MAX)).collect()).await?.into_iter();
         let mut other = |record: &KeyRecord| {
             digests(record).fold(None, |other, _| {
@@ -88,16 +92,21 @@ impl RedisStore {
                 other.or(said.filter(|said| said != record.id.as_bytes()))
             })
         };
-        Ok(records.iter().map(|record| other(record)).collect())
+        Ok(writes.iter().map(|write| other(write.record)).collect())
     }
 
-    /// Writes list indexes, then records. Answers for each how it went, or `None`: something is there already.
+    /// Writes list indexes, then records with their events. Answers for each how it went, or `None`: something is there already.
     async fn write_new<R: Record>(
         &self,
-        records: &[Option<&R>],
-        places: BTreeMap<String, Vec<String>>,
+        writes: &[Option<&Audited<'_, R>>],
+        mut places: BTreeMap<String, Vec<String>>,
         name: impl Fn(&str) -> String,
     ) -> Result<Vec<Option<Outcome>>, StoreError> {
+        for event in writes.iter().flatten().map(|write| &write.event) {
+            for index in [self.layout.audit(), self.layout.audit_of(&event.tenant)] {
+                places.entry(index).or_default().push(event.place());
+            }
+        }
         let add = |(index, places): (String, Vec<String>)| {
             let mut add = command("ZADD", &index);
             for place in places {
@@ -108,20 +117,22 @@ impl RedisStore {
         for answer in self.answers::<Value>(places.into_iter().map(add).collect()).await? {
             answer.map_err(|error| unavailable(&error))?;
         }
-        let texts: Vec<Option<Result<(String, String), StoreError>>> =
-            records.iter().map(|record| record.map(|record| Ok((name(record.id()), render(record)?)))).collect();
-        // A record that is not there is compared and set by this alone.
-        let sets = texts.iter().flatten().flatten().map(|(name, text)| command("SET", name).arg(text).arg("NX").take());
-        let mut answers = self.answers::<Value>(sets.collect()).await?.into_iter();
-        let mut outcome = |text: Result<(String, String), StoreError>| match text {
+        let put = |write: &Audited<'_, R>| -> Result<Cmd, StoreError> {
+            let (event, name, text) = (&write.event, name(write.record.id()), render(write.record)?);
+            let put = cmd("EVAL").arg(PUT_NEW).arg(2).arg(name).arg(self.layout.events(event.object, &event.id)).arg(text).take();
+            Ok(put.clone().arg(event.instant()).arg(render_event(event)?).take())
+        };
+        let puts: Vec<Option<Result<Cmd, StoreError>>> = writes.iter().map(|write| write.map(put)).collect();
+        let mut answers = self.answers::<bool>(puts.iter().flatten().flatten().cloned().collect()).await?.into_iter();
+        let mut outcome = |put: Result<Cmd, StoreError>| match put {
             Err(error) => Ok(Some(Err(error))),
             Ok(_) => match answers.next() {
-                Some(Ok(answer)) => Ok((answer == Value::Okay).then_some(Ok(()))),
+                Some(Ok(is_new)) => Ok(is_new.then_some(Ok(()))),
                 Some(Err(error)) => Err(unavailable(&error)),
                 None => Ok(None),
             },
         };
-        texts.into_iter().map(|text| text.map_or(Ok(None), &mut outcome)).collect()
+        puts.into_iter().map(|put| put.map_or(Ok(None), &mut outcome)).collect()
     }
 
     pub(super) async fn find_many_rivals(&self, records: &[&KeyRecord]) -> Result<Vec<Rival>, StoreError> {

@@ -7,10 +7,12 @@ mod map;
 use std::collections::HashMap;
 use std::io;
 use std::sync::Arc;
+use std::time::Duration;
 
 use futures_util::future::join_all;
 use redis::aio::ConnectionLike;
-use redis::{Cmd, Pipeline, RedisError, RedisFuture, RedisResult, Value, cmd, pipe};
+use redis::{Cmd, Pipeline, RedisError, RedisFuture, RedisResult, ServerErrorKind, Value, cmd, pipe};
+use tokio::time::sleep;
 
 use super::server::{ServerConnection, about_records_only};
 use crate::store::target::Address;
@@ -20,6 +22,10 @@ use map::{Map, Member, Route, route_of};
 
 /// A slot that goes on from node to node is not followed for ever.
 const REDIRECTS_MAX: usize = 5;
+
+/// How often, and how soon, a command is sent again that needs two names of a slot of which one has gone and the other has not.
+const SPLIT_TRIES: usize = 10;
+const SPLIT_PAUSE: Duration = Duration::from_millis(20);
 
 /// A connection to whichever node a command is for.
 pub(super) struct ClusterConnection {
@@ -41,8 +47,19 @@ impl ClusterConnection {
         }
     }
 
-    /// Sends a command to the node, or to where that says that its slot is.
-    async fn follow(&mut self, mut member: Arc<Member>, command: &Cmd) -> RedisResult<Value> {
+    /// Sends a command to the node, or to where that says that its slot is; again, while its names are on their way there.
+    async fn follow(&mut self, member: Arc<Member>, command: &Cmd) -> RedisResult<Value> {
+        for _ in 1..SPLIT_TRIES {
+            let answer = self.follow_once(Arc::clone(&member), command).await?;
+            if !matches!(&answer, Value::ServerError(error) if error.kind() == Some(ServerErrorKind::TryAgain)) {
+                return Ok(answer);
+            }
+            sleep(SPLIT_PAUSE).await;
+        }
+        self.follow_once(member, command).await
+    }
+
+    async fn follow_once(&mut self, mut member: Arc<Member>, command: &Cmd) -> RedisResult<Value> {
         let mut asking = false;
         for _ in 0..=REDIRECTS_MAX {
             let mut connection = self.connection_to(&member).await?;
@@ -207,8 +224,8 @@ impl Redirect {
     fn of(answer: &Value) -> Option<Self> {
         let Value::ServerError(error) = answer else { return None };
         let ask = match error.kind() {
-            Some(redis::ServerErrorKind::Ask) => true,
-            Some(redis::ServerErrorKind::Moved) => false,
+            Some(ServerErrorKind::Ask) => true,
+            Some(ServerErrorKind::Moved) => false,
             _ => return None,
         };
         // `3999 127.0.0.1:6381`; without a host it is that of whoever says so.

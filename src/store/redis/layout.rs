@@ -7,6 +7,8 @@
 //! | `tenant:{ID}` | string | the record of a tenant, JSON |
 //! | `digest:HEX` | string | id of the key whose record may name this stored digest |
 //! | `keys`, `keys-of:{TENANT}`, `tenants` | sorted set, all scores 0 | places (`codec::Record::place`), for lists |
+//! | `audit:OBJECT:{ID}` | hash | what was done to this one: instant → event, JSON |
+//! | `audit`, `audit-of:{TENANT}` | sorted set, all scores 0 | places (`audit::Event::place`), for lists |
 //! | `{changes}:log` | stream | the change log |
 //! | `limit:{HEX}` | string, with an end | what was taken from a bucket that the fleet counts in |
 //! | `{changes}:instances` | hash | sidecar's id → when it was heard of, and what it said |
@@ -16,6 +18,7 @@
 //! | `usage:{ID}:DAY` | hash, with an end | what was counted of a key on a day |
 //! | `denials` | stream | recent denials, capped |
 
+use crate::audit::Object;
 use crate::key::digest::StoredDigest;
 use crate::store::reservation::Id;
 use crate::usage::Day;
@@ -66,6 +69,19 @@ impl Layout {
 
     pub(super) fn tenants(&self) -> String {
         format!("{}tenants", self.prefix)
+    }
+
+    /// In its record's slot.
+    pub(super) fn events(&self, object: Object, id: &str) -> String {
+        format!("{}audit:{}:{{{id}}}", self.prefix, object.word())
+    }
+
+    pub(super) fn audit(&self) -> String {
+        format!("{}audit", self.prefix)
+    }
+
+    pub(super) fn audit_of(&self, tenant: &str) -> String {
+        format!("{}audit-of:{{{tenant}}}", self.prefix)
     }
 
     /// All of a tenant's are of one slot.

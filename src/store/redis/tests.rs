@@ -13,7 +13,7 @@ use redis::Commands as _;
 use super::*;
 use crate::config::sections;
 use crate::config::units::Span;
-use crate::store::contract::{digest_of, key, tenant};
+use crate::store::contract::{bare, digest_of, key, tenant};
 use crate::store::open;
 use crate::store::redis_server::{RedisServer, until};
 
@@ -51,12 +51,12 @@ async fn what_is_no_record_is_corrupt_for_its_key_only() {
         assert!(is_corrupt(&store.find_key_by_digest(&digest).await), "{id}");
         let update = KeyRecord { version: 2, ..key(&id, "acme", &format!("secret of {id}")) };
         if id != "key_foreign" {
-            assert!(is_corrupt(&store.put_key(&update).await), "{id}");
+            assert!(is_corrupt(&store.put_key(bare(&update)).await), "{id}");
         }
     }
     let why = store.find_key("key_newer").await.unwrap_err().to_string();
     assert!(why.contains("newer release: format 2"), "{why}");
-    store.put_key(&key("key_good", "acme", "good")).await.unwrap();
+    store.put_key(bare(&key("key_good", "acme", "good"))).await.unwrap();
     assert!(store.find_key_by_digest(&digest_of("good")).await.unwrap().is_some());
 }
 
@@ -64,7 +64,7 @@ async fn what_is_no_record_is_corrupt_for_its_key_only() {
 async fn a_digest_index_proves_nothing() {
     let server = RedisServer::start();
     let store = store_of(&server.config()).await;
-    store.put_key(&key("key_1", "acme", "s1")).await.unwrap();
+    store.put_key(bare(&key("key_1", "acme", "s1"))).await.unwrap();
     let mut raw = server.raw();
     let entry = |secret: &str| format!("sidegate:digest:{}", digest_of(secret).to_hex());
     // Who can write an index entry has not opened a key by it.
@@ -79,7 +79,7 @@ async fn a_digest_index_proves_nothing() {
         assert!(is_corrupt(&store.find_key_by_digest(&digest_of(secret)).await), "{secret}");
     }
     // A leftover gives way to the key whose secret it is.
-    store.put_key(&key("key_2", "acme", "dangling")).await.unwrap();
+    store.put_key(bare(&key("key_2", "acme", "dangling"))).await.unwrap();
     assert_eq!(store.find_key_by_digest(&digest_of("dangling")).await.unwrap().unwrap().id, "key_2");
 }
 
@@ -88,7 +88,7 @@ async fn one_spoilt_record_hides_no_other_from_a_list() {
     let server = RedisServer::start();
     let store = store_of(&server.config()).await;
     for id in ["key_a", "key_b", "key_c"] {
-        store.put_key(&key(id, "acme", id)).await.unwrap();
+        store.put_key(bare(&key(id, "acme", id))).await.unwrap();
     }
     let mut raw = server.raw();
     let _: () = raw.del("sidegate:key:{key_b}").unwrap();
@@ -104,8 +104,8 @@ async fn two_prefixes_share_a_server_and_nothing_else() {
     let server = RedisServer::start();
     let one = store_of(&server.config()).await;
     let two = store_of(&sections::Store { key_prefix: "other:".into(), ..server.config() }).await;
-    one.put_key(&key("key_1", "acme", "s1")).await.unwrap();
-    one.put_tenant(&tenant("acme")).await.unwrap();
+    one.put_key(bare(&key("key_1", "acme", "s1"))).await.unwrap();
+    one.put_tenant(bare(&tenant("acme"))).await.unwrap();
     assert_eq!(two.find_key("key_1").await.unwrap(), None);
     assert!(two.list_tenants(None, 9).await.unwrap().items.is_empty());
     let names: Vec<String> = server.raw().keys("*").unwrap();
@@ -118,20 +118,20 @@ async fn a_server_that_goes_is_told_at_once_and_one_that_returns_is_used_again()
     // A look-up that waited for its deadline would wait for an hour.
     let config = sections::Store { command_timeout: Span::secs(3600), ..server.config() };
     let store = store_of(&config).await;
-    store.put_key(&key("key_1", "acme", "s1")).await.unwrap();
+    store.put_key(bare(&key("key_1", "acme", "s1"))).await.unwrap();
     assert_eq!(store.status().since, None);
     server.stop();
     while store.status().reachable {
         tokio::task::yield_now().await;
     }
     assert!(matches!(store.find_key("key_1").await, Err(StoreError::Unavailable(_))));
-    assert!(matches!(store.put_tenant(&tenant("acme")).await, Err(StoreError::Unavailable(_))));
+    assert!(matches!(store.put_tenant(bare(&tenant("acme"))).await, Err(StoreError::Unavailable(_))));
     assert!(store.status().since.is_some() && !store.status().detail.is_empty());
     server.restart();
     while !store.status().reachable {
         tokio::task::yield_now().await;
     }
-    store.put_key(&key("key_1", "acme", "s1")).await.unwrap();
+    store.put_key(bare(&key("key_1", "acme", "s1"))).await.unwrap();
     assert!(store.find_key_by_digest(&digest_of("s1")).await.unwrap().is_some());
 }
 
@@ -176,7 +176,7 @@ async fn passwords_and_acl_users_open_the_door_and_their_absence_does_not() {
         sections::Store { username: "svc".into(), password_file: path, ..server.config() }
     };
     let good = store_of(&login("opensesame")).await;
-    good.put_key(&key("key_1", "acme", "s1")).await.unwrap();
+    good.put_key(bare(&key("key_1", "acme", "s1"))).await.unwrap();
     assert!(good.find_key("key_1").await.unwrap().is_some());
     for config in [login("closesesame"), server.config()] {
         let status = store_of(&config).await.status();
@@ -194,8 +194,8 @@ async fn the_rights_that_the_manual_names_are_enough() {
     let url = format!("{}?user=svc&pass=pw", server.config().url);
     let opened = open(&sections::Store { url, write_replicas: 1, ..server.config() }, &Clock::System).await.unwrap();
     let (store, mut changes) = (opened.store, opened.changes.unwrap());
-    store.put_key(&key("key_1", "acme", "s1")).await.unwrap();
-    store.put_key(&KeyRecord { version: 2, ..key("key_1", "acme", "s2") }).await.unwrap();
+    store.put_key(bare(&key("key_1", "acme", "s1"))).await.unwrap();
+    store.put_key(bare(&KeyRecord { version: 2, ..key("key_1", "acme", "s2") })).await.unwrap();
     assert_eq!(store.list_keys(Some("acme"), None, 5).await.unwrap().items.len(), 1);
     assert_eq!(store.await_replicas(Written::Key(&key("key_1", "acme", "s1"))).await.unwrap().acknowledged, 0);
     changes.next().await.unwrap();
@@ -220,6 +220,6 @@ async fn a_server_is_reached_over_tcp_too() {
     let port = std::net::TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap().port();
     let _server = RedisServer::start_with(&["--port", &port.to_string(), "--bind", "127.0.0.1"]);
     let store = store_of(&sections::Store { url: format!("redis://localhost:{port}/3"), ..sections::Store::default() }).await;
-    store.put_tenant(&tenant("acme")).await.unwrap();
+    store.put_tenant(bare(&tenant("acme"))).await.unwrap();
     assert!(store.find_tenant("acme").await.unwrap().is_some());
 }

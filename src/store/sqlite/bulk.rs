@@ -4,7 +4,7 @@
 use rusqlite::{Connection, OptionalExtension as _, Transaction};
 
 use super::schema::Table;
-use super::{changes, in_transaction, index_digests, put, record_bytes, unavailable, write};
+use super::{Change, changes, in_transaction, index_digests, put, record_bytes, unavailable, write};
 use crate::key::record::KeyRecord;
 use crate::store::change::Changed;
 use crate::store::codec::{digests, parse};
@@ -17,36 +17,36 @@ type Rival = Outcome<Option<KeyRecord>>;
 /// read and written again for every batch.
 const CACHE_KIB: i64 = 16 << 10;
 
-pub(super) fn put_new_keys(connection: &mut Connection, records: &[KeyRecord]) -> Result<Vec<Outcome>, StoreError> {
-    put_new(connection, records, Some(&Changed::NewKeys), |transaction, record| {
+pub(super) fn put_new_keys(connection: &mut Connection, changes: &[Change<KeyRecord>]) -> Result<Vec<Outcome>, StoreError> {
+    put_new(connection, changes, Some(&Changed::NewKeys), |transaction, (record, event)| {
         if let Some(id) = owner(transaction, record)? {
             return Err(StoreError::DigestTaken { id });
         }
-        write(transaction, Table::Keys, &record.tenant, record)?;
+        write(transaction, Table::Keys, &record.tenant, record, event)?;
         index_digests(transaction, record)
     })
 }
 
-pub(super) fn put_new_tenants(connection: &mut Connection, records: &[TenantRecord]) -> Result<Vec<Outcome>, StoreError> {
-    put_new(connection, records, None, |transaction, record| {
-        put(transaction, Table::Tenants, "", record, &Changed::of_tenant(record)).map(drop)
+pub(super) fn put_new_tenants(connection: &mut Connection, changes: &[Change<TenantRecord>]) -> Result<Vec<Outcome>, StoreError> {
+    put_new(connection, changes, None, |transaction, change| {
+        put(transaction, Table::Tenants, "", change, &Changed::of_tenant(&change.0)).map(drop)
     })
 }
 
 fn put_new<R>(
     connection: &mut Connection,
-    records: &[R],
+    new: &[Change<R>],
     change: Option<&Changed>,
-    put_one: impl Fn(&Transaction<'_>, &R) -> Result<(), StoreError>,
+    put_one: impl Fn(&Transaction<'_>, &Change<R>) -> Result<(), StoreError>,
 ) -> Result<Vec<Outcome>, StoreError> {
-    if records.is_empty() {
+    if new.is_empty() {
         return Ok(Vec::new());
     }
     connection.pragma_update(None, "cache_size", -CACHE_KIB).map_err(unavailable)?;
     in_transaction(connection, |transaction| {
-        let mut outcomes = Vec::with_capacity(records.len());
-        for record in records {
-            outcomes.push(own(put_one(transaction, record))?);
+        let mut outcomes = Vec::with_capacity(new.len());
+        for each in new {
+            outcomes.push(own(put_one(transaction, each))?);
         }
         if let Some(change) = change {
             changes::append(transaction, change).map_err(unavailable)?;

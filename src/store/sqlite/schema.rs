@@ -46,6 +46,13 @@ impl Table {
         }
     }
 
+    pub(super) const fn delete(self) -> &'static str {
+        match self {
+            Self::Keys => "DELETE FROM keys WHERE id = ?1",
+            Self::Tenants => "DELETE FROM tenants WHERE id = ?1",
+        }
+    }
+
     pub(super) const fn select_version(self) -> &'static str {
         match self {
             Self::Keys => "SELECT version FROM keys WHERE id = ?1",
@@ -113,6 +120,7 @@ pub(super) fn prepare(connection: &mut Connection) -> Result<(), String> {
         newer => return Err(format!("written by a newer release: format {newer}, this release reads {FORMAT}")),
     }
     transaction.execute_batch(LATER).map_err(words)?;
+    transaction.execute_batch(super::audit::TABLES).map_err(words)?;
     transaction.execute_batch(super::reservations::TABLES).map_err(words)?;
     transaction.execute_batch(super::usage::TABLES).map_err(words)?;
     transaction.commit().map_err(words)

@@ -4,7 +4,7 @@ use std::collections::VecDeque;
 
 use super::*;
 use crate::store::change::{ChangeLog as _, Changed};
-use crate::store::contract::{digest_of, key, tenant};
+use crate::store::contract::{bare, digest_of, key, tenant};
 
 /// What a reader tells, one by one.
 struct Told {
@@ -55,13 +55,13 @@ async fn what_another_process_writes_is_told_in_order() {
     changes.begin().await;
     // Its own connections, as the command line has them.
     let (writing, _) = dir.open();
-    writing.put_tenant(&tenant("acme")).await.unwrap();
-    writing.put_key(&key("key_1", "acme", "s1")).await.unwrap();
+    writing.put_tenant(bare(&tenant("acme"))).await.unwrap();
+    writing.put_key(bare(&key("key_1", "acme", "s1"))).await.unwrap();
     assert_eq!(changes.recv().await, Some(Changed::Tenant { id: "acme".into(), version: 0 }));
     assert_eq!(changes.recv().await, Some(Changed::NewKeys));
     assert!(serving.find_key_by_digest(&digest_of("s1")).await.unwrap().is_some());
     // Its own writes are told too: whoever makes them need not know who caches.
-    serving.put_key(&KeyRecord { version: 2, ..key("key_1", "acme", "s2") }).await.unwrap();
+    serving.put_key(bare(&KeyRecord { version: 2, ..key("key_1", "acme", "s2") })).await.unwrap();
     assert_eq!(changes.recv().await, Some(changed("key_1")));
 }
 
@@ -70,10 +70,10 @@ async fn a_write_that_was_refused_is_no_change() {
     let dir = Dir::new();
     let (store, mut changes) = dir.open();
     changes.begin().await;
-    store.put_key(&key("key_1", "acme", "s1")).await.unwrap();
-    assert!(store.put_key(&key("key_1", "acme", "s1")).await.is_err());
-    assert!(store.put_key(&key("key_2", "acme", "s1")).await.is_err());
-    store.put_key(&KeyRecord { version: 2, ..key("key_1", "acme", "s3") }).await.unwrap();
+    store.put_key(bare(&key("key_1", "acme", "s1"))).await.unwrap();
+    assert!(store.put_key(bare(&key("key_1", "acme", "s1"))).await.is_err());
+    assert!(store.put_key(bare(&key("key_2", "acme", "s1"))).await.is_err());
+    store.put_key(bare(&KeyRecord { version: 2, ..key("key_1", "acme", "s3") })).await.unwrap();
     assert_eq!(changes.recv().await, Some(Changed::NewKeys));
     assert_eq!(changes.recv().await, Some(changed("key_1")));
     assert_eq!(store.find_key("key_2").await.unwrap(), None);
@@ -102,7 +102,7 @@ async fn what_is_no_record_is_corrupt_for_its_key_only() {
     let dir = Dir::new();
     let (store, _) = dir.open();
     for id in ["key_a", "key_b", "key_c", "key_d"] {
-        store.put_key(&key(id, "acme", id)).await.unwrap();
+        store.put_key(bare(&key(id, "acme", id))).await.unwrap();
     }
     let raw = dir.raw();
     let spoil = |id: &str, text: &str| raw.execute("UPDATE keys SET record = ?2 WHERE id = ?1", [id, text]).unwrap();
@@ -146,6 +146,6 @@ fn only_its_owner_reads_the_file() {
 #[tokio::test]
 async fn what_was_written_is_there_after_a_restart() {
     let dir = Dir::new();
-    dir.open().0.put_key(&key("key_1", "acme", "s1")).await.unwrap();
+    dir.open().0.put_key(bare(&key("key_1", "acme", "s1"))).await.unwrap();
     assert!(dir.open().0.find_key("key_1").await.unwrap().is_some());
 }

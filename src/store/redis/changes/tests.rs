@@ -4,7 +4,7 @@ use redis::Commands as _;
 
 use super::*;
 use crate::clock::Clock;
-use crate::store::contract::{key, tenant};
+use crate::store::contract::{bare, key, tenant};
 use crate::store::redis_server::RedisServer;
 use crate::store::target::{self, Target};
 use crate::store::{Opened, Store, open};
@@ -62,14 +62,14 @@ fn changed(id: &str) -> Changed {
 #[tokio::test]
 async fn changes_are_told_in_order_with_their_versions() {
     let mut bench = Bench::new().await;
-    assert_eq!(bench.store.put_tenant(&tenant("acme")).await.unwrap(), Position(1));
+    assert_eq!(bench.store.put_tenant(bare(&tenant("acme"))).await.unwrap(), Position(1));
     assert_eq!(bench.next().await, [Changed::Tenant { id: "acme".into(), version: 1 }]);
-    assert_eq!(bench.store.put_key(&key("key_1", "acme", "s1")).await.unwrap(), Position(2));
+    assert_eq!(bench.store.put_key(bare(&key("key_1", "acme", "s1"))).await.unwrap(), Position(2));
     assert_eq!(bench.next().await, [Changed::NewKeys]);
     let record = crate::key::record::KeyRecord { version: 2, ..key("key_1", "acme", "s1") };
-    assert_eq!(bench.store.put_key(&record).await.unwrap(), Position(3));
+    assert_eq!(bench.store.put_key(bare(&record)).await.unwrap(), Position(3));
     assert_eq!(bench.next().await, [Changed::Key { id: "key_1".into(), version: 2 }]);
-    assert!(bench.store.put_key(&record).await.is_err());
+    assert!(bench.store.put_key(bare(&record)).await.is_err());
     assert_eq!(bench.announce(&["key_1", "key_2"]).await, Position(5));
     assert_eq!(bench.next().await, [changed("key_1"), changed("key_2")]);
     assert_eq!(bench.quiet().await, (Position(5), true));

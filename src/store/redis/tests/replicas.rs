@@ -1,6 +1,7 @@
 //! `write_replicas`: a change that takes rights away counts when replicas have it.
 
 use super::*;
+use crate::store::contract::bare;
 use crate::store::redis_server::eventually;
 
 #[tokio::test]
@@ -11,7 +12,7 @@ async fn replicas_acknowledge_what_they_have_and_nothing_else() {
     let config = sections::Store { write_replicas: 1, ..master.config() };
     let store = store_of(&sections::Store { command_timeout: Span::secs(20), ..config.clone() }).await;
     let first = key("key_1", "acme", "s1");
-    store.put_key(&first).await.unwrap();
+    store.put_key(bare(&first)).await.unwrap();
     let done = store.await_replicas(Written::Key(&first)).await.unwrap();
     assert_eq!(done, Replication { wanted: 1, acknowledged: 1 });
     assert!(replica.tell::<String>("GET sidegate:key:{key_1}").contains("key_1"));
@@ -20,7 +21,7 @@ async fn replicas_acknowledge_what_they_have_and_nothing_else() {
 
     let store = store_of(&config).await;
     replica.signal("STOP");
-    store.put_tenant(&tenant("acme")).await.unwrap();
+    store.put_tenant(bare(&tenant("acme"))).await.unwrap();
     let missed = store.await_replicas(Written::Tenant(&tenant("acme"))).await.unwrap();
     assert_eq!((missed.acknowledged, missed.is_complete()), (0, false));
     // It held up nobody.
@@ -36,7 +37,7 @@ async fn a_change_that_got_lost_is_not_acknowledged() {
     let lost = store.await_replicas(Written::Key(&second)).await;
     assert!(matches!(lost, Err(StoreError::Conflict { found: 0 })), "{lost:?}");
     assert_eq!(store.find_key("key_1").await.unwrap(), None);
-    store.put_key(&key("key_1", "acme", "s1")).await.unwrap();
+    store.put_key(bare(&key("key_1", "acme", "s1"))).await.unwrap();
     let lost = store.await_replicas(Written::Key(&second)).await;
     assert!(matches!(lost, Err(StoreError::Conflict { found: 1 })), "{lost:?}");
 }

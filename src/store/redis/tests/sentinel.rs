@@ -1,12 +1,13 @@
 //! Sentinel: the store is where the master is, and nowhere else.
 
 use super::*;
+use crate::store::contract::bare;
 use crate::store::redis_server::sentinel::SentinelSet;
 
 async fn revoked_before(store: &dyn Store) -> KeyRecord {
     let revoked = KeyRecord { version: 2, status: crate::key::record::KeyStatus::Revoked, ..key("key_1", "acme", "s1") };
-    store.put_key(&key("key_1", "acme", "s1")).await.unwrap();
-    store.put_key(&revoked).await.unwrap();
+    store.put_key(bare(&key("key_1", "acme", "s1"))).await.unwrap();
+    store.put_key(bare(&revoked)).await.unwrap();
     let replication = store.await_replicas(Written::Key(&revoked)).await.unwrap();
     assert!(replication.is_complete(), "{replication:?}");
     revoked
@@ -15,7 +16,7 @@ async fn revoked_before(store: &dyn Store) -> KeyRecord {
 /// Writes until it is done, and answers where.
 async fn written_on(store: &dyn Store, set: &SentinelSet) -> usize {
     until("the store can be written", async || {
-        let done = store.put_tenant(&tenant("globex")).await;
+        let done = store.put_tenant(bare(&tenant("globex"))).await;
         // It may have been written where the answer got lost.
         matches!(done, Ok(_) | Err(StoreError::Conflict { .. }))
     })

@@ -1,5 +1,6 @@
 //! Servers that say no, nothing, or nonsense. Whatever they do, a look-up is told that the store is unavailable, and why.
 
+use crate::store::contract::bare;
 use std::io::Write as _;
 use std::net::{SocketAddr, TcpListener, TcpStream};
 use std::sync::Arc;
@@ -130,14 +131,14 @@ async fn a_listener_that_never_answers_and_one_that_never_accepts_are_given_up()
 async fn a_server_without_memory_refuses_writes_and_goes_on_to_be_asked() {
     let server = RedisServer::start();
     let store = store_of(&server.config()).await;
-    store.put_key(&key("key_1", "acme", "s1")).await.unwrap();
+    store.put_key(bare(&key("key_1", "acme", "s1"))).await.unwrap();
     let connections = || {
         let stats: String = server.tell("INFO stats");
         stats.lines().find_map(|line| line.strip_prefix("total_connections_received:")?.trim().parse::<u64>().ok()).unwrap()
     };
     server.tell::<()>("CONFIG SET maxmemory 1");
     let before = connections();
-    assert!(reason(store.put_key(&key("key_2", "acme", "s2")).await).contains("OOM"));
+    assert!(reason(store.put_key(bare(&key("key_2", "acme", "s2"))).await).contains("OOM"));
     assert!(store.find_key("key_1").await.unwrap().is_some());
     // To dial again would help nobody. (Who asks for the count is a connection too.)
     assert_eq!(connections(), before + 1);
@@ -148,11 +149,11 @@ async fn a_server_without_memory_refuses_writes_and_goes_on_to_be_asked() {
 async fn a_server_that_became_a_replica_is_read_and_written_again_when_it_may_be() {
     let server = RedisServer::start();
     let store = store_of(&server.config()).await;
-    store.put_key(&key("key_1", "acme", "s1")).await.unwrap();
+    store.put_key(bare(&key("key_1", "acme", "s1"))).await.unwrap();
     server.tell::<()>("REPLICAOF 127.0.0.1 1");
     let clients = || server.tell::<String>("CLIENT LIST TYPE normal").lines().map(|line| line.split(' ').next().unwrap().to_owned()).next();
     let before = clients();
-    assert!(reason(store.put_key(&key("key_2", "acme", "s2")).await).contains("READONLY"));
+    assert!(reason(store.put_key(bare(&key("key_2", "acme", "s2"))).await).contains("READONLY"));
     // Where the name leads elsewhere by now, another connection is what helps. Reads go on meanwhile.
     until("another connection", async || {
         assert!(store.find_key("key_1").await.unwrap().is_some());
@@ -160,7 +161,7 @@ async fn a_server_that_became_a_replica_is_read_and_written_again_when_it_may_be
     })
     .await;
     server.tell::<()>("REPLICAOF NO ONE");
-    store.put_key(&key("key_2", "acme", "s2")).await.unwrap();
+    store.put_key(bare(&key("key_2", "acme", "s2"))).await.unwrap();
 }
 
 #[tokio::test]
@@ -172,12 +173,12 @@ async fn where_the_name_leads_elsewhere_the_change_log_is_read_there_too() {
     let config = patient(sections::Store { url: format!("redis+unix://{}", name.display()), ..sections::Store::default() });
     let opened = open(&config, &Clock::System).await.unwrap();
     let (store, mut log) = (opened.store, opened.changes.unwrap());
-    store.put_tenant(&tenant("acme")).await.unwrap();
+    store.put_tenant(bare(&tenant("acme"))).await.unwrap();
     while log.next().await.unwrap().position != Position(1) {}
     std::fs::remove_file(&name).unwrap();
     std::os::unix::fs::symlink(found.socket(), &name).unwrap();
     left.tell::<()>("REPLICAOF 127.0.0.1 1");
-    until("the other server is written to", async || store.put_tenant(&tenant("acme")).await.is_ok()).await;
+    until("the other server is written to", async || store.put_tenant(bare(&tenant("acme"))).await.is_ok()).await;
     store.announce(&[Changed::NewKeys]).await.unwrap();
     until("its log is read", async || log.next().await.is_ok_and(|batch| batch.position == Position(2) && batch.current)).await;
 }
@@ -190,7 +191,7 @@ async fn passwords_are_rotated_under_a_running_process() {
     // The new one is not known yet: the one below it is.
     std::fs::write(file.path(), "second\nfirst\n").unwrap();
     let store = store_of(&config).await;
-    store.put_key(&key("key_1", "acme", "s1")).await.unwrap();
+    store.put_key(bare(&key("key_1", "acme", "s1"))).await.unwrap();
     let cut = || server.tell::<()>("CLIENT KILL USER svc");
     server.tell::<()>("ACL SETUSER svc resetpass >second");
     cut();
