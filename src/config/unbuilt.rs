@@ -32,7 +32,6 @@ const FEATURES: &[Feature] = &[
     warning("[audit] retention", "no events are recorded", |config, _| {
         one("audit.retention", config.audit.retention != Audit::default().retention)
     }),
-    warning("[[issuers]]", "JWTs are refused", |config, _| (0..config.issuers.len()).map(|index| format!("issuers[{index}]")).collect()),
     warning("[introspection]", "opaque tokens are refused", |config, _| one("introspection.url", !config.introspection.url.is_empty())),
     warning("[oauth_metadata]", "no metadata document is served", |config, _| {
         one("oauth_metadata.resource", !config.oauth_metadata.resource.is_empty())
