@@ -96,7 +96,7 @@ impl Collector {
             self.gather(&mut backlog);
             self.flush(&mut backlog).await;
             if stops {
-                return self.give_up(&backlog);
+                return backlog.give_up();
             }
         }
     }
@@ -156,18 +156,18 @@ impl Collector {
             }
         }
     }
-
-    /// The process ends.
-    fn give_up(&self, backlog: &Backlog) {
-        let requests: u64 = backlog.keys.values().map(KeyUse::requests).sum();
-        if requests > 0 || !backlog.denials.is_empty() {
-            let denials = backlog.denials.len();
-            tracing::warn!(requests, denials, "the store does not take the usage of these requests: it is lost");
-        }
-    }
 }
 
 impl Backlog {
+    /// The process ends.
+    fn give_up(&self) {
+        let requests: u64 = self.keys.values().map(KeyUse::requests).sum();
+        if requests > 0 || !self.denials.is_empty() {
+            let denials = self.denials.len();
+            tracing::warn!(requests, denials, "the store does not take the usage of these requests: it is lost");
+        }
+    }
+
     fn next(&mut self) -> Option<Flush> {
         let keys: Vec<Arc<str>> = self.keys.keys().take(KEYS_AT_ONCE).cloned().collect();
         let keys = keys.iter().filter_map(|key| self.keys.remove(key)).collect();

@@ -104,7 +104,7 @@ impl Bench {
         let decided = self.judge(head, &mut seen);
         let identity = seen.identity.as_deref().unwrap();
         self.usage.count(&Exchange {
-            key: &identity.key_id,
+            key: identity.key_id().unwrap(),
             began: NOW,
             refused: None,
             admitted: true,

@@ -27,8 +27,7 @@ pub struct List {
     /// Only those that somebody should look at, and why
     #[arg(long)]
     attention: bool,
-    /// Only those whose secret is older than keys.rotate_reminder
-    #[arg(long)]
+    #[arg(long, help = "Only those whose secret is older than keys.rotate_reminder")]
     due: bool,
 }
 
@@ -58,7 +57,7 @@ pub(super) fn list(args: &List, globals: &Globals) -> Result<(), Failure> {
             && args.status.as_ref().is_none_or(|status| standing(key, now) == status)
     });
     if args.attention || args.due {
-        return list_marked(args.due, keys, &context, globals);
+        return list_marked(args.due, &keys, &context, globals);
     }
     show_last_uses(&mut keys, &context)?;
     let shown: Vec<_> = keys.iter().map(|key| shown::key(key, None, now)).collect();
@@ -67,7 +66,7 @@ pub(super) fn list(args: &List, globals: &Globals) -> Result<(), Failure> {
 }
 
 /// Keys with marks, and these in words.
-fn list_marked(only_due: bool, keys: Vec<KeyRecord>, context: &Context, globals: &Globals) -> Result<(), Failure> {
+fn list_marked(only_due: bool, keys: &[KeyRecord], context: &Context, globals: &Globals) -> Result<(), Failure> {
     let (now, rules) = (context.clock.now(), &context.config.keys);
     let (from, to) = attention::window(now);
     let mut shown = Vec::new();
