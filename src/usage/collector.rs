@@ -116,6 +116,8 @@ impl Collector {
             self.counters.denials_over.fetch_add(page.left_out_denials, Ordering::Relaxed);
             self.add(backlog, page.into_parts());
         }
+        // Each worker's are in order.
+        backlog.denials.sort_by_key(|denial| denial.time);
     }
 
     fn add(&self, backlog: &mut Backlog, more: Flush) {

@@ -216,7 +216,7 @@ fn a_store_that_is_away_for_a_while_gets_everything_once_it_is_back() {
 #[test]
 fn support_finds_why_a_request_was_refused() {
     let upstream = Upstream::echo();
-    let home = Home::new(Kind::Redis, &format!("upstream = \"{}\"\n{ROUTES}", upstream.url()));
+    let home = Home::new(Kind::Redis, &format!("upstream = \"{}\"\n[runtime]\nworkers = 1\n{ROUTES}", upstream.url()));
     let key = issue(&home);
     let revoked = seed::key(&home.config, "acme", &json!({ "id": "key_old", "status": "revoked" }));
     home.table().put_key(&revoked.record);
