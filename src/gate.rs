@@ -168,8 +168,8 @@ impl Gate {
             Credential::Key(key) => {
                 seen.presented(&key);
                 // From the prefix alone: a key of another environment costs no look-up.
-                let prefix = || format!(" ({}…)", key.prefix.text);
-                let upstream = self.environment(key.prefix.environment, prefix, &facts, route, trace)?;
+                let what = || format!("key ({}…)", key.prefix.text);
+                let upstream = self.environment(key.prefix.environment, what, &facts, route, trace)?;
                 let identity = match presented {
                     Presented::InHeaders => self.authenticate(&key, connection, head, now, seen, trace).await?,
                     Presented::Record(record) => {
@@ -179,10 +179,11 @@ impl Gate {
                 };
                 (identity, upstream)
             }
-            Credential::Token(token) => {
-                let identity = self.verify(&token, connection, head, now, seen, trace).await?;
+            Credential::Token(presented) => {
+                let identity = self.verify(&presented, connection, head, now, seen, trace).await?;
                 // Nothing is known of it before it is verified.
-                (Arc::clone(&identity), self.environment(identity.environment, String::new, &facts, route, trace)?)
+                let upstream = self.environment(identity.environment, || "token".into(), &facts, route, trace)?;
+                (identity, upstream)
             }
         };
         seen.identity = Some(Arc::clone(&identity));
@@ -237,7 +238,7 @@ impl Gate {
     ) -> Result<usize, Refusal> {
         let verdict = self.rules.environments.check(name, facts, route);
         let place = || self.rules.environments.place(name, verdict.err(), route);
-        let note = || Note::new(format!("{} credential{}", name.name(), what())).at(&place());
+        let note = || Note::new(format!("{} {}", name.name(), what())).at(&place());
         trace.judge(Step::Environment, verdict.map_err(Refusal::from), note)
     }
 

@@ -26,6 +26,7 @@ pub(super) fn scrape(health: &Health) -> String {
     upstreams(&mut text, health);
     limits(&mut text, health);
     keys(&mut text, health);
+    issuers(&mut text, health);
     idempotency(&mut text, health);
     usage(&mut text, health);
     configuration(&mut text, health);
@@ -150,6 +151,34 @@ fn keys(text: &mut Exposition, health: &Health) {
     }
     text.one(Gauge, "sidegate_change_log_position", "How far the store's change log has been applied here.", app.fleet.position().0);
     text.one(Gauge, "sidegate_fleet_sidecars", "Sidecars that serve from this store, this one included.", app.fleet.sidecars());
+}
+
+/// Of issuers whose keys are read from a URL.
+fn issuers(text: &mut Exposition, health: &Health) {
+    let app = health.reloader.app().load();
+    let remote: Vec<_> =
+        app.gate.issuers().iter().filter_map(|issuer| Some((&*issuer.name, &*issuer.keys, issuer.keys.counters()?))).collect();
+    if remote.is_empty() {
+        return;
+    }
+    text.family(Counter, "sidegate_jwks_reads_total", "Questions for an issuer's keys, by what came of them.");
+    for (issuer, _, (counters, _)) in &remote {
+        for (outcome, count) in [("read", &counters.read), ("failed", &counters.failed)] {
+            text.sample("sidegate_jwks_reads_total", &[("issuer", issuer), ("outcome", outcome)], count.load(Ordering::Relaxed));
+        }
+    }
+    text.family(Counter, "sidegate_jwks_spared_total", "Tokens with an unknown key for which nobody was asked, since somebody just was.");
+    for (issuer, _, (counters, _)) in &remote {
+        text.sample("sidegate_jwks_spared_total", &[("issuer", issuer)], counters.spared.load(Ordering::Relaxed));
+    }
+    text.family(Gauge, "sidegate_jwks_keys", "Keys of an issuer that are in use.");
+    for (issuer, keys, _) in &remote {
+        text.sample("sidegate_jwks_keys", &[("issuer", issuer)], keys.len() as u64);
+    }
+    text.family(Gauge, "sidegate_jwks_read_timestamp_seconds", "When they were read last.");
+    for (issuer, _, (_, read)) in &remote {
+        text.sample("sidegate_jwks_read_timestamp_seconds", &[("issuer", issuer)], read.map_or(0, |read| read.0 / 1000));
+    }
 }
 
 fn limits(text: &mut Exposition, health: &Health) {

@@ -1,4 +1,5 @@
-//! How often a decision on a cached key, and the counting of its request, allocates. A binary of its own: counting takes a global allocator.
+//! How often a decision on a cached key or token, and the counting of its request, allocates. A binary of its own: counting takes a
+//! global allocator.
 
 #![expect(clippy::unwrap_used, clippy::panic, reason = "a bench or test fails by panicking")]
 
@@ -6,8 +7,8 @@
 mod gate;
 
 #[test]
-fn a_decision_on_a_cached_key_is_ready_at_once_and_allocates_nothing_nor_does_counting_it() {
-    for bench in [gate::Bench::new(), gate::Bench::with(gate::LIMIT)] {
+fn a_decision_on_a_cached_key_or_token_is_ready_at_once_and_allocates_nothing_nor_does_counting_it() {
+    for bench in [gate::Bench::new(), gate::Bench::with(gate::LIMIT), gate::Bench::with_token()] {
         allocates_nothing(&bench);
     }
 }

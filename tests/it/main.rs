@@ -34,6 +34,7 @@ mod idempotency;
 mod idempotency_answers;
 mod idempotency_faults;
 mod import;
+mod key_management;
 mod limits;
 mod limits_fleet;
 mod lookups;
