@@ -2,6 +2,7 @@
 //! not in configuration. Each step is a file of its own; this one only sequences, and makes the [`Permit`] that forwarding needs.
 
 mod anonymous;
+mod key;
 mod limited;
 mod once;
 mod permit;
@@ -18,7 +19,7 @@ use http::{HeaderMap, HeaderValue};
 use crate::authn::{Authenticator, Issuers};
 use crate::clock::Timestamp;
 use crate::config::sections::{BrowserRule, EnvironmentName};
-use crate::credential::{ApiKey, Credential};
+use crate::credential::Credential;
 use crate::environment::Environments;
 use crate::facts::{Facts, RequestId, is_preflight};
 use crate::forward::headers::HeaderRules;
@@ -27,7 +28,7 @@ use crate::key::record::KeyRecord;
 use crate::limit::{Counts, Desk, Limits};
 use crate::net::client::ClientAddr;
 use crate::net::{Peer, is_private};
-use crate::policy::guess_guard::{GuessGuard, Token};
+use crate::policy::guess_guard::GuessGuard;
 use crate::policy::{self, CHECKS, Case, browser};
 use crate::rejection::{Refusal, Rejection};
 use crate::route::Route;
@@ -240,58 +241,6 @@ impl Gate {
         let place = || self.rules.environments.place(name, verdict.err(), route);
         let note = || Note::new(format!("{} {}", name.name(), what())).at(&place());
         trace.judge(Step::Environment, verdict.map_err(Refusal::from), note)
-    }
-
-    /// Steps 6 and 7: cached credentials are answered here and now; others pay a token for their look-up.
-    async fn authenticate<T: Trace>(
-        &self,
-        key: &ApiKey<'_>,
-        connection: &Connection,
-        head: &Parts,
-        now: Timestamp,
-        seen: &mut Seen,
-        trace: &mut T,
-    ) -> Result<Arc<Identity>, Refusal> {
-        let presented = || format!("{}…/{}", key.prefix.text, key.digest.fingerprint());
-        if !key.plausible {
-            let verdict = Err(Rejection::KeyUnknown.because("checksum or length"));
-            return trace.judge(Step::Authentication, verdict, || Note::new(presented()).at("key_kinds"));
-        }
-        let cached = self.authenticator.cached(&key.digest, now);
-        seen.cached = Some(cached.is_some());
-        let verdict = if let Some(verdict) = cached {
-            verdict
-        } else {
-            // Who joins a look-up pays nothing: a thousand requests that meet a cold key at once are one look-up, not a thousand guesses.
-            let pays = self.guard_applies(connection, head) && !self.authenticator.is_loading(&key.digest);
-            let taken = if pays { self.rules.guard.take(throttled(connection, seen), now) } else { Ok(Token::free()) };
-            let note = || Note::new("uncached credential").at("restrictions.guess_throttle");
-            let stake = trace.judge(Step::GuessGuard, taken, note)?;
-            // Boxed, as is every step that most requests never reach: it would be part of each request's future, and moved with it.
-            let loaded = Box::pin(self.authenticator.load(&key.digest, now)).await;
-            // Only a credential that opens nothing is a guess: a known key's own refusal, or our outage, costs the client nothing.
-            if !matches!(&loaded, Err(refusal) if refusal.rejection == Rejection::KeyUnknown) {
-                self.rules.guard.give_back(&stake);
-            }
-            loaded
-        };
-        let claims_hold = |identity: &Identity| identity.environment == key.prefix.environment && identity.kind() == Some(&key.prefix.kind);
-        let verdict = match verdict {
-            Ok(identity) if !claims_hold(&identity) => {
-                let id = identity.key_id().map_or("", |id| id);
-                Err(Rejection::KeyUnknown.because(format!("prefix and record of {id} disagree")))
-            }
-            verdict => verdict,
-        };
-        let known = verdict.as_ref().ok().cloned();
-        let note = || match &known {
-            Some(identity) => {
-                let id = identity.key_id().map_or("", |id| id);
-                Note::new(format!("{} is {id} of tenant {}", presented(), identity.tenant_id))
-            }
-            None => Note::new(presented()).at("store.url"),
-        };
-        trace.judge(Step::Authentication, verdict, note)
     }
 
     /// Steps 8 and 9, in their order; `explain` goes on after a refusal to say what the later checks would have said.
