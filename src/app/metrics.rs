@@ -6,6 +6,7 @@ use std::sync::atomic::{AtomicU64, Ordering};
 
 use super::health::Health;
 use crate::authn::{Counters, ENDINGS};
+use crate::gate::SPARED;
 use crate::rejection::Rejection;
 use crate::telemetry::exposition::Kind::{Counter, Gauge};
 use crate::telemetry::exposition::{Exposition, Kind};
@@ -49,6 +50,12 @@ fn requests(text: &mut Exposition, health: &Health) {
     for (index, rejection) in Rejection::ALL.iter().enumerate().filter(|(_, rejection)| rejection.row().built) {
         let count = sum(&|tally| tally.by_rejection.get(index).map_or(0, tally::Counter::get));
         text.sample("sidegate_decisions_total", &[("reason", rejection.row().reason)], count);
+    }
+    let spared = "Requests let through for a time only (observed checks, older keys passed on), by what they would be refused for.";
+    text.family(Counter, "sidegate_would_refuse_total", spared);
+    for rejection in SPARED {
+        let count = sum(&|tally| tally.would_refuse.get(rejection as usize).map_or(0, tally::Counter::get));
+        text.sample("sidegate_would_refuse_total", &[("reason", rejection.row().reason)], count);
     }
     text.family(Counter, "sidegate_exchanges_ended_total", "Running requests that were ended because their credential was.");
     for rejection in ENDINGS {

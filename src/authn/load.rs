@@ -149,15 +149,15 @@ impl Shared {
     async fn read(&self, digest: &Digest, began: Began) -> Result<Entry, Trouble> {
         let found = self.find_key(digest).await.inspect_err(|error| self.blame(error))?;
         self.freshness.answered(began.at);
-        let unknown = || Trouble::Refused(Rejection::KeyUnknown.into());
-        match found.ok_or_else(unknown)? {
+        let unknown = || Refusal::from(Rejection::KeyUnknown);
+        match found.ok_or_else(|| Trouble::Refused(unknown().of_nobody()))? {
             Found::Opens(record, secret_until) => {
                 let key = self.slots.settle_key(&record.id, record.version, record.status == KeyStatus::Revoked, began)?;
                 self.compile(&record, secret_until, key, began).await
             }
             Found::Closed(id, version) => {
                 self.slots.settle_key(&id, version, false, began)?;
-                Err(unknown())
+                Err(Trouble::Refused(unknown()))
             }
         }
     }

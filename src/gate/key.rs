@@ -1,4 +1,4 @@
-//! Steps 6 and 7 for keys: cached ones are answered here and now; others pay a token for their look-up.
+//! Steps 6 and 7 for keys: one that is cached is answered here and now; others pay a token for their look-up.
 
 use std::sync::Arc;
 
@@ -24,7 +24,7 @@ impl Gate {
     ) -> Result<Arc<Identity>, Refusal> {
         let presented = || format!("{}…/{}", key.prefix.text, key.digest.fingerprint());
         if !key.plausible {
-            let verdict = Err(Rejection::KeyUnknown.because("checksum or length"));
+            let verdict = Err(Rejection::KeyUnknown.because("checksum or length").of_nobody());
             return trace.judge(Step::Authentication, verdict, || Note::new(presented()).at("key_kinds"));
         }
         let cached = self.authenticator.cached(&key.digest, now);

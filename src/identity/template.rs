@@ -175,6 +175,11 @@ impl Told {
         &self.lines
     }
 
+    /// Every name, whether or not it has a value.
+    pub fn names(&self) -> impl Iterator<Item = &HeaderName> {
+        self.names.iter()
+    }
+
     /// The headers.
     pub fn iter(&self) -> impl Iterator<Item = (&HeaderName, &[u8])> {
         let mut rest = &*self.lines;
