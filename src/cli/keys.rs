@@ -10,6 +10,7 @@ pub(crate) mod progress;
 mod revoke;
 mod state;
 pub(crate) mod update;
+mod usage;
 mod verify;
 pub(crate) mod view;
 
@@ -36,6 +37,8 @@ pub enum Command {
     Revoke(revoke::Revoke),
     /// Find the key that a secret on stdin belongs to, revoked ones too
     Verify(verify::Args),
+    /// Show what a key came to by day, and what it could do without
+    Usage(usage::Args),
     /// Import keys of another system from NDJSON or CSV
     Import(import::Args),
     /// Write all keys, without secrets, as import reads them
@@ -57,6 +60,7 @@ pub fn run(command: &Command, globals: &Globals) -> Result<(), Failure> {
         Command::Activate(args) => state::activate(args, globals),
         Command::Revoke(args) => revoke::revoke(args, globals),
         Command::Verify(args) => verify::run(args, globals),
+        Command::Usage(args) => usage::run(args, globals),
         Command::Import(args) => import::run(args, globals),
         Command::Export(args) => export::run(args, globals),
     }
