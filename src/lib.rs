@@ -29,7 +29,7 @@
 //! # Threads
 //!
 //! Each worker is a thread with a runtime of its own and never shares a connection: [`server`]. The key table lives on one more
-//! thread ([`authn::KeyTable`]: store, look-ups, the change log and what [`fleet`] is told of it), the ops listener, the control
+//! thread ([`authn::KeyTable`]: store, look-ups, the change log and what [`fleet`] is told of it, the store's [`chores`]), the ops listener, the control
 //! socket and the look at the files on another, the access log on a third. Workers share the cache and the compiled
 //! configuration ([`app::Snapshot`]), both read without a lock; [`app::reload`] puts another in its place.
 //!
@@ -42,6 +42,7 @@ pub mod answer;
 pub mod app;
 pub mod audit;
 pub mod authn;
+pub mod chores;
 pub mod cli;
 pub mod clock;
 pub mod config;

@@ -2,7 +2,7 @@
 //! told at `check` and at start. Where going on without it would open what was meant to be closed, or cannot work, it is an error.
 
 use super::problem::{Problems, Severity};
-use super::sections::{Audit, Config, Keys, Role, UnknownKeys};
+use super::sections::{Config, Role, UnknownKeys};
 use super::tree::Tree;
 
 struct Feature {
@@ -25,12 +25,6 @@ const fn warning(name: &'static str, meanwhile: &'static str, configured: fn(&Co
 const FEATURES: &[Feature] = &[
     error("role = \"authz-http\"", "the gateway that asks would get no decision", |config, _| {
         listeners(config, "role", |listener| listener.role == Role::AuthzHttp)
-    }),
-    warning("purge_after", "revoked and expired records stay", |config, _| {
-        one("keys.purge_after", config.keys.purge_after != Keys::default().purge_after)
-    }),
-    warning("[audit] retention", "no events are recorded", |config, _| {
-        one("audit.retention", config.audit.retention != Audit::default().retention)
     }),
     warning("[[issuers]]", "JWTs are refused", |config, _| (0..config.issuers.len()).map(|index| format!("issuers[{index}]")).collect()),
     warning("[introspection]", "opaque tokens are refused", |config, _| one("introspection.url", !config.introspection.url.is_empty())),

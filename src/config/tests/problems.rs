@@ -251,8 +251,6 @@ fn each_rule_has_its_words() {
         ("[restrictions]\nip_allowlist = [\"192.0.2.1\"]", "without `client_ip.trusted_proxies`"),
         ("profile = \"gatelithix\"", "keys of environment test are refused"),
         ("[store]\npepper_file = \"/dev/null\"\n[cache]\nsnapshot_file = \"s\"\nstale_for = \"0s\"", "nothing of it may be served"),
-        ("[keys]\npurge_after = \"30d\"", "purge_after is not part"),
-        ("[audit]\nretention = \"30d\"", "[audit] retention is not part"),
         ("[[key_kinds]]\nname = \"old\"\nlegacy_prefixes = { live = [\"sk_\"] }\nprefixes = { live = \"o_\" }", "the longer wins"),
     ] {
         let loaded = loaded(text);
