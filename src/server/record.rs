@@ -12,8 +12,10 @@ use http::{HeaderMap, HeaderValue, Method, StatusCode, Uri, Version, header};
 
 use super::generation::{Generation, Generations};
 use super::life::Life;
+use crate::authn::Admission;
 use crate::clock::{Clock, Timestamp, instant};
 use crate::gate::{Gate, Seen};
+use crate::identity::Identity;
 use crate::rejection::{Refusal, Rejection};
 use crate::telemetry::access::Line;
 use crate::telemetry::tally::Tally;
@@ -155,8 +157,13 @@ impl Record {
     /// may not come too slowly.
     pub(super) fn admitted(&mut self) {
         self.admitted = true;
-        if let (Some(_), Some((_, digest))) = (&self.seen.identity, &self.seen.key) {
-            self.life.admitted_by(&self.generation, *digest);
+        let admission = match (&self.seen.token, &self.seen.key) {
+            (Some(token), _) => Some(Admission::by_token(Arc::clone(token))),
+            (None, Some((_, digest))) => self.seen.identity.is_some().then(|| Admission::by(*digest)),
+            (None, None) => None,
+        };
+        if let Some(admission) = admission {
+            self.life.admitted_by(&self.generation, admission);
         }
         // A stream of calls may take its time between them.
         if !self.seen.grpc {
@@ -227,6 +234,7 @@ impl Record {
         let (head, asked) = (self.head.as_ref(), self.asked.as_ref());
         let status = self.status.map(|status| status.as_u16());
         let fingerprint = if identity.is_none() { self.seen.fingerprint() } else { None };
+        let subject = identity.and_then(Identity::subject);
         let environment = identity.map(|identity| identity.environment).or(self.seen.environment);
         Line {
             timestamp: self.scribe.clock.now(),
@@ -243,9 +251,11 @@ impl Record {
             error: self.error,
             request_id: self.seen.request_id.as_str(),
             tenant: identity.map(|identity| &*identity.tenant_id),
-            key: identity.map(|identity| &*identity.key_id),
+            key: identity.and_then(|identity| identity.key_id()).map(|id| &**id),
+            issuer: subject.map(|(issuer, _)| &**issuer),
+            subject: subject.map(|(_, subject)| subject).filter(|subject| !subject.is_empty()).map(Into::into),
             environment: environment.map(crate::config::sections::EnvironmentName::name),
-            credential: if self.seen.credential_sent { "api_key" } else { "none" },
+            credential: self.seen.credential_name(),
             fingerprint,
             duration_ms: millis(self.started.elapsed()),
             upstream_ms: self.upstream_ms,

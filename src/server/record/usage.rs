@@ -4,6 +4,7 @@ use std::sync::Arc;
 
 use super::Record;
 use crate::facts::RequestId;
+use crate::identity::Identity;
 use crate::policy::scope;
 use crate::rejection::Refusal;
 use crate::store::usage::Denial;
@@ -20,7 +21,7 @@ impl Record {
         };
         let log = &self.generation.app.log;
         let client = self.seen.client.0;
-        if let Some(key) = identity.map(|identity| &identity.key_id).or(owner.as_ref().map(|(key, _)| key)) {
+        if let Some(key) = identity.and_then(Identity::key_id).or(owner.as_ref().map(|(key, _)| key)) {
             self.generation.usage.count(&Exchange {
                 key,
                 began: self.began,
@@ -34,13 +35,13 @@ impl Record {
             });
         }
         if let Some(refusal) = &self.refusal {
-            let known = identity.map(|identity| (&identity.key_id, &identity.tenant_id));
-            let known = known.or(owner.as_ref().map(|(key, tenant)| (key, tenant)));
+            let known = identity.map(|identity| (identity.key_id(), &identity.tenant_id));
+            let known = known.or(owner.as_ref().map(|(key, tenant)| (Some(key), tenant)));
             self.generation.usage.deny(refusal.rejection, || self.denial(refusal, known));
         }
     }
 
-    fn denial(&self, refusal: &Refusal, known: Option<(&Arc<str>, &Arc<str>)>) -> Denial {
+    fn denial(&self, refusal: &Refusal, known: Option<(Option<&Arc<str>>, &Arc<str>)>) -> Denial {
         let log = &self.generation.app.log;
         // One that the client chose was not looked at where a request ended before the gate.
         let id = self.seen.request_id.as_str();
@@ -54,7 +55,7 @@ impl Record {
             observed: false,
             status: self.status.map(|status| status.as_u16()),
             tenant: known.map(|(_, tenant)| tenant.to_string()),
-            key: known.map(|(key, _)| key.to_string()),
+            key: known.and_then(|(key, _)| key).map(ToString::to_string),
             credential: if known.is_none() { self.seen.fingerprint() } else { None },
             client: self.seen.client.0.and_then(|ip| log.address(ip)),
             method: log.masked(method),
