@@ -2,6 +2,7 @@
 
 pub mod audit;
 pub mod check;
+pub mod completions;
 pub mod config_show;
 mod control;
 pub mod demo;
@@ -94,6 +95,10 @@ enum Command {
     Healthcheck(healthcheck::Args),
     /// A tour without any set-up: echo upstream, embedded store, four keys
     Demo(demo::Args),
+    /// Print what makes a shell complete commands and flags
+    Completions(completions::Completions),
+    /// Print the manual page of a command, or write all of them
+    Man(completions::Pages),
     /// Print the version
     Version,
 }
@@ -201,6 +206,8 @@ fn run(cli: &Cli) -> Result<(), Failure> {
         Command::Drain(args) => drain::run(args, globals),
         Command::Healthcheck(args) => healthcheck::run(args, globals),
         Command::Demo(args) => demo::run(args, globals),
+        Command::Completions(args) => completions::completions(args),
+        Command::Man(args) => completions::pages(args),
         Command::Version => {
             version(globals);
             Ok(())

@@ -393,3 +393,21 @@ fn a_replay_of_what_is_no_export_says_which_lines() {
     assert!(!ended.stderr.contains("sk_live_") && scene.status(&id) == "active");
     assert_eq!(scene.run(&["audit", "replay", "/nowhere/audit.ndjson"]).code, 1);
 }
+
+#[test]
+fn completions_and_manual_pages_are_of_the_commands_that_are_there() {
+    let dir = tempfile::tempdir().unwrap();
+    let run = |arguments: &[&str]| process::run_plain(arguments, dir.path());
+    for shell in ["bash", "zsh", "fish", "powershell", "elvish"] {
+        let script = run(&["completions", shell]).ok();
+        assert!(script.contains("tenants") && script.contains("created-before"), "{shell}");
+    }
+    assert_eq!(run(&["completions", "tcsh"]).code, 2);
+    let page = run(&["man", "keys", "create"]).ok();
+    assert!(page.contains(".TH") && page.contains("rate\\-limit"), "{page}");
+    assert_eq!(run(&["man", "nonsense"]).code, 4);
+    run(&["man", "--output", "pages"]).ok();
+    for page in ["sidegate.1", "sidegate-keys-create.1", "sidegate-audit-replay.1"] {
+        assert!(std::fs::read_to_string(dir.path().join("pages").join(page)).unwrap().contains(".TH"), "{page}");
+    }
+}
