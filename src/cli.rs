@@ -17,6 +17,7 @@ pub mod serve;
 pub mod status;
 pub mod tenants;
 mod wait;
+mod when;
 
 use std::path::PathBuf;
 use std::process::ExitCode;

@@ -2,8 +2,10 @@
 
 use super::context::{Access, Context};
 use super::view;
+use crate::cli::when::When;
 use crate::cli::{Failure, Globals, output};
-use crate::key::lifecycle::standing;
+use crate::clock::Timestamp;
+use crate::key::filter::{Filter, STATUSES};
 use crate::key::shown;
 
 /// Flags of `keys list`.
@@ -19,8 +21,32 @@ pub struct List {
     #[arg(long)]
     kind: Option<String>,
     /// Only active, inactive, revoked or expired ones
-    #[arg(long, value_parser = ["active", "inactive", "revoked", "expired"])]
+    #[arg(long, value_parser = STATUSES)]
     status: Option<String>,
+    /// Only those with this in their name, in upper or lower case
+    #[arg(long, value_name = "TEXT")]
+    name: Option<String>,
+    /// Only those whose secret begins with this, such as sk_live_
+    #[arg(long, value_name = "TEXT")]
+    prefix: Option<String>,
+    /// Only those not used since: 90d (ago), 2026-06-01, or a time in RFC 3339
+    #[arg(long, value_name = "WHEN")]
+    last_used_before: Option<When>,
+}
+
+impl List {
+    fn filter(&self, context: &Context, now: Timestamp) -> Result<Filter, Failure> {
+        Ok(Filter {
+            tenant: self.tenant.clone(),
+            environment: self.env.as_deref().map(|word| context.environment(word)).transpose()?,
+            status: self.status.clone(),
+            kind: self.kind.clone(),
+            name: self.name.clone(),
+            prefix: self.prefix.clone(),
+            last_used_before: self.last_used_before.map(|when| when.at(now)),
+            created_before: None,
+        })
+    }
 }
 
 /// Flags of `keys show`.
@@ -34,17 +60,13 @@ const COLUMNS: [&str; 9] = ["id", "tenant", "name", "environment", "kind", "stat
 
 pub(super) fn list(args: &List, globals: &Globals) -> Result<(), Failure> {
     let context = Context::open(Access::Read, globals)?;
-    let environment = args.env.as_deref().map(|word| context.environment(word)).transpose()?;
+    let now = context.clock.now();
+    let filter = args.filter(&context, now)?;
     if let Some(tenant) = &args.tenant {
         context.run(context.lifecycle.find_tenant(tenant))?;
     }
     let mut keys = context.run(context.lifecycle.list_keys(args.tenant.as_deref()))?;
-    let now = context.clock.now();
-    keys.retain(|key| {
-        environment.is_none_or(|environment| key.environment == environment)
-            && args.kind.as_ref().is_none_or(|kind| key.kind == *kind)
-            && args.status.as_ref().is_none_or(|status| standing(key, now) == status)
-    });
+    keys.retain(|key| filter.admits(key, now));
     let shown: Vec<_> = keys.iter().map(|key| shown::key(key, None, now)).collect();
     view::print_list(&shown, &COLUMNS, globals);
     Ok(())
