@@ -1,8 +1,9 @@
 //! Builds everything from a configuration: compile (all problems at once), then start in order; stop in reverse.
 //! No global state: several sidecars may run in one process, as tests do.
 
+mod admin;
 mod control;
-mod health;
+pub(crate) mod health;
 mod http;
 mod metrics;
 mod office;
@@ -17,6 +18,7 @@ use std::sync::Arc;
 
 use tokio_rustls::TlsAcceptor;
 
+use crate::admin as admin_api;
 use crate::answer::Answers;
 use crate::authn::KeyTable;
 use crate::clock::Clock;
@@ -53,6 +55,7 @@ pub struct App {
     log: Arc<access::Settings>,
     probes: Probes,
     key_rules: Arc<key::rules::Rules>,
+    admin: Arc<admin_api::Settings>,
 }
 
 /// What judges and answers requests: one immutable snapshot, swapped as a whole.
@@ -74,6 +77,8 @@ pub struct Snapshot {
     pub probes: Probes,
     /// Management of its key table.
     pub management: Management,
+    /// Whom the admin listener knows.
+    pub admin: Arc<admin_api::Settings>,
     _table: Hold,
 }
 
@@ -84,6 +89,7 @@ pub fn compile(config: &Config, problems: &mut Problems) -> Option<App> {
     let answers = Answers::compile(config, problems);
     let upstreams = Upstreams::compile(config, problems);
     let listeners: Vec<_> = config.listeners.iter().enumerate().map(|(index, each)| listener(index, each, problems)).collect();
+    let admin = admin_api::Settings::compile(config, problems);
     for (path, address) in [("ops.listen", &config.ops.listen), ("admin.listen", &config.admin.listen)] {
         if !address.is_empty() {
             problems.parse::<bind::Address>(path, address);
@@ -103,6 +109,7 @@ pub fn compile(config: &Config, problems: &mut Problems) -> Option<App> {
         log: Arc::new(access::Settings::compile(config)),
         probes: probes?,
         key_rules: Arc::new(key_rules?),
+        admin: Arc::new(admin?),
     })
 }
 
@@ -118,6 +125,7 @@ impl App {
             fleet: Arc::clone(table.fleet()),
             probes: self.probes,
             management: table.management(self.key_rules),
+            admin: self.admin,
             _table: table.hold(),
         }
     }

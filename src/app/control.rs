@@ -2,6 +2,7 @@
 //! only its own user can open, and whose callers are asked by the kernel who they are.
 
 use std::fs::{Permissions, set_permissions};
+use std::future::ready;
 use std::io;
 use std::os::unix::fs::PermissionsExt as _;
 use std::sync::Arc;
@@ -83,9 +84,10 @@ impl Control {
             Ok(own) => own,
             Err(error) => return tracing::error!(%error, "the control socket cannot be served"),
         };
-        let welcomes = move |socket: &Socket| matches!(socket, Socket::Unix(stream) if user_of(stream).is_ok_and(|user| user == own));
-        let answer = move |request| Arc::clone(&self).answer(request);
-        http::serve("the control socket", &bound, welcomes, answer).await;
+        let is_own = move |socket: &Socket| matches!(socket, Socket::Unix(stream) if user_of(stream).is_ok_and(|user| user == own));
+        let welcome = move |socket, _| ready(Some(socket).filter(is_own));
+        let answer = move |request, _| Arc::clone(&self).answer(request);
+        http::serve("the control socket", &bound, http::SHORT, welcome, answer).await;
     }
 
     async fn answer(self: Arc<Self>, request: Request<Incoming>) -> Response<Full<Bytes>> {
