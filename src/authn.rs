@@ -111,6 +111,13 @@ impl Authenticator {
         self.shared.cached(digest, now).map(|answer| answer.and_then(|entry| entry.judge(now)))
     }
 
+    /// Ids of the key and the tenant that a credential is known to be of, whether or not it may be used.
+    #[must_use]
+    pub fn owner(&self, digest: &Digest) -> Option<(Arc<str>, Arc<str>)> {
+        let entry = self.shared.caches.entry(digest)?;
+        Some((Arc::clone(&entry.key.id), Arc::clone(&entry.tenant.slot.id)))
+    }
+
     /// Whether a look-up of this credential is under way: who asks now joins it and costs the store nothing.
     #[must_use]
     pub fn is_loading(&self, digest: &Digest) -> bool {

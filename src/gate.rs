@@ -294,6 +294,9 @@ impl Gate {
                 break;
             }
         }
+        if verdict.is_ok() {
+            seen.scopes_used = policy::scope::used(&case);
+        }
         if matches!(&verdict, Err(refusal) if refusal.rejection == Rejection::ScopeMissing) {
             seen.scopes_demanded =
                 policy::scope::demanded(if route.scopes.is_empty() { &route.any_scopes } else { &route.scopes }, captures);

@@ -11,6 +11,7 @@ use crate::identity::Identity;
 use crate::key::digest::Digest;
 use crate::limit::Told;
 use crate::net::client::ClientAddr;
+use crate::route::Scope;
 
 /// What was learnt.
 #[derive(Debug)]
@@ -35,6 +36,8 @@ pub struct Seen {
     pub credential_sent: bool,
     /// Scopes the route demands, for the challenge of `scope_missing`.
     pub scopes_demanded: String,
+    /// Scopes that the route demands of an admitted request and that were granted, with spaces between them: what the key is used for.
+    pub scopes_used: Scope,
     /// What the client is told of its limits.
     pub limits: Option<Told>,
     /// Whether a secret key was shown by a browser.
@@ -60,6 +63,7 @@ impl Seen {
             cached: None,
             credential_sent: false,
             scopes_demanded: String::new(),
+            scopes_used: Scope::new(),
             limits: None,
             exposed: false,
             origin: headers.get(header::ORIGIN).cloned(),

@@ -147,6 +147,24 @@ pub(super) fn check(case: &Case<'_>) -> Result<(), Refusal> {
     Err(Rejection::ScopeMissing.because(format!("needs one of {}", demanded(&case.route.any_scopes, case.captures))))
 }
 
+/// What an admitted request needed, separated by spaces: all of `scopes`, and of `any_scopes` the first that is granted.
+#[must_use]
+pub fn used(case: &Case<'_>) -> Scope {
+    let any = case
+        .route
+        .any_scopes
+        .iter()
+        .find(|demand| demand.fill(case.captures).is_some_and(|scope| case.identity.grants.allow(text(&scope))));
+    let mut all = Scope::new();
+    for scope in case.route.scopes.iter().chain(any).filter_map(|demand| demand.fill(case.captures)) {
+        if !all.is_empty() {
+            all.push(b' ');
+        }
+        all.extend_from_slice(&scope);
+    }
+    all
+}
+
 /// Demanded scopes, separated by spaces, as a challenge names them (RFC 6750 §3).
 #[must_use]
 pub fn demanded(demands: &[Demand], captures: &[&str]) -> String {
@@ -154,7 +172,9 @@ pub fn demanded(demands: &[Demand], captures: &[&str]) -> String {
     scopes.iter().map(text).collect::<Vec<_>>().join(" ")
 }
 
-fn text(scope: &Scope) -> &str {
+/// It is made of text.
+#[must_use]
+pub fn text(scope: &Scope) -> &str {
     std::str::from_utf8(scope).unwrap_or_default()
 }
 

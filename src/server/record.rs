@@ -1,5 +1,7 @@
-//! What is remembered of a request for its line in the access log, from its head to its answer's end.
+//! What is remembered of a request for its line in the access log and for the usage of its key, from its head to its answer's end.
 //! Dropping the record writes the line, so that there is exactly one, whoever ended the exchange.
+
+mod usage;
 
 use std::rc::Rc;
 use std::sync::Arc;
@@ -40,6 +42,8 @@ pub struct Record {
     /// The time that the request is judged at.
     pub began: Timestamp,
     is_head: bool,
+    /// What was asked; nothing of a head that could not be read.
+    asked: Option<(Method, Uri)>,
     /// What the log tells of the head; nothing where there is no log.
     head: Option<Head>,
     /// What the gate learnt.
@@ -49,14 +53,14 @@ pub struct Record {
     error: Option<&'static str>,
     upstream_ms: Option<f64>,
     replayed: bool,
+    /// Whether the gate let it through.
+    admitted: bool,
     sent: u64,
 }
 
 /// What is told of a head.
 #[derive(Debug)]
 struct Head {
-    method: Method,
-    uri: Uri,
     version: Version,
     host: Option<HeaderValue>,
     user_agent: Option<HeaderValue>,
@@ -65,13 +69,7 @@ struct Head {
 impl Head {
     fn of(parts: &Parts) -> Self {
         let header = |name| parts.headers.get(name).cloned();
-        Self {
-            method: parts.method.clone(),
-            uri: parts.uri.clone(),
-            version: parts.version,
-            host: header(header::HOST),
-            user_agent: header(header::USER_AGENT),
-        }
+        Self { version: parts.version, host: header(header::HOST), user_agent: header(header::USER_AGENT) }
     }
 }
 
@@ -99,6 +97,7 @@ impl Record {
             started: instant(),
             began,
             is_head: head.is_some_and(|head| head.method == Method::HEAD),
+            asked: head.map(|head| (head.method.clone(), head.uri.clone())),
             head: head.filter(|_| is_logged).map(Head::of),
             seen: Gate::begin(headers, began),
             status: None,
@@ -106,6 +105,7 @@ impl Record {
             error: None,
             upstream_ms: None,
             replayed: false,
+            admitted: false,
             sent: 0,
         })
     }
@@ -153,7 +153,8 @@ impl Record {
 
     /// The gate has admitted it: what it was admitted by is looked at again for as long as this record lives, and its content
     /// may not come too slowly.
-    pub(super) fn admitted(&self) {
+    pub(super) fn admitted(&mut self) {
+        self.admitted = true;
         if let (Some(_), Some((_, digest))) = (&self.seen.identity, &self.seen.key) {
             self.life.admitted_by(&self.generation, *digest);
         }
@@ -216,21 +217,22 @@ impl Drop for Record {
         }
         let refused = self.refusal.is_some();
         self.generation.app.log.write(refused, || self.line());
+        self.count();
     }
 }
 
 impl Record {
     fn line(&self) -> Line<'_> {
         let identity = self.seen.identity.as_deref();
-        let head = self.head.as_ref();
+        let (head, asked) = (self.head.as_ref(), self.asked.as_ref());
         let status = self.status.map(|status| status.as_u16());
         let fingerprint = if identity.is_none() { self.seen.fingerprint() } else { None };
         let environment = identity.map(|identity| identity.environment).or(self.seen.environment);
         Line {
             timestamp: self.scribe.clock.now(),
-            method: head.map_or("", |head| head.method.as_str()).into(),
-            path: head.map_or("", |head| head.uri.path()).into(),
-            query: head.and_then(|head| head.uri.query()).map(Into::into),
+            method: asked.map_or("", |(method, _)| method.as_str()).into(),
+            path: asked.map_or("", |(_, uri)| uri.path()).into(),
+            query: asked.and_then(|(_, uri)| uri.query()).map(Into::into),
             version: head.map(|head| name_of(head.version)),
             host: head.and_then(|head| head.host.as_ref()).map(lossy),
             client: self.seen.client.0,

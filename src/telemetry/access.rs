@@ -33,7 +33,7 @@ mod writer;
 use std::borrow::Cow;
 use std::fmt::Write as _;
 use std::io::{self, IsTerminal as _};
-use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
+use std::net::IpAddr;
 use std::sync::Arc;
 
 use serde::Serialize;
@@ -41,6 +41,7 @@ use serde::Serialize;
 use super::mask::Mask;
 use crate::clock::Timestamp;
 use crate::config::sections::{AccessLog as Which, AddressLog, Config, LogFormat, QueryLog};
+use crate::net::Network;
 pub use writer::Writer;
 
 /// `[log]`, as far as it concerns the access log.
@@ -142,6 +143,30 @@ impl AccessLog {
         self.settings.which != Which::Off
     }
 
+    /// An address, as far as `client_address` lets it be told.
+    #[must_use]
+    pub fn address(&self, ip: IpAddr) -> Option<IpAddr> {
+        self.settings.address(ip)
+    }
+
+    /// The network around an address, as far as that.
+    #[must_use]
+    pub fn network(&self, ip: IpAddr) -> Option<Network> {
+        match self.settings.address {
+            AddressLog::Full => Some(Network::around(ip, 24, 64)),
+            AddressLog::Network => Some(Network::around(ip, 24, 48)),
+            AddressLog::Off => None,
+        }
+    }
+
+    /// A client's text, without what may be a key.
+    #[must_use]
+    pub fn masked(&self, text: &str) -> String {
+        let mut text = Cow::Borrowed(text);
+        self.settings.mask.apply(&mut text);
+        text.into_owned()
+    }
+
     /// Writes the line of a request that was refused, or was not, if such lines are wanted.
     pub fn write<'l>(&self, refused: bool, line: impl FnOnce() -> Line<'l>) {
         let wanted = match self.settings.which {
@@ -182,11 +207,15 @@ impl Settings {
         if let Some(query) = &mut line.query {
             self.mask.apply(query);
         }
-        line.client = line.client.and_then(|ip| match self.address {
+        line.client = line.client.and_then(|ip| self.address(ip));
+    }
+
+    fn address(&self, ip: IpAddr) -> Option<IpAddr> {
+        match self.address {
             AddressLog::Full => Some(ip),
-            AddressLog::Network => Some(network(ip)),
+            AddressLog::Network => Some(Network::around(ip, 24, 48).first()),
             AddressLog::Off => None,
-        });
+        }
     }
 }
 
@@ -200,13 +229,6 @@ fn names(query: &str) -> String {
         out.push_str(pair.split_once('=').map_or(pair, |(name, _)| name));
     }
     out
-}
-
-fn network(ip: IpAddr) -> IpAddr {
-    match ip.to_canonical() {
-        IpAddr::V4(ip) => IpAddr::V4(Ipv4Addr::from(u32::from(ip) & 0xffff_ff00)),
-        IpAddr::V6(ip) => IpAddr::V6(Ipv6Addr::from(u128::from(ip) & !(u128::MAX >> 48))),
-    }
 }
 
 impl Line<'_> {
