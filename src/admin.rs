@@ -2,16 +2,24 @@
 //! each says in its signature which permission it needs. It acts by the lifecycle, in the token's name, and never around it.
 
 mod answer;
+mod audit;
+mod bench;
 mod call;
 mod document;
 mod entry;
+mod explain;
 mod input;
 mod keys;
+mod once;
 mod paging;
 mod permission;
 mod problem;
-pub mod schema;
+mod schema;
 mod settings;
+mod status;
+mod tenants;
+mod usage;
+mod wait;
 
 use std::borrow::Cow;
 use std::sync::Arc;
@@ -19,7 +27,7 @@ use std::time::Duration;
 
 use axum::Router;
 use axum::body::Body;
-use axum::response::{IntoResponse as _, Response};
+use axum::response::{IntoResponse, Response};
 use http::{HeaderValue, Method, Request, StatusCode, header};
 use tokio::sync::watch;
 use tower_service::Service as _;
@@ -30,7 +38,9 @@ use crate::app::Snapshot;
 use crate::app::health::Health;
 use crate::clock::instant;
 use crate::facts::{RequestId, X_REQUEST_ID};
+use crate::idempotency::Holder;
 use crate::net::Peer;
+use crate::rejection::Rejection;
 pub use settings::Settings;
 
 /// The management API of a sidecar.
@@ -86,18 +96,34 @@ impl Api {
             status = response.status().as_u16(),
             code = response.extensions().get::<Code>().map_or("", |code| code.0),
             request_id = request_id.as_str(),
-            duration_ms = began.elapsed().as_millis(),
+            duration_ms = u64::try_from(began.elapsed().as_millis()).unwrap_or(u64::MAX),
             "management request"
         );
         self.in_flight.send_modify(|requests| *requests -= 1);
         response
     }
 
+    /// To its handler; what is to be done once, by way of the ledger.
     async fn dispatch(&self, mut request: Request<Body>, call: Call) -> Response {
+        let app = Arc::clone(&call.app);
+        let (actor, holder) = (call::actor(&call.bearer.name), Holder::of(&call.bearer.digest.0));
         request.extensions_mut().insert(Arc::new(call));
-        match self.router.clone().call(request).await {
+        let mut router = self.router.clone();
+        let mut route = async move |request| match router.call(request).await {
             Ok(response) => response,
             Err(never) => match never {},
+        };
+        let (head, body) = request.into_parts();
+        let asked = app.admin.once.ask_for_token(&actor, holder, &head);
+        let request = Request::from_parts(head, body);
+        match asked {
+            Ok(None) => route(request).await,
+            Ok(Some(asked)) => once::answer(&app.ledger, asked, request, route).await.unwrap_or_else(IntoResponse::into_response),
+            Err(refusal) if refusal.rejection == Rejection::IdempotencyKeyInvalid => {
+                let detail = format!("Idempotency-Key: {}", refusal.detail);
+                Refused::new(StatusCode::BAD_REQUEST, "idempotency_key_invalid", detail).into_response()
+            }
+            Err(_) => Refused::not_found().into_response(),
         }
     }
 

@@ -11,6 +11,7 @@ mod ops;
 mod probes;
 pub mod reload;
 mod running;
+mod status;
 mod table;
 
 use std::io::{self, Write};

@@ -3,15 +3,30 @@
 use axum::response::{IntoResponse, Response};
 use http::{HeaderValue, StatusCode, header};
 use serde::Serialize;
-use serde_json::{Map, Value};
+use serde_json::Value;
+
+use super::bench::Shown;
 
 /// A JSON answer.
 pub(super) struct Json<T>(pub(super) T);
 
 /// A record, as it is shown.
 pub(super) struct Record {
-    pub(super) status: StatusCode,
-    pub(super) shown: Map<String, Value>,
+    status: StatusCode,
+    shown: Shown,
+    location: Option<String>,
+}
+
+impl Record {
+    /// One that is there.
+    pub(super) const fn of(shown: Shown) -> Self {
+        Self { status: StatusCode::OK, shown, location: None }
+    }
+
+    /// One that was just made, and where it is.
+    pub(super) const fn made(shown: Shown, location: String) -> Self {
+        Self { status: StatusCode::CREATED, shown, location: Some(location) }
+    }
 }
 
 /// One page of a list.
@@ -32,7 +47,9 @@ impl IntoResponse for Record {
         let version = self.shown.get("version").and_then(Value::as_u64);
         let mut response = json(self.status, &self.shown);
         let etag = version.and_then(|version| HeaderValue::try_from(format!("\"{version}\"")).ok());
+        let location = self.location.and_then(|location| HeaderValue::try_from(location).ok());
         response.headers_mut().extend(etag.map(|etag| (header::ETAG, etag)));
+        response.headers_mut().extend(location.map(|location| (header::LOCATION, location)));
         response
     }
 }

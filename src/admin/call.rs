@@ -7,6 +7,7 @@ use axum::extract::FromRequestParts;
 use http::StatusCode;
 use http::request::Parts;
 
+use super::bench::Bench;
 use super::permission::Permission;
 use super::problem::Refused;
 use super::settings::Bearer;
@@ -14,7 +15,7 @@ use crate::app::Snapshot;
 use crate::app::health::Health;
 use crate::audit::Actor;
 use crate::clock::Timestamp;
-use crate::key::lifecycle::{Lifecycle, LifecycleError};
+use crate::key::lifecycle::LifecycleError;
 
 /// A request that was let in.
 pub(super) struct Call {
@@ -54,13 +55,19 @@ impl Call {
     }
 
     /// Runs work on the key table, in the caller's name, to its end: whether or not the caller waits for it.
-    pub(super) async fn run<T, F>(&self, work: impl FnOnce(Lifecycle) -> F) -> Result<T, Refused>
+    pub(super) async fn run<T, F>(&self, work: impl FnOnce(Bench) -> F) -> Result<T, Refused>
     where
         T: Send + 'static,
         F: Future<Output = Result<T, LifecycleError>> + Send + 'static,
     {
         let management = &self.app.management;
-        Ok(management.run(work(management.on_behalf_of(self.actor()))).await??)
+        let bench = Bench {
+            lifecycle: management.on_behalf_of(self.actor()),
+            usages: Arc::clone(management.usages()),
+            admin: Arc::clone(&self.app.admin),
+            now: self.now(),
+        };
+        Ok(management.run(work(bench)).await??)
     }
 }
 

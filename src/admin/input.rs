@@ -149,7 +149,22 @@ fn wrong(error: &serde_path_to_error::Error<serde_json::Error>) -> Refused {
     Refused::field(field, error.inner().to_string())
 }
 
-/// A number in a query.
+/// The version that a change is to be of: from the body, or from If-Match.
+pub(super) fn if_match(headers: &HeaderMap, version: Option<u64>) -> Result<Option<u64>, Refused> {
+    let mut lines = headers.get_all(header::IF_MATCH).iter();
+    let tag = match (lines.next().map(HeaderValue::to_str), lines.next()) {
+        (None, _) | (Some(Ok("*")), None) => return Ok(version),
+        (Some(Ok(tag)), None) => tag.strip_prefix('"').and_then(|tag| tag.strip_suffix('"')),
+        (Some(_), _) => None,
+    };
+    match tag.and_then(|tag| tag.parse().ok()) {
+        Some(tag) if version.is_none_or(|version| version == tag) => Ok(Some(tag)),
+        Some(_) => Err(Refused::field("version", "If-Match names another version")),
+        None => Err(Refused::field("If-Match", "this is no ETag of a record: such as \"3\"")),
+    }
+}
+
+/// A number, or a yes or no, in a query.
 pub(super) fn number<'de, D: Deserializer<'de>, T: std::str::FromStr<Err: std::fmt::Display>>(from: D) -> Result<T, D::Error> {
     let text = String::deserialize(from)?;
     text.parse().map_err(|error| serde::de::Error::custom(format_args!("`{}`: {error}", text.escape_debug())))

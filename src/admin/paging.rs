@@ -37,10 +37,16 @@ impl<'de> Deserialize<'de> for Limit {
 impl<'de> Deserialize<'de> for Cursor {
     fn deserialize<D: Deserializer<'de>>(from: D) -> Result<Self, D::Error> {
         let text = String::deserialize(from)?;
-        let place = URL_SAFE_NO_PAD.decode(&text).ok().and_then(|place| String::from_utf8(place).ok());
+        Self::read(&text).ok_or_else(|| serde::de::Error::custom("this is no cursor: take the one that the page before named as `next`"))
+    }
+}
+
+impl Cursor {
+    /// Reads what [`told`] wrote.
+    pub(super) fn read(text: &str) -> Option<Self> {
+        let place = String::from_utf8(URL_SAFE_NO_PAD.decode(text).ok()?).ok()?;
         // No place has control characters.
-        let place = place.filter(|place| !place.is_empty() && !place.chars().any(char::is_control));
-        place.map(Self).ok_or_else(|| serde::de::Error::custom("this is no cursor: take the one that the page before named as `next`"))
+        (!place.is_empty() && !place.chars().any(char::is_control)).then_some(Self(place))
     }
 }
 

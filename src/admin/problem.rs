@@ -92,14 +92,6 @@ impl Refused {
         Self::new(StatusCode::NOT_FOUND, "not_found", "there is nothing here; /admin/v1/openapi.json says what there is")
     }
 
-    pub(crate) fn no_key(id: &str) -> Self {
-        LifecycleError::NoKey(id.to_owned()).into()
-    }
-
-    pub(crate) fn no_tenant(id: &str) -> Self {
-        LifecycleError::NoTenant(id.to_owned()).into()
-    }
-
     pub(crate) fn lacks(permission: Permission) -> Self {
         let detail = format!("this token lacks the permission {}", Named(permission));
         Self::new(StatusCode::FORBIDDEN, "permission_missing", detail)

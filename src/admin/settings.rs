@@ -5,15 +5,18 @@ use std::collections::HashMap;
 use std::path::Path;
 use std::sync::Arc;
 
+use http::HeaderName;
 use subtle::{Choice, ConstantTimeEq as _};
 use tokio_rustls::TlsAcceptor;
 use zeroize::Zeroizing;
 
 use super::permission::Permissions;
 use crate::config::problem::Problems;
-use crate::config::sections::{AdminTls, AdminToken, Config, ListenerTls, Protocol, TlsVersion};
+use crate::config::sections::{AdminTls, AdminToken, Config, Keys, ListenerLimits, ListenerTls, Protocol, TlsVersion};
+use crate::idempotency;
 use crate::key::digest::Digest;
 use crate::key::rules::check_id;
+use crate::server::framing::Limits;
 use crate::server::tls;
 use crate::telemetry::mask::Mask;
 
@@ -30,6 +33,12 @@ pub struct Settings {
     pub(crate) tls: Option<TlsAcceptor>,
     /// What of a caller's text may be told.
     pub(crate) mask: Mask,
+    /// How heads are read where requests are described.
+    pub(crate) limits: Limits,
+    /// When a key is worth a look.
+    pub(crate) keys: Keys,
+    /// Of requests that are to be done once.
+    pub(crate) once: Arc<idempotency::Rules>,
 }
 
 /// `[[admin.tokens]]`, compiled.
@@ -61,6 +70,9 @@ impl Settings {
             hosts: section.allowed_hosts.iter().map(|host| host.to_ascii_lowercase()).collect(),
             tls: tls?,
             mask: Mask::new(&config.key_kinds),
+            limits: config.listeners.first().map_or_else(|| Limits::from(&ListenerLimits::default()), |first| Limits::from(&first.limits)),
+            keys: config.keys.clone(),
+            once: idempotency::Rules::of_management(&config.idempotency, HeaderName::from_static("idempotency-key")),
         })
     }
 

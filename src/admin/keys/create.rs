@@ -2,13 +2,12 @@
 
 use std::collections::BTreeMap;
 
-use axum::response::{IntoResponse, Response};
-use http::{HeaderValue, StatusCode, header};
 use serde::Deserialize;
 use utoipa::ToSchema;
 
 use super::super::answer::Record;
 use super::super::call::By;
+use super::super::document::ROOT;
 use super::super::input::{Content, given};
 use super::super::permission::KEYS_WRITE;
 use super::super::problem::{Problem, Refused};
@@ -71,9 +70,8 @@ fn secret() -> String {
     (status = 201, description = "The key, with its secret, which is shown this once", body = schema::IssuedKey,
         headers(("ETag" = String, description = "Its version"), ("Location" = String, description = "Where it is"))),
     (status = 404, description = "There is no such tenant", body = Problem, content_type = "application/problem+json"),
-    (status = 409, description = "The tenant has as many keys as it may", body = Problem, content_type = "application/problem+json"),
 ))]
-pub(crate) async fn create(By(call): By<KEYS_WRITE>, Content(new): Content<NewKey>) -> Result<Response, Refused> {
+pub(crate) async fn create_key(By(call): By<KEYS_WRITE>, Content(new): Content<NewKey>) -> Result<Record, Refused> {
     let expires = expiry(new.expires_at, new.expires_in)?;
     let new = lifecycle::NewKey {
         tenant: new.tenant,
@@ -88,12 +86,13 @@ pub(crate) async fn create(By(call): By<KEYS_WRITE>, Content(new): Content<NewKe
         expires,
         metadata: new.metadata,
     };
-    let issued = call.run(|lifecycle| async move { lifecycle.create(new).await }).await?;
-    let shown = shown::key(&issued.record, Some(&issued.key), call.now());
-    let mut response = Record { status: StatusCode::CREATED, shown }.into_response();
-    let location = HeaderValue::try_from(format!("/admin/v1/keys/{}", issued.record.id)).ok();
-    response.headers_mut().extend(location.map(|location| (header::LOCATION, location)));
-    Ok(response)
+    let (shown, id) = call
+        .run(|bench| async move {
+            let issued = bench.lifecycle.create(new).await?;
+            Ok((shown::key(&issued.record, Some(&issued.key), bench.now), issued.record.id))
+        })
+        .await?;
+    Ok(Record::made(shown, format!("{ROOT}/keys/{id}")))
 }
 
 /// An end, in the words of the rules.

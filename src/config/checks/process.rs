@@ -28,7 +28,8 @@ pub(super) fn check(config: &Config, tree: &Tree, in_pod: bool, problems: &mut P
 }
 
 fn listeners(config: &Config, tree: &Tree, problems: &mut Problems) {
-    if config.listeners.is_empty() {
+    let is_for_management = config.upstreams.is_empty() && !config.admin.listen.is_empty();
+    if config.listeners.is_empty() && !is_for_management {
         // Where the only ones were wrong, that was told.
         let at = if tree.root.lost(&path::parse("listeners")) { "listeners" } else { "listen" };
         problems.error(at, "there is no listener").help("listen = \"[::]:8080\"");
