@@ -38,6 +38,7 @@
 //! [`config`] reads and merges layers and reports all mistakes at once; every module compiles what concerns it, and the request path sees only that.
 //! Time is read in [`clock`] alone.
 
+pub mod admin;
 pub mod answer;
 pub mod app;
 pub mod audit;

@@ -36,6 +36,10 @@ fn summary(loaded: &Loaded) {
         let tls = if listener.tls.is_some() { " (TLS)" } else { "" };
         output::line(format_args!("  listener {}: {}{tls}", listener.name, listener.address));
     }
+    if !config.admin.listen.is_empty() {
+        let names: Vec<&str> = config.admin.tokens.iter().map(|token| token.name.as_str()).collect();
+        output::line(format_args!("  management: {} (tokens: {})", config.admin.listen, names.join(", ")));
+    }
     for (name, upstream) in &config.upstreams {
         output::line(format_args!("  upstream {name}: {}", upstream.url));
     }

@@ -27,12 +27,6 @@ pub struct List {
     /// Only active, inactive, revoked or expired ones
     #[arg(long, value_parser = STATUSES)]
     status: Option<String>,
-    /// Only those that somebody should look at, and why
-    #[arg(long)]
-    attention: bool,
-    /// Only those whose secret is older than `keys.rotate_reminder`
-    #[arg(long)]
-    due: bool,
     /// Only those with this in their name, in upper or lower case
     #[arg(long, value_name = "TEXT")]
     name: Option<String>,
@@ -42,6 +36,12 @@ pub struct List {
     /// Only those not used since: 90d (ago), 2026-06-01, or a time in RFC 3339
     #[arg(long, value_name = "WHEN")]
     last_used_before: Option<When>,
+    /// Only those that somebody should look at, and why
+    #[arg(long)]
+    attention: bool,
+    /// Only those whose secret is older than keys.rotate_reminder
+    #[arg(long)]
+    due: bool,
 }
 
 impl List {
@@ -79,13 +79,12 @@ pub(super) fn list(args: &List, globals: &Globals) -> Result<(), Failure> {
         context.run(context.lifecycle.find_tenant(tenant))?;
     }
     let mut keys = context.run(context.lifecycle.list_keys(args.tenant.as_deref()))?;
+    // What was counted is what `last_used_before` is about.
+    show_last_uses(&mut keys, &context)?;
     keys.retain(|key| filter.admits(key, now));
     if args.attention || args.due {
         return list_marked(args.due, &keys, &context, globals);
     }
-    show_last_uses(&mut keys, &context)?;
-    // What was counted is later than what a record was imported with, if anything.
-    keys.retain(|key| filter.admits(key, now));
     let shown: Vec<_> = keys.iter().map(|key| shown::key(key, None, now)).collect();
     view::print_list(&shown, &COLUMNS, globals);
     Ok(())

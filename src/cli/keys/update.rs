@@ -10,6 +10,7 @@ use crate::cli::{Exit, Failure, Globals, output};
 use crate::key::hints::hints;
 use crate::key::lifecycle::LifecycleError;
 use crate::key::record::KeyRecord;
+use crate::key::rules::Fault;
 use crate::key::shown;
 use crate::limit;
 
@@ -132,7 +133,7 @@ pub(super) fn update(args: &Update, globals: &Globals) -> Result<(), Failure> {
     }
     let context = Context::open(Access::Change, globals)?;
     let mut before = context.run(context.lifecycle.find_key(&args.id))?;
-    let apply = |key: &mut KeyRecord| args.apply(key, &context).map_err(|why| LifecycleError::Invalid(vec![why]));
+    let apply = |key: &mut KeyRecord| args.apply(key, &context).map_err(|why| LifecycleError::Invalid(vec![Fault::new("", why)]));
     let mut after = context.run(context.lifecycle.update(&args.id, args.if_version, apply))?;
     if globals.quiet {
         output::line(&after.id);

@@ -9,6 +9,7 @@ use crate::cli::keys::update::own_limit;
 use crate::cli::wait::Wait;
 use crate::cli::{Exit, Failure, Globals, output};
 use crate::key::lifecycle::LifecycleError;
+use crate::key::rules::Fault;
 use crate::tenant::TenantRecord;
 
 /// Its flags.
@@ -89,7 +90,7 @@ pub(super) fn update(args: &Update, globals: &Globals) -> Result<(), Failure> {
     }
     let context = Context::open(Access::Change, globals)?;
     let mut before = context.run(context.lifecycle.find_tenant(&args.id))?;
-    let apply = |tenant: &mut TenantRecord| args.apply(tenant).map_err(|why| LifecycleError::Invalid(vec![why]));
+    let apply = |tenant: &mut TenantRecord| args.apply(tenant).map_err(|why| LifecycleError::Invalid(vec![Fault::new("", why)]));
     let mut after = context.run(context.lifecycle.update_tenant(&args.id, args.if_version, apply))?;
     print(&after, globals);
     for (what, edit, list) in args.lists() {
