@@ -7,6 +7,7 @@ pub mod config_show;
 mod control;
 pub mod demo;
 pub mod denials;
+mod desk;
 pub mod drain;
 mod edit;
 pub mod explain;
@@ -49,6 +50,12 @@ pub struct Globals {
     /// Store, instead of the configuration's [store] url
     #[arg(long, global = true, value_name = "URL")]
     pub store: Option<String>,
+    /// Management API of a running instance, instead of the store: unix:/path, https://… or http:// on this machine
+    #[arg(long, global = true, env = "SIDEGATE_ADMIN", value_name = "URL")]
+    pub admin: Option<String>,
+    /// File with a token of [[admin.tokens]], for --admin
+    #[arg(long, global = true, env = "SIDEGATE_ADMIN_TOKEN_FILE", value_name = "FILE")]
+    pub admin_token_file: Option<PathBuf>,
     /// Print JSON
     #[arg(long, global = true)]
     pub json: bool,

@@ -2,11 +2,10 @@
 
 use serde_json::Value;
 
-use super::keys::context::{Access, Context};
+use super::keys::context::Access;
 use super::keys::view;
 use super::when::When;
-use super::{Exit, Failure, Globals, output};
-use crate::key::lifecycle::LifecycleError;
+use super::{Exit, Failure, Globals, desk, output};
 use crate::key::shown;
 use crate::rejection::Rejection;
 use crate::store::usage::{Denial, DenialFilter};
@@ -48,22 +47,22 @@ const COLUMNS: [&str; 9] = ["time", "request_id", "reason", "detail", "tenant", 
 /// # Errors
 /// `Exit::NotFound` where nothing is kept of the request that was named.
 pub fn run(args: &Args, globals: &Globals) -> Result<(), Failure> {
-    let context = Context::open(Access::Read, globals)?;
+    let desk = desk::open(Access::Read, globals)?;
     let filter = DenialFilter {
         request_id: args.request.clone(),
         key: args.key.clone(),
         tenant: args.tenant.clone(),
         reason: args.reason.clone(),
-        since: args.since.map(|when| when.at(context.clock.now())),
+        since: args.since.map(|when| when.at(desk.now())),
     };
     let limit = usize::try_from(args.limit).unwrap_or(usize::MAX);
-    let page = context.run(async { context.usages.denials(&filter, None, limit).await.map_err(LifecycleError::from) })?;
-    if let (Some(id), true) = (&args.request, page.items.is_empty()) {
+    let denials = desk.denials(&filter, limit)?;
+    if let (Some(id), true) = (&args.request, denials.is_empty()) {
         return Err(Exit::NotFound.because(format!(
             "no refusal of request {id} is kept: it was not refused, or too long ago; a sidecar tells of a refusal within seconds"
         )));
     }
-    print(&page.items, globals);
+    print(&denials, globals);
     Ok(())
 }
 
