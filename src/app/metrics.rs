@@ -30,6 +30,7 @@ pub(super) fn scrape(health: &Health) -> String {
     issuers(&mut text, health);
     idempotency(&mut text, health);
     usage(&mut text, health);
+    spans(&mut text, health);
     configuration(&mut text, health);
     process(&mut text, health);
     text.into_text()
@@ -254,6 +255,16 @@ fn usage(text: &mut Exposition, health: &Health) {
         "outcome",
         &[("written", &counters.denials_written), ("left_out", &counters.denials_over), ("unknown", &counters.denials_unknown)],
     );
+}
+
+fn spans(text: &mut Exposition, health: &Health) {
+    let name = "sidegate_trace_requests_total";
+    let app = health.reloader.app().load();
+    let counts = &app.spans.counts;
+    text.family(Counter, name, "Requests that were sampled for a trace, by what became of their spans.");
+    for (outcome, counter) in [("sent", &counts.sent), ("dropped", &counts.dropped), ("refused", &counts.refused)] {
+        text.sample(name, &[("outcome", outcome)], counter.load(Ordering::Relaxed));
+    }
 }
 
 fn configuration(text: &mut Exposition, health: &Health) {

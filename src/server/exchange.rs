@@ -25,7 +25,7 @@ use super::generation::Generation;
 use super::life::Life;
 use super::record::{Record, Scribe};
 use super::tunnel::Tunnel;
-use crate::clock::{Timestamp, instant};
+use crate::clock::Timestamp;
 use crate::facts::{X_REQUEST_ID, is_grpc};
 use crate::forward::upgrade::Handshake;
 use crate::forward::upstream::pool::{Answer, Switch, Wire};
@@ -143,13 +143,19 @@ async fn judge(
     };
     // Only now: who may not ask at all is not told what would be too much.
     unread.check_length()?;
+    seen.trace = app.gate.trace(permit.caller(), &head.headers);
     let rewrite = Rewrite { gate: &app.gate, upstreams: &app.upstreams, permit: &permit, connection: &session.connection, seen };
-    let forward = rewrite.apply(head)?;
-    Ok(Judged::Forward(forward, permit.into_asked()))
+    match rewrite.apply(head) {
+        Ok(forward) => Ok(Judged::Forward(forward, permit.into_asked())),
+        Err(refusal) => {
+            seen.trace = None;
+            Err(refusal)
+        }
+    }
 }
 
 async fn dispatch(life: &Rc<Life>, forward: Forward, upload: Upload, left: Left, record: &mut Record) -> Outcome {
-    let asked = instant();
+    let asked = record.asks(forward.upstream);
     match record.generation.pools.send(forward, upload, life.uploaded()).await {
         Ok(response) => receive(response, left, asked, record),
         // A fault in the client's own body breaks the upstream's connection; it is the client who is told.
@@ -175,7 +181,7 @@ fn check_answer<B>(response: &Response<B>) -> Result<(), Refusal> {
 
 /// Asks the upstream for a WebSocket. Only a 101 that answers this very handshake opens one.
 async fn open(forward: Forward, handshake: &Handshake, record: &mut Record) -> Outcome {
-    let asked = instant();
+    let asked = record.asks(forward.upstream);
     match record.generation.pools.switch(forward).await {
         Ok(Switch::Answered(response)) => receive(response, Left::Nothing, asked, record),
         Ok(Switch::Switched(head, wire, ahead)) if handshake.is_answered_by(&head.headers) => {

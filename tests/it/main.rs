@@ -64,6 +64,7 @@ mod tls;
 mod token_attacks;
 mod token_keys;
 mod tokens;
+mod traces;
 mod trailers;
 mod transfers;
 mod transparency;

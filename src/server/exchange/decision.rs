@@ -44,7 +44,10 @@ async fn judge(session: &Session, head: &mut Parts, unread: Unread, record: &mut
     let admitted = decided?;
     record.admitted();
     Ok(match admitted {
-        Admitted::Forward(permit) => gate.header_rules().answer(permit.caller(), gate.environments()),
+        Admitted::Forward(permit) => {
+            record.seen.trace = gate.trace(permit.caller(), &head.headers);
+            gate.header_rules().answer(permit.caller(), gate.environments())
+        }
         // Whoever forwards it answers it, or the API does.
         Admitted::Preflight(_) => gate.header_rules().answer(&Caller::Preflight, gate.environments()),
     })

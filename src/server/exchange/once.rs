@@ -14,7 +14,7 @@ use tokio::sync::oneshot;
 use tokio::task::spawn_local;
 
 use super::{Left, Outcome, dispatch};
-use crate::clock::{Timestamp, instant};
+use crate::clock::Timestamp;
 use crate::forward::Forward;
 use crate::idempotency::{Answer, Asked, Begun, Counters, Reservation, Taken};
 use crate::rejection::{Refusal, Rejection};
@@ -103,7 +103,7 @@ fn replay(answer: Answer, now: Timestamp) -> Response<Source> {
 
 /// Begins the exchange and waits for its head. Who stops waiting does not end it.
 async fn first(life: &Rc<Life>, forward: Forward, upload: Upload, reservation: Reservation, room: Taken, record: &mut Record) -> Outcome {
-    let asked = instant();
+    let asked = record.asks(forward.upstream);
     let (tell, told) = oneshot::channel();
     let (run, errand) = (Run::new(&record.generation, reservation), life.begin_errand());
     spawn_local(async move {
