@@ -3,6 +3,7 @@
 
 mod admin;
 mod control;
+mod exposed;
 pub(crate) mod health;
 mod http;
 mod metrics;

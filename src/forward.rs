@@ -67,14 +67,18 @@ fn own(upstreams: &Upstreams, upstream: usize, method: Method, target: PathAndQu
     let head = if upstreams.speaks_http1(upstream) {
         let mut head = Encoded::new(method, target.as_str());
         upstreams.set_host(upstream, None, &mut head);
-        fields.iter().for_each(|(name, value)| head.field(name, value));
+        for (name, value) in fields {
+            head.field(name, value);
+        }
         Head::Http1(head)
     } else {
         let mut parts = Request::new(()).into_parts().0;
         parts.method = method;
         parts.uri = Uri::from(target);
         upstreams.set_host(upstream, None, &mut parts.headers);
-        fields.iter().for_each(|(name, value)| parts.headers.field(name, value));
+        for (name, value) in fields {
+            parts.headers.field(name, value);
+        }
         Head::Http2(Box::new(parts))
     };
     Forward { head, upstream, response_timeout: None, handshake: None }

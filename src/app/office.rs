@@ -15,6 +15,7 @@ use tokio::time::sleep;
 
 use super::admin;
 use super::control::Control;
+use super::exposed;
 use super::health::Health;
 use super::ops::Ops;
 use super::reload::{Reloader, Trigger};
@@ -49,6 +50,8 @@ impl Office {
                 spawn_local(Arc::new(Control::new(Arc::clone(&health))).serve(bound));
             }
             spawn_local(look(Arc::clone(&health.reloader)));
+            let watched = Arc::clone(&health);
+            spawn_local(async move { exposed::watch(&watched).await });
             let exporter = Exporter::new(Arc::clone(health.reloader.app()));
             let exporting = spawn_local(Rc::clone(&exporter).run());
             let api = api.map(|(api, bound)| {

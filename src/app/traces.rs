@@ -43,6 +43,7 @@ pub(crate) struct Collector {
 
 impl Collector {
     /// Compiles `[tracing] otlp_endpoint`; the inner `None` = nowhere. The outer one is an error.
+    #[expect(clippy::option_option, reason = "an error, off, or on")]
     pub(super) fn compile(config: &Config, problems: &mut Problems) -> Option<Option<Arc<Self>>> {
         let endpoint = &config.tracing.otlp_endpoint;
         if endpoint.is_empty() {

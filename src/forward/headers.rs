@@ -111,7 +111,9 @@ impl HeaderRules {
         decide(X_REQUEST_ID.as_str(), Fate::Reserved);
         if !config.tracing.otlp_endpoint.is_empty() {
             // A trace is continued by us, or not at all.
-            [TRACEPARENT, TRACESTATE].iter().for_each(|name| decide(name.as_str(), Fate::Reserved));
+            for name in [TRACEPARENT, TRACESTATE] {
+                decide(name.as_str(), Fate::Reserved);
+            }
         }
         if !config.identity.signed.header.is_empty() {
             decide(&folded(&config.identity.signed.header), Fate::Reserved);

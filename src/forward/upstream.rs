@@ -119,6 +119,11 @@ impl Upstreams {
         Some(Self { targets: vec![Arc::new(Target::compile(path, upstream, problems)?)] })
     }
 
+    /// All of them.
+    pub fn targets(&self) -> impl Iterator<Item = &Target> {
+        self.targets.iter().map(|target| &**target)
+    }
+
     /// The one with this index.
     #[must_use]
     pub fn target(&self, index: usize) -> Option<&Arc<Target>> {

@@ -102,7 +102,9 @@ async fn exchange(session: &Rc<Session>, life: &Rc<Life>, head: Parts, body: Rec
         return Box::pin(decision::decide(session, head, body, record)).await;
     }
     let unread = Unread::of(&head, &body, session.body_limit);
-    match judge(session, &record.generation, head, unread, record.began, &mut record.seen).await {
+    let judged = judge(session, &record.generation, head, unread, record.began, &mut record.seen).await;
+    record.judged();
+    match judged {
         Ok(Judged::Forward(mut forward, asked)) => {
             record.admitted();
             if let Some(handshake) = forward.handshake.take() {

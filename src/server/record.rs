@@ -129,6 +129,11 @@ impl Record {
         self.is_head
     }
 
+    /// The gate has judged it, whatever the verdict.
+    pub(super) fn judged(&self) {
+        self.scribe.tally.auth.observe(self.started.elapsed());
+    }
+
     /// The upstream with this index is asked, now.
     pub(super) fn asks(&mut self, upstream: usize) -> Instant {
         let now = instant();

@@ -34,7 +34,7 @@ pub(crate) struct Stage<'a> {
 
 impl Stage<'_> {
     /// A request of the situation was answered; it has a line in the access log like any other.
-    pub(crate) fn note(&mut self, answer: Answer) -> u16 {
+    pub(crate) fn note(&mut self, answer: &Answer) -> u16 {
         self.answered.push((answer.header("X-Request-Id").unwrap().to_owned(), answer.status));
         answer.status
     }

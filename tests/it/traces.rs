@@ -14,7 +14,7 @@ use crate::support::PATIENCE;
 use crate::support::client::{Client, Request, once};
 use crate::support::process::Serve;
 use crate::support::sidecar::{Home, Kind, Sidecar};
-use crate::support::upstream::Upstream;
+use crate::support::upstream::{Exchange, Upstream};
 
 const TRACE: &str = "4bf92f3577b34da6a3ce929d0e0e4736";
 const PARENT: &str = "00f067aa0ba902b7";
@@ -80,7 +80,7 @@ fn attributes(all: &[KeyValue]) -> BTreeMap<String, String> {
 }
 
 fn hex(bytes: &[u8]) -> String {
-    bytes.iter().map(|byte| format!("{byte:02x}")).collect()
+    bytes.iter().fold(String::new(), |hex, byte| hex + &format!("{byte:02x}"))
 }
 
 fn of_kind(spans: &[Span], kind: SpanKind) -> Vec<&Span> {
@@ -128,7 +128,7 @@ fn a_known_caller_is_continued_and_the_upstream_is_a_child_of_ours() {
     assert_eq!(of_client["url.full"], format!("{}/v1/users/7", upstream.url()));
     assert_eq!((of_client["server.address"].as_str(), of_client["sidegate.upstream"].as_str()), ("127.0.0.1", "main"));
     let everything = format!("{spans:?}");
-    for hidden in [&*secret, "hush", "curious", "key_main", &secret[secret.len() - 12..]] {
+    for hidden in [&*secret, "hush", "curious", "key_main", secret.split_at(secret.len() - 12).1] {
         assert!(!everything.contains(hidden), "{hidden}: {everything}");
     }
 }
@@ -140,7 +140,7 @@ fn whoever_is_not_known_or_is_refused_begins_a_trace_of_his_own() {
     let (sidecar, secret) = start(&upstream, &collector, "1.0", open);
     let ask = |path: &str, key: Option<&str>| {
         let request = Request::get(path).header("traceparent", &traceparent("01")).header("tracestate", "a=1");
-        once(sidecar.address(), &key.into_iter().fold(request, |request, key| request.bearer(key))).status
+        once(sidecar.address(), &key.into_iter().fold(request, Request::bearer)).status
     };
     assert_eq!(ask("/open", None), 200, "anybody");
     assert_eq!(ask("/v1", None), 401, "nobody");
@@ -197,7 +197,7 @@ fn without_an_endpoint_traces_pass_untouched() {
 
 #[test]
 fn an_upstream_that_fails_shows_in_both_spans() {
-    let upstream = Upstream::start(|exchange| exchange.close());
+    let upstream = Upstream::start(Exchange::close);
     let collector = collector();
     let (sidecar, secret) = start(&upstream, &collector, "1.0", "");
     assert_eq!(once(sidecar.address(), &Request::new("POST", "/a").bearer(&secret)).status, 502);

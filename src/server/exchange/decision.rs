@@ -18,6 +18,7 @@ use crate::server::record::Record;
 pub(super) async fn decide(session: &Rc<Session>, mut head: Parts, body: Received, record: &mut Record) -> Outcome {
     let unread = Unread::of(&head, &body, session.body_limit);
     let decided = judge(session, &mut head, unread, record).await;
+    record.judged();
     let left = unread.discard(body).await;
     match decided {
         Ok(headers) => {

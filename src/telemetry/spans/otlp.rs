@@ -113,7 +113,8 @@ pub fn encode(batch: &[Span], host: &str) -> Vec<u8> {
     let resource = [("service.name", "sidegate"), ("service.version", env!("CARGO_PKG_VERSION")), ("host.name", host)];
     let resource = resource.map(|(key, value)| key_value(key, Value::Text(value.into()))).into();
     let scope = Scope { name: "sidegate".to_owned(), version: env!("CARGO_PKG_VERSION").to_owned() };
-    let spans = batch.iter().flat_map(|span| [Some(server(span)), span.asked.as_ref().map(|asked| client(span, asked))]).flatten().collect();
+    let spans =
+        batch.iter().flat_map(|span| [Some(server(span)), span.asked.as_ref().map(|asked| client(span, asked))]).flatten().collect();
     let scope_spans = vec![ScopeSpans { scope: Some(scope), spans }];
     ExportRequest { resource_spans: vec![ResourceSpans { resource: Some(Resource { attributes: resource }), scope_spans }] }.encode_to_vec()
 }

@@ -46,21 +46,21 @@ impl Sampler {
 mod tests {
     use super::*;
 
-    fn compiled(toml: &str) -> (Option<Option<Sampler>>, Problems) {
+    fn compiled(toml: &str) -> Result<Option<Sampler>, Problems> {
         let mut problems = Problems::default();
-        (Sampler::compile(&toml::from_str(toml).unwrap(), &mut problems), problems)
+        Sampler::compile(&toml::from_str(toml).unwrap(), &mut problems).ok_or(problems)
     }
 
     #[test]
     fn without_an_endpoint_nothing_is_sampled_and_a_ratio_is_a_share() {
-        assert!(matches!(compiled(""), (Some(None), _)));
+        assert!(matches!(compiled(""), Ok(None)));
         for (ratio, all) in [("0", false), ("0.0", false), ("1", true), ("1.0", true)] {
-            let (sampler, _) = compiled(&format!("[tracing]\notlp_endpoint = \"http://a:4318\"\nsample_ratio = {ratio}"));
-            assert!((0..100).all(|_| sampler.unwrap().unwrap().answered().is_some() == all), "{ratio}");
+            let sampler = compiled(&format!("[tracing]\notlp_endpoint = \"http://a:4318\"\nsample_ratio = {ratio}")).unwrap().unwrap();
+            assert!((0..100).all(|_| sampler.answered().is_some() == all), "{ratio}");
         }
         for bad in ["-0.1", "1.1", "nan", "inf"] {
-            let (sampler, problems) = compiled(&format!("[tracing]\nsample_ratio = {bad}"));
-            assert!(sampler.is_none() && problems.has_errors(), "{bad}");
+            let refused = compiled(&format!("[tracing]\nsample_ratio = {bad}"));
+            assert!(refused.is_err_and(|problems| problems.has_errors()), "{bad}");
         }
     }
 }

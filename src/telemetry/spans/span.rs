@@ -73,8 +73,17 @@ impl Span {
 
     /// What is not registered could be anything.
     fn known_method(&self) -> Option<&str> {
-        let known =
-            [Method::GET, Method::POST, Method::PUT, Method::PATCH, Method::DELETE, Method::HEAD, Method::OPTIONS, Method::TRACE, Method::CONNECT];
+        let known = [
+            Method::GET,
+            Method::POST,
+            Method::PUT,
+            Method::PATCH,
+            Method::DELETE,
+            Method::HEAD,
+            Method::OPTIONS,
+            Method::TRACE,
+            Method::CONNECT,
+        ];
         known.contains(&self.method).then(|| self.method.as_str())
     }
 
