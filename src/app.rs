@@ -30,6 +30,7 @@ use crate::idempotency::Ledger;
 use crate::identity::template::IdentityHeaders;
 use crate::key;
 use crate::management::Management;
+use crate::self_service::SelfService;
 use crate::server::bind;
 use crate::server::connection::Speech;
 use crate::server::door::Terms;
@@ -53,6 +54,7 @@ pub struct App {
     log: Arc<access::Settings>,
     probes: Probes,
     key_rules: Arc<key::rules::Rules>,
+    self_service: Arc<SelfService>,
 }
 
 /// What judges and answers requests: one immutable snapshot, swapped as a whole.
@@ -74,6 +76,8 @@ pub struct Snapshot {
     pub probes: Probes,
     /// Management of its key table.
     pub management: Management,
+    /// What its callers may do with their keys.
+    pub self_service: Arc<SelfService>,
     _table: Hold,
 }
 
@@ -94,6 +98,7 @@ pub fn compile(config: &Config, problems: &mut Problems) -> Option<App> {
     store::target::check_reservations(config, problems);
     // What the management commands would find, serve and check find too.
     let key_rules = key::rules::Rules::compile(config, problems);
+    let self_service = SelfService::compile(config, problems);
     Some(App {
         rules: rules?,
         answers: answers?,
@@ -103,6 +108,7 @@ pub fn compile(config: &Config, problems: &mut Problems) -> Option<App> {
         log: Arc::new(access::Settings::compile(config)),
         probes: probes?,
         key_rules: Arc::new(key_rules?),
+        self_service: Arc::new(self_service?),
     })
 }
 
@@ -118,6 +124,7 @@ impl App {
             fleet: Arc::clone(table.fleet()),
             probes: self.probes,
             management: table.management(self.key_rules),
+            self_service: self.self_service,
             _table: table.hold(),
         }
     }

@@ -111,6 +111,14 @@ impl Authenticator {
         self.shared.cached(digest, now).map(|answer| answer.and_then(|entry| entry.judge(now)))
     }
 
+    /// Who it was that a credential refused at `now` had authenticated until a rotation replaced it. For who asks again what came of
+    /// that rotation; nobody is authenticated by it.
+    #[must_use]
+    pub fn replaced(&self, digest: &Digest, now: Timestamp) -> Option<Arc<Identity>> {
+        let (answer, _) = self.shared.known(digest, now)?;
+        answer.ok()?.replaced(now).cloned()
+    }
+
     /// Whether a look-up of this credential is under way: who asks now joins it and costs the store nothing.
     #[must_use]
     pub fn is_loading(&self, digest: &Digest) -> bool {

@@ -11,6 +11,7 @@ use zeroize::Zeroizing;
 
 use crate::config::problem::Problems;
 use crate::config::sections::{Config, Scheme};
+use crate::idempotency::Holder;
 use crate::key::digest::Digest;
 use crate::key::encoded::layers;
 use crate::key::kind::{KeyKinds, Prefix};
@@ -138,6 +139,12 @@ impl Credentials {
         headers.remove(first_header);
         self.strip_but(Some(first_header), headers);
         Ok(key)
+    }
+
+    /// What only who presents the credential that [`Self::take`] would take can derive.
+    #[must_use]
+    pub fn holder(&self, headers: &HeaderMap) -> Option<Holder> {
+        self.secrets(headers).next().map(|(_, secret)| Holder::of(secret.bytes()))
     }
 
     /// What [`Self::take`] would yield for the key of this record.

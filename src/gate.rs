@@ -4,6 +4,7 @@
 mod anonymous;
 mod limited;
 mod once;
+mod own;
 mod permit;
 mod rules;
 pub mod seen;
@@ -31,7 +32,7 @@ use crate::policy::{self, CHECKS, Case, browser};
 use crate::rejection::{Refusal, Rejection};
 use crate::route::Route;
 use crate::route::table::Captures;
-pub use permit::{Caller, Permit};
+pub use permit::{Caller, Order, Permit};
 pub use rules::Rules;
 pub use seen::Seen;
 use trace::{Note, Step, Trace};
@@ -73,6 +74,8 @@ pub enum Presented<'a> {
 pub enum Admitted {
     /// Forward it; only `forward::rewrite` can use the permit.
     Forward(Permit),
+    /// Do what it asks for: it manages keys.
+    Manage(Box<Order>),
     /// A CORS preflight that Sidegate answers itself: 204 with these headers.
     Preflight(HeaderMap),
 }
@@ -144,6 +147,7 @@ impl Gate {
         if route.open {
             return self.open(head, route, Caller::Nobody, now, seen, trace).await;
         }
+        let holder = self.holder(route, head);
         let taken = match presented {
             Presented::InHeaders => self.rules.credentials.take(&mut head.headers),
             Presented::Record(record) => self.rules.credentials.stand_in(record),
@@ -156,7 +160,13 @@ impl Gate {
         // From the prefix alone: a key of another environment costs no look-up.
         let upstream = self.environment(&key, &facts, route, trace)?;
         let identity = match presented {
-            Presented::InHeaders => self.authenticate(&key, connection, head, now, seen, trace).await?,
+            Presented::InHeaders => match self.authenticate(&key, connection, head, now, seen, trace).await {
+                Ok(identity) => identity,
+                Err(refusal) => {
+                    let request = own::Request { head, facts: &facts, route, captures: &captures };
+                    return Box::pin(self.ask_again::<T>(&key, holder, request, refusal, now, seen)).await;
+                }
+            },
             Presented::Record(record) => {
                 let verdict = self.authenticator.of_record(record, now).await;
                 trace.judge(Step::Authentication, verdict, || Note::new(format!("record of {}", record.id)))?
@@ -170,6 +180,9 @@ impl Gate {
         }
         verdict?;
         let asked = self.ask_once(&identity, &facts, route, head, seen, trace)?;
+        if let Some(action) = route.own {
+            return Ok(own::order(action, &captures, identity, key.digest, asked.map(|asked| asked.only_for(holder)), None));
+        }
         Ok(Admitted::Forward(Permit::new(Caller::Known(identity), upstream, route.response_timeout).run_once(asked)))
     }
 

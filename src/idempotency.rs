@@ -29,7 +29,7 @@ pub use key::Key;
 pub use ledger::{Begun, Counters, Ledger};
 pub use memory::{Memory, Taken};
 pub use reservation::{Outcome, Reservation};
-pub use seal::{Roots, Scope, Ticket};
+pub use seal::{Holder, Roots, Scope, Ticket};
 
 /// The kind whose keys only servers have. Callers with any other may be told apart by their address alone.
 const SECRET: &str = "secret";
@@ -118,7 +118,7 @@ impl Rules {
         let client = (*identity.kind != *SECRET).then_some(client);
         let scope = Scope::new(&identity.tenant_id, identity.environment, &identity.kind, client);
         let fingerprint = Fingerprint::of_head(&facts.method, &facts.path);
-        Ok(Some(Box::new(Asked { rules: Arc::clone(self), ticket: Ticket { scope, key }, fingerprint })))
+        Ok(Some(Box::new(Asked { rules: Arc::clone(self), ticket: Ticket { scope, key, holder: None }, fingerprint })))
     }
 
     /// What `explain` says of it.
@@ -148,6 +148,13 @@ fn method(index: usize, name: &str, problems: &mut Problems) -> Option<Method> {
 }
 
 impl Asked {
+    /// The same, for an answer that nobody but this holder may have again.
+    #[must_use]
+    pub fn only_for(mut self: Box<Self>, holder: Option<Holder>) -> Box<Self> {
+        self.ticket.holder = holder;
+        self
+    }
+
     /// Whether the request may not run without it.
     #[must_use]
     pub fn is_required(&self) -> bool {

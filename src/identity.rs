@@ -1,6 +1,7 @@
 //! What authentication yields: who is calling, with everything that later steps need already compiled,
 //! so that a cached request parses nothing again. Made of a key's and its tenant's record ([`compile`]).
 
+pub mod replaced;
 pub mod template;
 
 use std::sync::Arc;
@@ -14,6 +15,7 @@ use crate::policy::endpoint::Endpoints;
 use crate::policy::referrer::Referrers;
 use crate::policy::scope::Grants;
 use crate::tenant::TenantRecord;
+use replaced::Replaced;
 use template::{IdentityHeaders, Told};
 
 /// Who is calling.
@@ -47,6 +49,8 @@ pub struct Identity {
     pub exposed: AtomicBool,
     /// What the upstream is told, ready to send.
     pub headers: Told,
+    /// What is known of the presented secret, if it is not the key's current one.
+    pub replaced: Option<Box<Replaced>>,
 }
 
 /// Names of a key and its tenant, which others hold too.
@@ -90,6 +94,7 @@ impl Identity {
             headers: headers.for_key(key, tenant, &grants)?,
             grants,
             ceiling,
+            replaced: None,
         })
     }
 }

@@ -50,9 +50,6 @@ const FEATURES: &[Feature] = &[
         one("identity.signed", !config.identity.signed.header.is_empty())
     }),
     warning("the management API", "nothing listens there", |config, _| one("admin.listen", !config.admin.listen.is_empty())),
-    warning("[self_service]", "requests to its path go to the upstream like any other", |config, _| {
-        one("self_service.path", !config.self_service.path.is_empty())
-    }),
     warning("migration.unknown_keys = \"pass\"", "unknown keys are refused", |config, _| {
         one("migration.unknown_keys", config.migration.unknown_keys == UnknownKeys::Pass)
     }),

@@ -27,6 +27,8 @@ pub enum Step {
     Limit,
     /// Whether it is to be run once.
     Idempotency,
+    /// What Sidegate does itself.
+    Own,
     /// What the upstream sees.
     Rewrite,
 }
@@ -47,6 +49,7 @@ impl Step {
             Self::Check(name) => name,
             Self::Limit => "limit",
             Self::Idempotency => "idempotency",
+            Self::Own => "answered here",
             Self::Rewrite => "rewrite",
         }
     }

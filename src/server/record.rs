@@ -157,6 +157,11 @@ impl Record {
         if let (Some(_), Some((_, digest))) = (&self.seen.identity, &self.seen.key) {
             self.life.admitted_by(&self.generation, *digest);
         }
+        self.paced();
+    }
+
+    /// Its content may not come too slowly.
+    pub(super) fn paced(&self) {
         // A stream of calls may take its time between them.
         if !self.seen.grpc {
             self.life.judge_pace();

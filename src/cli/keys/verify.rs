@@ -45,8 +45,14 @@ pub(super) fn run(_: &Args, globals: &Globals) -> Result<(), Failure> {
     }
     if let Some(previous) = previous {
         let (until, last4) = (previous.until, &record.last4);
-        let ends = if until > now { "it works until" } else { "it ended at" };
-        output::note(format_args!("this is the key's previous secret: {ends} {until}; the current one ends in {last4}"));
+        let ends = if until > now {
+            format!("it works until {until}")
+        } else if previous.is_dead() {
+            "it is dead".into()
+        } else {
+            format!("it ended at {until}")
+        };
+        output::note(format_args!("this is the key's previous secret: {ends}; the current one ends in {last4}"));
     }
     Ok(())
 }
