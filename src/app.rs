@@ -22,6 +22,7 @@ use crate::authn::KeyTable;
 use crate::clock::Clock;
 use crate::config::problem::Problems;
 use crate::config::sections::{Config, Listener, ListenerLimits};
+use crate::config::units::Span;
 use crate::explain::Explainer;
 use crate::fleet::Standing;
 use crate::forward::upstream::Upstreams;
@@ -39,6 +40,7 @@ use crate::server::tls;
 use crate::store;
 use crate::telemetry::access::{self, AccessLog, Writer};
 use crate::telemetry::mask::Mask;
+use crate::usage::Collector;
 pub use probes::Probes;
 pub use running::{Running, Stopper};
 use table::{Hold, Table};
@@ -52,6 +54,7 @@ pub struct App {
     listeners: Vec<Arc<Terms>>,
     identity_headers: Arc<IdentityHeaders>,
     log: Arc<access::Settings>,
+    last_used_resolution: Span,
     probes: Probes,
     key_rules: Arc<key::rules::Rules>,
     self_service: Arc<SelfService>,
@@ -70,6 +73,10 @@ pub struct Snapshot {
     pub log: AccessLog,
     /// Of requests that are to be run once.
     pub ledger: Arc<Ledger>,
+    /// Of keys, and recent denials.
+    pub usage: Arc<Collector>,
+    /// In what steps the last use of a key is told.
+    pub last_used_resolution: Span,
     /// Where its key table stands among the sidecars of the store.
     pub fleet: Arc<Standing>,
     /// What the platform may ask the upstreams.
@@ -106,6 +113,7 @@ pub fn compile(config: &Config, problems: &mut Problems) -> Option<App> {
         listeners: listeners.into_iter().collect::<Option<_>>()?,
         identity_headers: Arc::new(identity_headers?),
         log: Arc::new(access::Settings::compile(config)),
+        last_used_resolution: config.keys.last_used_resolution,
         probes: probes?,
         key_rules: Arc::new(key_rules?),
         self_service: Arc::new(self_service?),
@@ -121,6 +129,8 @@ impl App {
             upstreams: self.upstreams,
             log: AccessLog::new(self.log, Arc::clone(writer)),
             ledger: Arc::clone(table.ledger()),
+            usage: Arc::clone(table.usage()),
+            last_used_resolution: self.last_used_resolution,
             fleet: Arc::clone(table.fleet()),
             probes: self.probes,
             management: table.management(self.key_rules),

@@ -4,6 +4,7 @@ pub mod check;
 pub mod config_show;
 mod control;
 pub mod demo;
+pub mod denials;
 pub mod drain;
 pub mod explain;
 pub mod healthcheck;
@@ -70,6 +71,8 @@ enum Command {
     /// Show or release what is kept under an Idempotency-Key
     #[command(subcommand)]
     Idempotency(idempotency::Command),
+    /// Say why requests were refused, the latest first
+    Denials(denials::Args),
     /// Show the running sidecar, the store and the sidecars that serve from it
     Status(status::Args),
     /// Say how a request would be judged, step by step
@@ -183,6 +186,7 @@ fn run(cli: &Cli) -> Result<(), Failure> {
         Command::Keys(command) => keys::run(command, globals),
         Command::Tenants(command) => tenants::run(command, globals),
         Command::Idempotency(command) => idempotency::run(command, globals),
+        Command::Denials(args) => denials::run(args, globals),
         Command::Status(args) => status::run(args, globals),
         Command::Explain(args) => explain::run(args, globals),
         Command::Routes(args) => routes::run(args, globals),

@@ -8,6 +8,7 @@ mod own;
 mod permit;
 mod rules;
 pub mod seen;
+mod token;
 pub mod trace;
 
 use std::sync::Arc;
@@ -15,10 +16,10 @@ use std::sync::Arc;
 use http::request::Parts;
 use http::{HeaderMap, HeaderValue};
 
-use crate::authn::Authenticator;
+use crate::authn::{Authenticator, Issuers};
 use crate::clock::Timestamp;
-use crate::config::sections::BrowserRule;
-use crate::credential::ApiKey;
+use crate::config::sections::{BrowserRule, EnvironmentName};
+use crate::credential::{ApiKey, Credential};
 use crate::environment::Environments;
 use crate::facts::{Facts, RequestId, is_preflight};
 use crate::forward::headers::HeaderRules;
@@ -100,9 +101,21 @@ impl Gate {
         if self.rules.guard.has_rule_of(&earlier.rules.guard) {
             self.rules.guard = Arc::clone(&earlier.rules.guard);
         }
+        self.rules.issuers = self.rules.issuers.follow(&earlier.rules.issuers);
         earlier.counts.move_to(&self.counts);
         self.counts = Arc::clone(&earlier.counts);
         self.rules.limits.follow(&earlier.rules.limits);
+    }
+
+    /// Its issuers' keys are kept fresh from now on.
+    pub fn keep_keys(&self) {
+        self.authenticator.keep_keys(&self.rules.issuers);
+    }
+
+    /// Who may issue tokens.
+    #[must_use]
+    pub const fn issuers(&self) -> &Arc<Issuers> {
+        &self.rules.issuers
     }
 
     /// Who can tell who is calling.
@@ -150,26 +163,36 @@ impl Gate {
         let holder = self.holder(route, head);
         let taken = match presented {
             Presented::InHeaders => self.rules.credentials.take(&mut head.headers),
-            Presented::Record(record) => self.rules.credentials.stand_in(record),
+            Presented::Record(record) => self.rules.credentials.stand_in(record).map(Credential::Key),
         };
         seen.credential_sent = !matches!(&taken, Err(refusal) if refusal.rejection == Rejection::CredentialMissing);
-        let found = taken.as_ref().ok().and_then(|key| key.header.clone());
+        let found = taken.as_ref().ok().and_then(|credential| credential.header().cloned());
         let note = || Note::new(found.map_or_else(|| format!("looked in {}", self.rules.credentials), |header| format!("in {header}")));
-        let key = trace.judge(Step::Credential, taken, || note().at("credentials.sources"))?;
-        seen.presented(&key);
-        // From the prefix alone: a key of another environment costs no look-up.
-        let upstream = self.environment(&key, &facts, route, trace)?;
-        let identity = match presented {
-            Presented::InHeaders => match self.authenticate(&key, connection, head, now, seen, trace).await {
-                Ok(identity) => identity,
-                Err(refusal) => {
-                    let request = own::Request { head, facts: &facts, route, captures: &captures };
-                    return Box::pin(self.ask_again::<T>(&key, holder, request, refusal, now, seen)).await;
-                }
-            },
-            Presented::Record(record) => {
-                let verdict = self.authenticator.of_record(record, now).await;
-                trace.judge(Step::Authentication, verdict, || Note::new(format!("record of {}", record.id)))?
+        let (identity, upstream) = match trace.judge(Step::Credential, taken, || note().at("credentials.sources"))? {
+            Credential::Key(key) => {
+                seen.presented(&key);
+                // From the prefix alone: a key of another environment costs no look-up.
+                let prefix = || format!(" ({}…)", key.prefix.text);
+                let upstream = self.environment(key.prefix.environment, prefix, &facts, route, trace)?;
+                let identity = match presented {
+                    Presented::InHeaders => match self.authenticate(&key, connection, head, now, seen, trace).await {
+                        Ok(identity) => identity,
+                        Err(refusal) => {
+                            let request = own::Request { head, facts: &facts, route, captures: &captures };
+                            return Box::pin(self.ask_again::<T>(&key, holder, request, refusal, now, seen)).await;
+                        }
+                    },
+                    Presented::Record(record) => {
+                        let verdict = self.authenticator.of_record(record, now).await;
+                        trace.judge(Step::Authentication, verdict, || Note::new(format!("record of {}", record.id)))?
+                    }
+                };
+                (identity, upstream)
+            }
+            Credential::Token(token) => {
+                let identity = self.verify(&token, connection, head, now, seen, trace).await?;
+                // Nothing is known of it before it is verified.
+                (Arc::clone(&identity), self.environment(identity.environment, String::new, &facts, route, trace)?)
             }
         };
         seen.identity = Some(Arc::clone(&identity));
@@ -181,7 +204,7 @@ impl Gate {
         verdict?;
         let asked = self.ask_once(&identity, &facts, route, head, seen, trace)?;
         if let Some(action) = route.own {
-            return Ok(own::order(action, &captures, identity, key.digest, asked.map(|asked| asked.only_for(holder)), None));
+            return own::order(action, &captures, identity, seen, asked.map(|asked| asked.only_for(holder)), None);
         }
         Ok(Admitted::Forward(Permit::new(Caller::Known(identity), upstream, route.response_timeout).run_once(asked)))
     }
@@ -216,12 +239,18 @@ impl Gate {
         Ok((route, captures))
     }
 
-    /// Step 5: the environment that the key claims to be of.
-    fn environment<T: Trace>(&self, key: &ApiKey<'_>, facts: &Facts, route: &Route, trace: &mut T) -> Result<usize, Refusal> {
-        let environment = key.prefix.environment;
-        let verdict = self.rules.environments.check(environment, facts, route);
-        let place = || self.rules.environments.place(environment, verdict.err(), route);
-        let note = || Note::new(format!("{} key ({}…)", environment.name(), key.prefix.text)).at(&place());
+    /// Step 5: the environment that a key claims to be of, or that a token is of.
+    fn environment<T: Trace>(
+        &self,
+        name: EnvironmentName,
+        what: impl Fn() -> String,
+        facts: &Facts,
+        route: &Route,
+        trace: &mut T,
+    ) -> Result<usize, Refusal> {
+        let verdict = self.rules.environments.check(name, facts, route);
+        let place = || self.rules.environments.place(name, verdict.err(), route);
+        let note = || Note::new(format!("{} credential{}", name.name(), what())).at(&place());
         trace.judge(Step::Environment, verdict.map_err(Refusal::from), note)
     }
 
@@ -258,16 +287,20 @@ impl Gate {
             }
             loaded
         };
-        let claims_hold = |identity: &Identity| identity.environment == key.prefix.environment && identity.kind == key.prefix.kind;
+        let claims_hold = |identity: &Identity| identity.environment == key.prefix.environment && identity.kind() == Some(&key.prefix.kind);
         let verdict = match verdict {
             Ok(identity) if !claims_hold(&identity) => {
-                Err(Rejection::KeyUnknown.because(format!("prefix and record of {} disagree", identity.key_id)))
+                let id = identity.key_id().map_or("", |id| id);
+                Err(Rejection::KeyUnknown.because(format!("prefix and record of {id} disagree")))
             }
             verdict => verdict,
         };
         let known = verdict.as_ref().ok().cloned();
         let note = || match &known {
-            Some(identity) => Note::new(format!("{} is {} of tenant {}", presented(), identity.key_id, identity.tenant_id)),
+            Some(identity) => {
+                let id = identity.key_id().map_or("", |id| id);
+                Note::new(format!("{} is {id} of tenant {}", presented(), identity.tenant_id))
+            }
             None => Note::new(presented()).at("store.url"),
         };
         trace.judge(Step::Authentication, verdict, note)
@@ -306,6 +339,9 @@ impl Gate {
             if verdict.is_err() && !T::THOROUGH {
                 break;
             }
+        }
+        if verdict.is_ok() {
+            seen.scopes_used = policy::scope::used(&case);
         }
         if matches!(&verdict, Err(refusal) if refusal.rejection == Rejection::ScopeMissing) {
             seen.scopes_demanded =

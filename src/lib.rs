@@ -69,3 +69,4 @@ pub mod store;
 pub mod telemetry;
 pub mod tenant;
 mod tls;
+pub mod usage;

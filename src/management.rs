@@ -2,16 +2,19 @@
 //! of whoever asks. Its work runs on the store's runtime, never on a worker's.
 
 use std::future::Future;
+use std::sync::Arc;
 
 use tokio::runtime::Handle;
 
 use crate::audit::Actor;
 use crate::key::lifecycle::Lifecycle;
+use crate::store::usage::Usages;
 
 /// Management of the key table of a running sidecar.
 #[derive(Clone)]
 pub struct Management {
     lifecycle: Lifecycle,
+    usages: Arc<dyn Usages>,
     runtime: Handle,
 }
 
@@ -23,14 +26,20 @@ pub struct CutOff;
 impl Management {
     /// Over a key table, on its runtime.
     #[must_use]
-    pub const fn new(lifecycle: Lifecycle, runtime: Handle) -> Self {
-        Self { lifecycle, runtime }
+    pub fn new(lifecycle: Lifecycle, usages: Arc<dyn Usages>, runtime: Handle) -> Self {
+        Self { lifecycle, usages, runtime }
     }
 
     /// The lifecycle, in somebody's name.
     #[must_use]
     pub fn on_behalf_of(&self, actor: Actor) -> Lifecycle {
         self.lifecycle.on_behalf_of(actor)
+    }
+
+    /// What its keys were used for.
+    #[must_use]
+    pub const fn usages(&self) -> &Arc<dyn Usages> {
+        &self.usages
     }
 
     /// Runs a piece of work to its end, whether or not somebody still waits for it.

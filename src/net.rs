@@ -48,28 +48,54 @@ impl FromStr for Network {
                 .checked_sub(96)
                 .ok_or_else(|| format!("`{text}` covers more than the IPv4-mapped addresses; write the IPv4 network"))?;
         }
-        let network = match canonical {
-            IpAddr::V4(ip) => {
-                let host = u32::MAX.checked_shr(u32::from(bits)).unwrap_or(0);
-                let first = u32::from(ip) & !host;
-                (IpAddr::V4(first.into()), IpAddr::V4((first | host).into()))
-            }
-            IpAddr::V6(ip) => {
-                let host = u128::MAX.checked_shr(u32::from(bits)).unwrap_or(0);
-                let first = u128::from(ip) & !host;
-                (IpAddr::V6(first.into()), IpAddr::V6((first | host).into()))
-            }
-        };
-        if network.0 != canonical {
+        let network = Self::around(canonical, bits, bits);
+        if network.first != canonical {
             // Of a wide network nobody writes a host: to suggest it could open an allowlist to half of the world.
             let is_wide = bits < if canonical.is_ipv4() { 8 } else { 16 };
             return Err(if is_wide {
                 format!("`{text}` has host bits set; one address is written {canonical}")
             } else {
-                format!("`{text}` has host bits set; did you mean {}/{bits}?", network.0)
+                format!("`{text}` has host bits set; did you mean {}/{bits}?", network.first)
             });
         }
-        Ok(Self { first: network.0, last: network.1 })
+        Ok(network)
+    }
+}
+
+impl Network {
+    /// The one around an address: so many bits of an IPv4 address, so many of an IPv6 address.
+    #[must_use]
+    pub fn around(ip: IpAddr, v4_bits: u8, v6_bits: u8) -> Self {
+        match ip.to_canonical() {
+            IpAddr::V4(ip) => {
+                let host = u32::MAX.checked_shr(u32::from(v4_bits)).unwrap_or(0);
+                let first = u32::from(ip) & !host;
+                Self { first: IpAddr::V4(first.into()), last: IpAddr::V4((first | host).into()) }
+            }
+            IpAddr::V6(ip) => {
+                let host = u128::MAX.checked_shr(u32::from(v6_bits)).unwrap_or(0);
+                let first = u128::from(ip) & !host;
+                Self { first: IpAddr::V6(first.into()), last: IpAddr::V6((first | host).into()) }
+            }
+        }
+    }
+
+    /// Its first address.
+    #[must_use]
+    pub const fn first(&self) -> IpAddr {
+        self.first
+    }
+
+    /// Whether an address is in both.
+    #[must_use]
+    pub fn meets(&self, other: &Self) -> bool {
+        self.first.is_ipv4() == other.first.is_ipv4() && self.first <= other.last && other.first <= self.last
+    }
+}
+
+impl fmt::Display for Network {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        IpSet::new([*self]).fmt(f)
     }
 }
 

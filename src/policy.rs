@@ -77,9 +77,12 @@ fn look_at_route(case: &Case<'_>) -> Note {
 }
 
 impl Note {
-    /// Decided by this field of the key's record.
+    /// Decided by this field of the key's record, if it is a key.
     fn record(self, case: &Case<'_>, field: &str) -> Self {
-        self.at(&format!("record of {}, {field}", case.identity.key_id))
+        match case.identity.key_id() {
+            Some(id) => self.at(&format!("record of {id}, {field}")),
+            None => self,
+        }
     }
 
     /// Decided by this key of the route.

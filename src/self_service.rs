@@ -209,7 +209,7 @@ impl Work {
     async fn caller(&self) -> Result<Caller, Refusal> {
         let (order, now) = (&self.order, self.now());
         let found = self.lifecycle.find_by_digest(order.digest()).await.map_err(|error| refuse(error).before_sending())?;
-        let is_theirs = |record: &KeyRecord| *record.id == *order.caller().key_id && self.lifecycle.opens(record, order.digest(), now);
+        let is_theirs = |record: &KeyRecord| record.id == order.key_id() && self.lifecycle.opens(record, order.digest(), now);
         let record = found.filter(is_theirs).ok_or_else(|| Rejection::KeyUnknown.because("replaced meanwhile").before_sending())?;
         let identity = self.authenticator.of_record(&record, now).await.map_err(Refusal::before_sending)?;
         Ok(Caller { record, identity })

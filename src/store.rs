@@ -14,6 +14,7 @@ pub(crate) mod redis_server;
 pub mod reservation;
 mod sqlite;
 pub mod target;
+pub mod usage;
 
 use std::path::PathBuf;
 use std::sync::Arc;
@@ -30,6 +31,7 @@ use change::{ChangeLog, Changed, Position};
 use draw::{Draw, Drawn};
 use instance::{Instance, Seen};
 use reservation::Reservations;
+use usage::Usages;
 
 /// Why a store did not do what it was asked.
 #[derive(Debug, Clone, thiserror::Error)]
@@ -248,14 +250,17 @@ pub struct Opened {
     pub store: Arc<dyn Store>,
     /// The same, as it keeps reservations.
     pub reservations: Arc<dyn Reservations>,
+    /// The same, as it keeps usage and recent denials.
+    pub usages: Arc<dyn Usages>,
     /// What changes in it; `None` where the store does not tell (cached entries then live for `cache.ttl`).
     pub changes: Option<Box<dyn ChangeLog>>,
 }
 
 impl Opened {
-    fn of<S: Store + Reservations + 'static>(store: Arc<S>, changes: Option<Box<dyn ChangeLog>>) -> Self {
+    fn of<S: Store + Reservations + Usages + 'static>(store: Arc<S>, changes: Option<Box<dyn ChangeLog>>) -> Self {
         let reservations: Arc<dyn Reservations> = Arc::<S>::clone(&store);
-        Self { store, reservations, changes }
+        let usages: Arc<dyn Usages> = Arc::<S>::clone(&store);
+        Self { store, reservations, usages, changes }
     }
 }
 

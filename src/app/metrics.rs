@@ -2,7 +2,7 @@
 //! sets (reasons, classes, names in the configuration), never from a request, a key or a tenant.
 
 use std::sync::Arc;
-use std::sync::atomic::Ordering;
+use std::sync::atomic::{AtomicU64, Ordering};
 
 use super::health::Health;
 use crate::authn::{Counters, ENDINGS};
@@ -27,6 +27,7 @@ pub(super) fn scrape(health: &Health) -> String {
     limits(&mut text, health);
     keys(&mut text, health);
     idempotency(&mut text, health);
+    usage(&mut text, health);
     configuration(&mut text, health);
     process(&mut text, health);
     text.into_text()
@@ -188,6 +189,35 @@ fn idempotency(text: &mut Exposition, health: &Health) {
     ] {
         text.sample(name, &[("outcome", outcome)], counter.load(Ordering::Relaxed));
     }
+}
+
+fn usage(text: &mut Exposition, health: &Health) {
+    let app = health.reloader.app().load();
+    let counters = app.usage.counters();
+    let mut by = |name: &str, help: &str, label: &str, told: &[(&str, &AtomicU64)]| {
+        text.family(Counter, name, help);
+        for (value, counter) in told {
+            text.sample(name, &[(label, *value)], counter.load(Ordering::Relaxed));
+        }
+    };
+    by(
+        "sidegate_usage_flushes_total",
+        "Exchanges with the store that add usage: taken, put off (it is kept and flushed again), or without an answer.",
+        "outcome",
+        &[("written", &counters.written), ("deferred", &counters.deferred), ("unknown", &counters.unknown)],
+    );
+    by(
+        "sidegate_usage_requests_lost_total",
+        "Requests that usage may not have counted: no room, or the store did not say whether it has.",
+        "cause",
+        &[("no_room", &counters.requests_over), ("unknown", &counters.requests_unknown)],
+    );
+    by(
+        "sidegate_usage_denials_total",
+        "Refusals for `sidegate denials`: written, left out because there were so many, or the store did not say.",
+        "outcome",
+        &[("written", &counters.denials_written), ("left_out", &counters.denials_over), ("unknown", &counters.denials_unknown)],
+    );
 }
 
 fn configuration(text: &mut Exposition, health: &Health) {

@@ -14,6 +14,7 @@ use crate::idempotency::Ledger;
 use crate::key::rules::Rules;
 use crate::limit::Desk;
 use crate::management::Management;
+use crate::usage::Collector;
 
 /// How much longer than its own timeouts a store may take to answer for the first time.
 const GRACE: Duration = Duration::from_secs(1);
@@ -91,6 +92,11 @@ impl Table {
     /// Management of it, by these rules.
     pub(super) fn management(&self, rules: Arc<Rules>) -> Management {
         self.key_table.management(rules)
+    }
+
+    /// What gathers the usage of its keys.
+    pub(super) fn usage(&self) -> &Arc<Collector> {
+        self.key_table.usage()
     }
 
     /// For a snapshot.

@@ -31,6 +31,7 @@ use crate::management::Management;
 use crate::store::change::ChangeLog;
 use crate::store::instance::Instance;
 use crate::store::{self, Opened, Store};
+use crate::usage::Collector;
 
 /// Pauses between attempts to read a change log that cannot be read.
 const BACK_OFF_FIRST: Duration = Duration::from_millis(50);
@@ -47,6 +48,7 @@ pub struct KeyTable {
     desk: Arc<Desk>,
     peppers: Peppers,
     clock: Clock,
+    usage: Arc<Collector>,
     turn: Turn,
     runtime: Handle,
     stop: Option<oneshot::Sender<()>>,
@@ -100,7 +102,7 @@ impl KeyTable {
                     store::open_existing(&config.store, &clock).await.map(|(opened, _)| opened)
                 }
             };
-            let Opened { store, reservations, changes } = match opening.await {
+            let Opened { store, reservations, usages, changes } = match opening.await {
                 Ok(open) => open,
                 Err(why) => return drop(opened.send(Err(why))),
             };
@@ -117,14 +119,26 @@ impl KeyTable {
             let predecessor = first.and_then(|file| file.restore(&authenticator.shared, !store.is_reachable()));
             let patience = config.store.command_timeout.0;
             let desk = Arc::new(Desk::new(Arc::clone(&store), Arc::clone(&at), Handle::current(), clock.clone(), patience));
-            let _ = opened.send(Ok((Arc::clone(&authenticator), Arc::clone(&store), Arc::clone(&ledger), Arc::clone(&desk))));
+            let usage = Collector::new(usages);
+            let _ = opened.send(Ok((
+                Arc::clone(&authenticator),
+                Arc::clone(&store),
+                Arc::clone(&ledger),
+                Arc::clone(&desk),
+                Arc::clone(&usage),
+            )));
+            // A flush under way when all ends is not to be broken off: it could not be done again.
+            let (stop_usage, usage_stopped) = oneshot::channel();
+            let usage = tokio::spawn(usage.run(usage_stopped));
             tokio::select! {
                 never = follow(changes, &authenticator, &clock, &at) => match never {},
                 never = beat(instance.as_ref(), predecessor, &store, &at) => match never {},
                 never = keep(snapshot.as_ref(), &authenticator) => match never {},
                 _ = stopped => {}
             }
+            drop(stop_usage);
             let _ = timeout(GOODBYE, desk.close()).await;
+            let _ = timeout(GOODBYE, usage).await;
             // What the end of the workers has cut off.
             let _ = timeout(GOODBYE, ledger.told()).await;
             match (snapshot.filter(|_| own.is_here()), instance) {
@@ -136,7 +150,7 @@ impl KeyTable {
         };
         let thread =
             thread::Builder::new().name("store".into()).spawn(move || runtime.block_on(serve)).map_err(|error| error.to_string())?;
-        let (authenticator, store, ledger, desk) = ready.recv().map_err(|error| error.to_string())??;
+        let (authenticator, store, ledger, desk, usage) = ready.recv().map_err(|error| error.to_string())??;
         let (peppers, clock) = (own_peppers, own_clock);
         Ok(Self {
             authenticator,
@@ -144,6 +158,7 @@ impl KeyTable {
             ledger,
             standing,
             desk,
+            usage,
             peppers,
             clock,
             turn,
@@ -194,7 +209,13 @@ impl KeyTable {
     pub fn management(&self, rules: Arc<Rules>) -> Management {
         let actor = Actor::local("sidegate");
         let lifecycle = Lifecycle::new(Arc::clone(&self.store), rules, self.peppers.clone(), self.clock.clone(), actor);
-        Management::new(lifecycle, self.runtime.clone())
+        Management::new(lifecycle, Arc::clone(self.usage.usages()), self.runtime.clone())
+    }
+
+    /// What gathers the usage of keys and recent denials, and knows where they are kept.
+    #[must_use]
+    pub const fn usage(&self) -> &Arc<Collector> {
+        &self.usage
     }
 
     /// The store's runtime.

@@ -13,6 +13,7 @@ use super::flight::Flights;
 use super::freshness::{Began, Freshness, Reading};
 use super::slots::{Slot, Slots, TenantSlot, TenantState};
 use super::snapshot::Place;
+use super::token::Token;
 use super::trouble::Trouble;
 use crate::clock::{Clock, Timestamp};
 use crate::config::sections;
@@ -34,7 +35,8 @@ pub(super) struct Shared {
     pub(super) slots: Slots,
     pub(super) counters: Counters,
     pub(super) freshness: Freshness,
-    pub(super) caches: Caches,
+    pub(super) caches: Caches<Entry>,
+    pub(super) tokens: Caches<Token>,
     pub(super) flights: Flights,
     pub(super) peppers: Peppers,
     pub(super) headers: Arc<IdentityHeaders>,
@@ -65,9 +67,9 @@ impl Shared {
     ) -> Self {
         let freshness = Freshness::new(cache);
         let slots = Slots::new(freshness.stale_for_ms());
-        let (counters, caches, flights) = (Counters::default(), Caches::new(cache), Flights::new());
+        let (counters, caches, tokens, flights) = (Counters::default(), Caches::new(cache), Caches::new(cache), Flights::new());
         let (place, concerned) = (Place::new(&cache.snapshot_file), Notify::new());
-        Self { store, slots, counters, freshness, caches, flights, peppers, headers, clock, runtime, place, concerned }
+        Self { store, slots, counters, freshness, caches, tokens, flights, peppers, headers, clock, runtime, place, concerned }
     }
 
     /// Something was changed, and what was read of it is not used again; whether anything was.
@@ -197,7 +199,7 @@ impl Shared {
     }
 
     /// The tenant as it is known, asking the store (once for all its keys) if that is too long ago.
-    async fn find_tenant(&self, id: &str) -> Result<Tenant, Trouble> {
+    pub(super) async fn find_tenant(&self, id: &str) -> Result<Tenant, Trouble> {
         let tenant = self.slots.tenant(id);
         let alone = tenant.loading.lock().await;
         let (generation, state) = loop {

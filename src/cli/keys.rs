@@ -8,6 +8,7 @@ mod list;
 mod make;
 mod progress;
 mod state;
+mod usage;
 mod verify;
 pub(crate) mod view;
 
@@ -32,6 +33,8 @@ pub enum Command {
     Revoke(state::Many),
     /// Find the key that a secret on stdin belongs to, revoked ones too
     Verify(verify::Args),
+    /// Show what a key came to by day, and what it could do without
+    Usage(usage::Args),
     /// Import keys of another system from NDJSON or CSV
     Import(import::Args),
     /// Write all keys, without secrets, as import reads them
@@ -52,6 +55,7 @@ pub fn run(command: &Command, globals: &Globals) -> Result<(), Failure> {
         Command::Activate(args) => state::activate(args, globals),
         Command::Revoke(args) => state::revoke(args, globals),
         Command::Verify(args) => verify::run(args, globals),
+        Command::Usage(args) => usage::run(args, globals),
         Command::Import(args) => import::run(args, globals),
         Command::Export(args) => export::run(args, globals),
     }

@@ -26,19 +26,12 @@ const FEATURES: &[Feature] = &[
     error("role = \"authz-http\"", "the gateway that asks would get no decision", |config, _| {
         listeners(config, "role", |listener| listener.role == Role::AuthzHttp)
     }),
-    warning("rotate_reminder", "lists mark no key as old", |config, _| {
-        one("keys.rotate_reminder", config.keys.rotate_reminder != Keys::default().rotate_reminder)
-    }),
     warning("purge_after", "revoked and expired records stay", |config, _| {
         one("keys.purge_after", config.keys.purge_after != Keys::default().purge_after)
-    }),
-    warning("last_used_resolution", "the last use of a key is not recorded", |config, _| {
-        one("keys.last_used_resolution", config.keys.last_used_resolution != Keys::default().last_used_resolution)
     }),
     warning("[audit] retention", "no events are recorded", |config, _| {
         one("audit.retention", config.audit.retention != Audit::default().retention)
     }),
-    warning("[[issuers]]", "JWTs are refused", |config, _| (0..config.issuers.len()).map(|index| format!("issuers[{index}]")).collect()),
     warning("[introspection]", "opaque tokens are refused", |config, _| one("introspection.url", !config.introspection.url.is_empty())),
     warning("[oauth_metadata]", "no metadata document is served", |config, _| {
         one("oauth_metadata.resource", !config.oauth_metadata.resource.is_empty())

@@ -14,7 +14,6 @@ use crate::credential::ApiKey;
 use crate::facts::Facts;
 use crate::idempotency::{Asked, Holder};
 use crate::identity::Identity;
-use crate::key::digest::Digest;
 use crate::rejection::{Refusal, Rejection};
 use crate::route::Route;
 
@@ -67,27 +66,28 @@ impl Gate {
             return Err(refusal);
         }
         seen.identity = Some(Arc::clone(&identity));
-        Ok(order(SelfServiceAction::Rotate, captures, identity, key.digest, Some(asked.only_for(holder)), Some(refusal)))
+        order(SelfServiceAction::Rotate, captures, identity, seen, Some(asked.only_for(holder)), Some(refusal))
     }
 }
 
 /// Whether the secret was the one of the key that is asked about, and was replaced just now.
 fn is_rotated(identity: &Identity, key: &ApiKey<'_>, captures: &[&str], now: Timestamp) -> bool {
     identity.environment == key.prefix.environment
-        && identity.kind == key.prefix.kind
-        && captures.first().is_some_and(|id| **id == *identity.key_id)
+        && identity.kind() == Some(&key.prefix.kind)
+        && identity.key_id().is_some_and(|id| captures.first() == Some(&&**id))
         && identity.replaced.as_ref().is_some_and(|replaced| now < replaced.at.plus_millis(AGAIN_MS))
 }
 
-/// An admitted request.
+/// An admitted request. Its route takes keys only.
 pub(super) fn order(
     action: SelfServiceAction,
     captures: &[&str],
     caller: Arc<Identity>,
-    digest: Digest,
+    seen: &Seen,
     asked: Option<Box<Asked>>,
     again: Option<Refusal>,
-) -> Admitted {
+) -> Result<Admitted, Refusal> {
     let id = captures.first().map(|id| Box::from(*id)).unwrap_or_default();
-    Admitted::Manage(Box::new(Order { action, id, caller, digest, asked, again }))
+    let (Some((_, digest)), Some(key_id)) = (&seen.key, caller.key_id().cloned()) else { return Err(Rejection::CredentialDenied.into()) };
+    Ok(Admitted::Manage(Box::new(Order { action, id, caller, key_id, digest: *digest, asked, again })))
 }

@@ -70,6 +70,7 @@ pub struct Order {
     pub(super) action: SelfServiceAction,
     pub(super) id: Box<str>,
     pub(super) caller: Arc<Identity>,
+    pub(super) key_id: Arc<str>,
     pub(super) digest: Digest,
     pub(super) asked: Option<Box<Asked>>,
     pub(super) again: Option<Refusal>,
@@ -92,6 +93,12 @@ impl Order {
     #[must_use]
     pub const fn caller(&self) -> &Arc<Identity> {
         &self.caller
+    }
+
+    /// With which key.
+    #[must_use]
+    pub fn key_id(&self) -> &str {
+        &self.key_id
     }
 
     /// By which secret.

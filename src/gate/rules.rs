@@ -2,6 +2,7 @@
 
 use std::sync::Arc;
 
+use crate::authn::Issuers;
 use crate::config::problem::Problems;
 use crate::config::sections::{BrowserRule, Config};
 use crate::cors::Cors;
@@ -23,6 +24,7 @@ pub struct Rules {
     pub(super) routes: Routes,
     pub(super) credentials: Credentials,
     pub(super) environments: Environments,
+    pub(super) issuers: Arc<Issuers>,
     pub(super) guard: Arc<GuessGuard>,
     pub(super) cors: Option<Cors>,
     pub(super) deployment_allowlist: Option<IpSet>,
@@ -39,6 +41,7 @@ impl Rules {
         let routes = Routes::compile(config, problems);
         let credentials = Credentials::compile(config, problems);
         let environments = Environments::compile(config, problems);
+        let issuers = Issuers::compile(config, problems);
         let guard = GuessGuard::compile(config, problems);
         let cors = Cors::compile(config, problems);
         let limits = Limits::compile(config, problems);
@@ -52,6 +55,7 @@ impl Rules {
             routes: routes?,
             credentials,
             environments,
+            issuers: Arc::new(issuers?),
             guard: Arc::new(guard?),
             cors: cors?,
             deployment_allowlist: deployment_allowlist?,
@@ -60,6 +64,12 @@ impl Rules {
             limits: limits?,
             idempotency: idempotency?,
         })
+    }
+
+    /// Who may issue tokens.
+    #[must_use]
+    pub const fn issuers(&self) -> &Arc<Issuers> {
+        &self.issuers
     }
 
     /// All routes.

@@ -4,8 +4,9 @@ use std::sync::Arc;
 
 use http::{HeaderName, HeaderValue};
 
+use crate::authn::Verified;
 use crate::config::problem::Problems;
-use crate::config::sections::Config;
+use crate::config::sections::{Config, CredentialType};
 use crate::http1::outbox;
 use crate::key::record::KeyRecord;
 use crate::policy::scope::Grants;
@@ -84,8 +85,7 @@ impl IdentityHeaders {
     pub fn for_key(&self, key: &KeyRecord, tenant: &TenantRecord, grants: &Grants) -> Result<Told, String> {
         let value = |field: &Field| match field {
             Field::TenantId => tenant.id.clone(),
-            Field::TenantName => tenant.name.clone(),
-            Field::TenantMetadata(name) => tenant.metadata.get(&**name).cloned().unwrap_or_default(),
+            Field::TenantName | Field::TenantMetadata(_) => of_tenant(field, Some(tenant)),
             Field::KeyId => key.id.clone(),
             Field::KeyName => key.name.clone(),
             Field::KeyKind => key.kind.clone(),
@@ -93,7 +93,24 @@ impl IdentityHeaders {
             Field::Subject => String::new(),
             Field::Scopes => grants.to_string(),
             Field::Environment => key.environment.name().into(),
-            Field::Credential => "api_key".into(),
+            Field::Credential => CredentialType::ApiKey.name().into(),
+        };
+        self.render(&value)
+    }
+
+    /// The headers for a token, whose tenant need not have a record.
+    ///
+    /// # Errors
+    /// As [`Self::for_key`].
+    pub fn for_token(&self, token: &Verified, tenant_id: &str, tenant: Option<&TenantRecord>, scopes: String) -> Result<Told, String> {
+        let value = |field: &Field| match field {
+            Field::TenantId => tenant_id.to_owned(),
+            Field::TenantName | Field::TenantMetadata(_) => of_tenant(field, tenant),
+            Field::KeyId | Field::KeyName | Field::KeyKind | Field::KeyMetadata(_) => String::new(),
+            Field::Subject => token.subject.clone(),
+            Field::Scopes => scopes.clone(),
+            Field::Environment => token.environment.name().into(),
+            Field::Credential => CredentialType::Jwt.name().into(),
         };
         self.render(&value)
     }
@@ -176,6 +193,16 @@ impl Told {
             Some((name, value.get(..end)?))
         })
     }
+}
+
+/// What a tenant's record says.
+fn of_tenant(field: &Field, tenant: Option<&TenantRecord>) -> String {
+    let said = tenant.and_then(|tenant| match field {
+        Field::TenantName => Some(&tenant.name),
+        Field::TenantMetadata(name) => tenant.metadata.get(&**name),
+        _ => None,
+    });
+    said.cloned().unwrap_or_default()
 }
 
 /// Checks a value as it would be injected.

@@ -54,6 +54,12 @@ impl Grants {
         Ok(Self(scopes.join(" ").into()))
     }
 
+    /// Every scope there is.
+    #[must_use]
+    pub fn all() -> Self {
+        Self("*".into())
+    }
+
     fn iter(&self) -> impl Iterator<Item = Grant<'_>> {
         self.0.split(' ').filter(|scope| !scope.is_empty()).map(Grant)
     }
@@ -153,6 +159,24 @@ pub(super) fn check(case: &Case<'_>) -> Result<(), Refusal> {
     Err(Rejection::ScopeMissing.because(format!("needs one of {}", demanded(&case.route.any_scopes, case.captures))))
 }
 
+/// What an admitted request needed, separated by spaces: all of `scopes`, and of `any_scopes` the first that is granted.
+#[must_use]
+pub fn used(case: &Case<'_>) -> Scope {
+    let any = case
+        .route
+        .any_scopes
+        .iter()
+        .find(|demand| demand.fill(case.captures).is_some_and(|scope| case.identity.grants.allow(text(&scope))));
+    let mut all = Scope::new();
+    for scope in case.route.scopes.iter().chain(any).filter_map(|demand| demand.fill(case.captures)) {
+        if !all.is_empty() {
+            all.push(b' ');
+        }
+        all.extend_from_slice(&scope);
+    }
+    all
+}
+
 /// Demanded scopes, separated by spaces, as a challenge names them (RFC 6750 §3).
 #[must_use]
 pub fn demanded(demands: &[Demand], captures: &[&str]) -> String {
@@ -160,7 +184,9 @@ pub fn demanded(demands: &[Demand], captures: &[&str]) -> String {
     scopes.iter().map(text).collect::<Vec<_>>().join(" ")
 }
 
-fn text(scope: &Scope) -> &str {
+/// It is made of text.
+#[must_use]
+pub fn text(scope: &Scope) -> &str {
     std::str::from_utf8(scope).unwrap_or_default()
 }
 

@@ -64,6 +64,7 @@ pub(super) fn implied(name: &str, matched: bool, allow_encoded: Encoded) -> Rout
         any_scopes: Box::default(),
         kinds: matched.then(default_kinds),
         credentials: [CredentialType::ApiKey, CredentialType::Jwt, CredentialType::Opaque].into(),
+        issuers: None,
         allowlist: None,
         environments: None,
         upstream: None,
@@ -116,6 +117,7 @@ fn compile(
             .clone()
             .unwrap_or_else(|| vec![CredentialType::ApiKey, CredentialType::Jwt, CredentialType::Opaque])
             .into(),
+        issuers: entry.issuers.as_ref().map(|names| names.iter().map(|name| name.as_str().into()).collect()),
         allowlist: allowlist?,
         environments: entry.environments.clone().map(Into::into),
         upstream: upstream?,

@@ -11,12 +11,15 @@ use arc_swap::ArcSwap;
 use super::body::Upload;
 use crate::app::Snapshot;
 use crate::forward::upstream::pool::Pools;
+use crate::usage::Sheet;
 
 /// A snapshot as one worker uses it.
 #[derive(Debug)]
 pub struct Generation {
     /// The snapshot.
     pub app: Arc<Snapshot>,
+    /// What is gathered of its requests.
+    pub usage: Arc<Sheet>,
     /// Connections to its upstreams.
     pub pools: Pools<Upload>,
 }
@@ -30,13 +33,20 @@ pub struct Generations {
     current: RefCell<Rc<Generation>>,
 }
 
+impl Generation {
+    fn new(app: Arc<Snapshot>, pools: Pools<Upload>) -> Self {
+        let usage = app.usage.open(app.last_used_resolution);
+        Self { app, usage, pools }
+    }
+}
+
 impl Generations {
     /// Follows `app` for one of `workers` workers, which sweeps every `period`.
     #[must_use]
     pub fn new(app: Arc<ArcSwap<Snapshot>>, workers: usize, period: Duration) -> Self {
         let snapshot = app.load_full();
         let pools = Pools::new(&snapshot.upstreams, workers, period);
-        Self { app, workers, period: Cell::new(period), current: RefCell::new(Rc::new(Generation { app: snapshot, pools })) }
+        Self { app, workers, period: Cell::new(period), current: RefCell::new(Rc::new(Generation::new(snapshot, pools))) }
     }
 
     /// What a request that begins now belongs to.
@@ -49,7 +59,7 @@ impl Generations {
         }
         let app = Arc::clone(&latest);
         let pools = known.pools.follow(&app.upstreams, self.workers, self.period.get());
-        self.replace(Generation { app, pools })
+        self.replace(Generation::new(app, pools))
     }
 
     /// The worker sweeps at another pace: idle connections are counted anew.
@@ -57,7 +67,7 @@ impl Generations {
         if self.period.replace(period) != period {
             let app = self.app.load_full();
             let pools = Pools::new(&app.upstreams, self.workers, period);
-            self.replace(Generation { app, pools });
+            self.replace(Generation::new(app, pools));
         }
     }
 

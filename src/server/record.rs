@@ -1,5 +1,7 @@
-//! What is remembered of a request for its line in the access log, from its head to its answer's end.
+//! What is remembered of a request for its line in the access log and for the usage of its key, from its head to its answer's end.
 //! Dropping the record writes the line, so that there is exactly one, whoever ended the exchange.
+
+mod usage;
 
 use std::rc::Rc;
 use std::sync::Arc;
@@ -10,8 +12,10 @@ use http::{HeaderMap, HeaderValue, Method, StatusCode, Uri, Version, header};
 
 use super::generation::{Generation, Generations};
 use super::life::Life;
+use crate::authn::Admission;
 use crate::clock::{Clock, Timestamp, instant};
 use crate::gate::{Gate, Seen};
+use crate::identity::Identity;
 use crate::rejection::{Refusal, Rejection};
 use crate::telemetry::access::Line;
 use crate::telemetry::tally::Tally;
@@ -40,6 +44,8 @@ pub struct Record {
     /// The time that the request is judged at.
     pub began: Timestamp,
     is_head: bool,
+    /// What was asked; nothing of a head that could not be read.
+    asked: Option<(Method, Uri)>,
     /// What the log tells of the head; nothing where there is no log.
     head: Option<Head>,
     /// What the gate learnt.
@@ -49,14 +55,14 @@ pub struct Record {
     error: Option<&'static str>,
     upstream_ms: Option<f64>,
     replayed: bool,
+    /// Whether the gate let it through.
+    admitted: bool,
     sent: u64,
 }
 
 /// What is told of a head.
 #[derive(Debug)]
 struct Head {
-    method: Method,
-    uri: Uri,
     version: Version,
     host: Option<HeaderValue>,
     user_agent: Option<HeaderValue>,
@@ -65,13 +71,7 @@ struct Head {
 impl Head {
     fn of(parts: &Parts) -> Self {
         let header = |name| parts.headers.get(name).cloned();
-        Self {
-            method: parts.method.clone(),
-            uri: parts.uri.clone(),
-            version: parts.version,
-            host: header(header::HOST),
-            user_agent: header(header::USER_AGENT),
-        }
+        Self { version: parts.version, host: header(header::HOST), user_agent: header(header::USER_AGENT) }
     }
 }
 
@@ -99,6 +99,7 @@ impl Record {
             started: instant(),
             began,
             is_head: head.is_some_and(|head| head.method == Method::HEAD),
+            asked: head.map(|head| (head.method.clone(), head.uri.clone())),
             head: head.filter(|_| is_logged).map(Head::of),
             seen: Gate::begin(headers, began),
             status: None,
@@ -106,6 +107,7 @@ impl Record {
             error: None,
             upstream_ms: None,
             replayed: false,
+            admitted: false,
             sent: 0,
         })
     }
@@ -153,9 +155,15 @@ impl Record {
 
     /// The gate has admitted it: what it was admitted by is looked at again for as long as this record lives, and its content
     /// may not come too slowly.
-    pub(super) fn admitted(&self) {
-        if let (Some(_), Some((_, digest))) = (&self.seen.identity, &self.seen.key) {
-            self.life.admitted_by(&self.generation, *digest);
+    pub(super) fn admitted(&mut self) {
+        self.admitted = true;
+        let admission = match (&self.seen.token, &self.seen.key) {
+            (Some(token), _) => Some(Admission::by_token(Arc::clone(token))),
+            (None, Some((_, digest))) => self.seen.identity.is_some().then(|| Admission::by(*digest)),
+            (None, None) => None,
+        };
+        if let Some(admission) = admission {
+            self.life.admitted_by(&self.generation, admission);
         }
         self.paced();
     }
@@ -221,21 +229,23 @@ impl Drop for Record {
         }
         let refused = self.refusal.is_some();
         self.generation.app.log.write(refused, || self.line());
+        self.count();
     }
 }
 
 impl Record {
     fn line(&self) -> Line<'_> {
         let identity = self.seen.identity.as_deref();
-        let head = self.head.as_ref();
+        let (head, asked) = (self.head.as_ref(), self.asked.as_ref());
         let status = self.status.map(|status| status.as_u16());
         let fingerprint = if identity.is_none() { self.seen.fingerprint() } else { None };
+        let subject = identity.and_then(Identity::subject);
         let environment = identity.map(|identity| identity.environment).or(self.seen.environment);
         Line {
             timestamp: self.scribe.clock.now(),
-            method: head.map_or("", |head| head.method.as_str()).into(),
-            path: head.map_or("", |head| head.uri.path()).into(),
-            query: head.and_then(|head| head.uri.query()).map(Into::into),
+            method: asked.map_or("", |(method, _)| method.as_str()).into(),
+            path: asked.map_or("", |(_, uri)| uri.path()).into(),
+            query: asked.and_then(|(_, uri)| uri.query()).map(Into::into),
             version: head.map(|head| name_of(head.version)),
             host: head.and_then(|head| head.host.as_ref()).map(lossy),
             client: self.seen.client.0,
@@ -246,9 +256,11 @@ impl Record {
             error: self.error,
             request_id: self.seen.request_id.as_str(),
             tenant: identity.map(|identity| &*identity.tenant_id),
-            key: identity.map(|identity| &*identity.key_id),
+            key: identity.and_then(|identity| identity.key_id()).map(|id| &**id),
+            issuer: subject.map(|(issuer, _)| &**issuer),
+            subject: subject.map(|(_, subject)| subject).filter(|subject| !subject.is_empty()).map(Into::into),
             environment: environment.map(crate::config::sections::EnvironmentName::name),
-            credential: if self.seen.credential_sent { "api_key" } else { "none" },
+            credential: self.seen.credential_name(),
             fingerprint,
             duration_ms: millis(self.started.elapsed()),
             upstream_ms: self.upstream_ms,

@@ -9,12 +9,14 @@ use super::change::{Changed, Position};
 use super::draw::{Draw, Drawn};
 use super::instance::{Instance, Seen};
 use super::reservation::{Claim, Claimed, Fate, Owner, Place, Released, Reservations, Reserved, Settled};
+use super::usage::{Denial, DenialFilter, Flush, Flushed, KeyUsage, LastUse, Usages};
 use super::{Audited, Page, Store, StoreError};
 use crate::audit::{self, Event};
 use crate::clock::Timestamp;
 use crate::key::digest::StoredDigest;
 use crate::key::record::KeyRecord;
 use crate::tenant::TenantRecord;
+use crate::usage::Day;
 
 /// It.
 pub(super) struct EmptyStore;
@@ -126,5 +128,24 @@ impl Reservations for EmptyStore {
 
     async fn release(&self, _: &Place) -> Result<Released, StoreError> {
         Ok(Released::Absent)
+    }
+}
+
+#[async_trait]
+impl Usages for EmptyStore {
+    async fn flush(&self, flush: Flush) -> Flushed {
+        Flushed { left: flush, error: Some(refused()), ..Flushed::default() }
+    }
+
+    async fn usage(&self, keys: &[&str], _: Day, _: Day) -> Result<Vec<KeyUsage>, StoreError> {
+        Ok(vec![KeyUsage::default(); keys.len()])
+    }
+
+    async fn last_uses(&self, keys: &[&str]) -> Result<Vec<Option<LastUse>>, StoreError> {
+        Ok(vec![None; keys.len()])
+    }
+
+    async fn denials(&self, _: &DenialFilter, _: Option<&str>, _: usize) -> Result<Page<Denial>, StoreError> {
+        Ok(nothing())
     }
 }

@@ -19,6 +19,7 @@ mod server;
 #[cfg(test)]
 mod tests;
 pub(super) mod tls;
+mod usage;
 
 use std::sync::Arc;
 
@@ -50,6 +51,7 @@ pub(super) struct RedisStore {
     layout: Layout,
     scripts: Scripts,
     reservations: reservations::Scripts,
+    usage: usage::Script,
     write_replicas: u32,
 }
 
@@ -58,7 +60,8 @@ impl RedisStore {
         let (layout, write_replicas) = (Layout::new(&target.key_prefix), target.write_replicas);
         let link = Arc::new(Link::new(target, clock).await);
         let changes = RedisChanges::new(Arc::clone(&link), layout.changes());
-        (Self { link, layout, scripts: Scripts::new(), reservations: reservations::Scripts::new(), write_replicas }, changes)
+        let (scripts, reservations, usage) = (Scripts::new(), reservations::Scripts::new(), usage::Script::new());
+        (Self { link, layout, scripts, reservations, usage, write_replicas }, changes)
     }
 
     /// At most `max` bytes of a string; one more tells that there are more. Nothing there reads as empty.

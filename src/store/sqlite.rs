@@ -11,6 +11,7 @@ mod schema;
 #[cfg(test)]
 mod tests;
 mod threads;
+mod usage;
 
 use std::path::{Path, PathBuf};
 

@@ -18,8 +18,9 @@
 //! | [`error.type`] | broken off: `client_aborted`, `upstream_aborted`, `request_timeout`, `stream_idle_timeout`, or `shutdown` (we cut it off, stopping) |
 //! | `request_id` | as in `X-Request-Id` |
 //! | [`tenant.id`], [`key.id`], [`environment`] | of the caller, once known |
-//! | `credential` | `api_key`, or `none` |
-//! | [`credential.fingerprint`] | prefix and fingerprint of a key that is not known |
+//! | [`token.issuer`], [`subject`] | of a token that was verified: the issuer's name in the configuration; whom it tells of, by `log.subject` |
+//! | `credential` | `api_key`, `jwt`, or `none` |
+//! | [`credential.fingerprint`] | prefix and fingerprint of a key, or fingerprint of a token, that is not known |
 //! | `duration_ms`, [`upstream_ms`] | from the head to the answer's end; until the upstream's head |
 //! | [`replayed`] | `true`: the answer of an earlier request with this Idempotency-Key, given again |
 //! | `http.request.body.size`, `http.response.body.size` | bytes of content; of a WebSocket, all behind its handshake |
@@ -33,14 +34,16 @@ mod writer;
 use std::borrow::Cow;
 use std::fmt::Write as _;
 use std::io::{self, IsTerminal as _};
-use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
+use std::net::IpAddr;
 use std::sync::Arc;
 
 use serde::Serialize;
 
 use super::mask::Mask;
 use crate::clock::Timestamp;
-use crate::config::sections::{AccessLog as Which, AddressLog, Config, LogFormat, QueryLog};
+use crate::config::sections::{AccessLog as Which, AddressLog, Config, LogFormat, QueryLog, SubjectLog};
+use crate::key::digest::Digest;
+use crate::net::Network;
 pub use writer::Writer;
 
 /// `[log]`, as far as it concerns the access log.
@@ -50,6 +53,7 @@ pub struct Settings {
     text: bool,
     query: QueryLog,
     address: AddressLog,
+    subject: SubjectLog,
     mask: Mask,
 }
 
@@ -91,6 +95,10 @@ pub struct Line<'a> {
     pub tenant: Option<&'a str>,
     #[serde(rename = "key.id", skip_serializing_if = "Option::is_none")]
     pub key: Option<&'a str>,
+    #[serde(rename = "token.issuer", skip_serializing_if = "Option::is_none")]
+    pub issuer: Option<&'a str>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub subject: Option<Cow<'a, str>>,
     #[serde(skip_serializing_if = "Option::is_none")]
     pub environment: Option<&'static str>,
     pub credential: &'static str,
@@ -124,6 +132,7 @@ impl Settings {
             text,
             query: config.log.query,
             address: config.log.client_address,
+            subject: config.log.subject,
             mask: Mask::new(&config.key_kinds),
         }
     }
@@ -140,6 +149,30 @@ impl AccessLog {
     #[must_use]
     pub fn is_on(&self) -> bool {
         self.settings.which != Which::Off
+    }
+
+    /// An address, as far as `client_address` lets it be told.
+    #[must_use]
+    pub fn address(&self, ip: IpAddr) -> Option<IpAddr> {
+        self.settings.address(ip)
+    }
+
+    /// The network around an address, as far as that.
+    #[must_use]
+    pub fn network(&self, ip: IpAddr) -> Option<Network> {
+        match self.settings.address {
+            AddressLog::Full => Some(Network::around(ip, 24, 64)),
+            AddressLog::Network => Some(Network::around(ip, 24, 48)),
+            AddressLog::Off => None,
+        }
+    }
+
+    /// A client's text, without what may be a key.
+    #[must_use]
+    pub fn masked(&self, text: &str) -> String {
+        let mut text = Cow::Borrowed(text);
+        self.settings.mask.apply(&mut text);
+        text.into_owned()
     }
 
     /// Writes the line of a request that was refused, or was not, if such lines are wanted.
@@ -179,15 +212,32 @@ impl Settings {
             QueryLog::Names => line.query.as_ref().map(|query| Cow::Owned(names(query))),
             QueryLog::Full => line.query.take(),
         };
-        if let Some(query) = &mut line.query {
-            self.mask.apply(query);
-        }
-        line.client = line.client.and_then(|ip| match self.address {
-            AddressLog::Full => Some(ip),
-            AddressLog::Network => Some(network(ip)),
-            AddressLog::Off => None,
+        line.subject = line.subject.take().and_then(|subject| match self.subject {
+            SubjectLog::Hash => Some(Cow::Owned(hashed(&subject))),
+            SubjectLog::Plain => Some(subject),
+            SubjectLog::Off => None,
         });
+        for text in [&mut line.query, &mut line.subject].into_iter().flatten() {
+            self.mask.apply(text);
+        }
+        line.client = line.client.and_then(|ip| self.address(ip));
     }
+
+    fn address(&self, ip: IpAddr) -> Option<IpAddr> {
+        match self.address {
+            AddressLog::Full => Some(ip),
+            AddressLog::Network => Some(Network::around(ip, 24, 48).first()),
+            AddressLog::Off => None,
+        }
+    }
+}
+
+/// Sixteen hex digits: enough to tell people apart, and always the same.
+fn hashed(subject: &str) -> String {
+    Digest::of(subject.as_bytes()).0.iter().take(8).fold(String::with_capacity(16), |mut hex, byte| {
+        let _ = write!(hex, "{byte:02x}");
+        hex
+    })
 }
 
 /// The names of a query: `a=1&b=2` is `a&b`.
@@ -200,13 +250,6 @@ fn names(query: &str) -> String {
         out.push_str(pair.split_once('=').map_or(pair, |(name, _)| name));
     }
     out
-}
-
-fn network(ip: IpAddr) -> IpAddr {
-    match ip.to_canonical() {
-        IpAddr::V4(ip) => IpAddr::V4(Ipv4Addr::from(u32::from(ip) & 0xffff_ff00)),
-        IpAddr::V6(ip) => IpAddr::V6(Ipv6Addr::from(u128::from(ip) & !(u128::MAX >> 48))),
-    }
 }
 
 impl Line<'_> {
@@ -228,6 +271,8 @@ impl Line<'_> {
             ("client", client.as_deref()),
             ("tenant", self.tenant),
             ("key", self.key),
+            ("issuer", self.issuer),
+            ("subject", self.subject.as_deref()),
             ("fingerprint", self.fingerprint.as_deref()),
             ("route", self.route),
             ("id", Some(self.request_id)),
@@ -277,6 +322,8 @@ mod tests {
             request_id: "req-12345",
             tenant: Some("acme"),
             key: Some("key_1"),
+            issuer: None,
+            subject: None,
             environment: Some("live"),
             credential: "api_key",
             fingerprint: None,
@@ -332,6 +379,18 @@ mod tests {
         assert_eq!(written("access = \"denied\"", vec![admitted(), line(), admitted()]).lines().count(), 1);
         assert_eq!(written("access = \"all\"", vec![admitted(), line()]).lines().count(), 2);
         assert_eq!(written("access = \"off\"", vec![admitted(), line()]), "");
+    }
+
+    #[test]
+    fn a_subject_is_told_as_the_settings_say() {
+        let value = |settings: &str| {
+            let line = Line { key: None, issuer: Some("users"), subject: Some("ada@example.com".into()), credential: "jwt", ..line() };
+            serde_json::from_str::<serde_json::Value>(&written(&format!("format = \"json\"\n{settings}"), vec![line])).unwrap()
+        };
+        let hashed = value("");
+        assert_eq!((&hashed["token.issuer"], hashed["subject"].as_str().unwrap().len()), (&"users".into(), 16));
+        assert_eq!(value("subject = \"plain\"")["subject"], "ada@example.com");
+        assert!(value("subject = \"off\"").get("subject").is_none());
     }
 
     #[test]

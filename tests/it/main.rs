@@ -56,6 +56,9 @@ mod store_faults;
 #[path = "../support/support.rs"]
 mod support;
 mod tls;
+mod token_attacks;
+mod token_keys;
+mod tokens;
 mod trailers;
 mod transfers;
 mod transparency;

@@ -18,6 +18,7 @@ use crate::key::lifecycle::{Lifecycle, LifecycleError};
 use crate::key::rules::Rules;
 use crate::store;
 use crate::store::reservation::Reservations;
+use crate::store::usage::Usages;
 
 /// What a command does to the key table. Only one that makes something new makes the file of an embedded store.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -39,6 +40,8 @@ pub(crate) struct Context {
     pub(crate) lifecycle: Lifecycle,
     /// In the same store.
     pub(crate) reservations: Arc<dyn Reservations>,
+    /// In the same store.
+    pub(crate) usages: Arc<dyn Usages>,
     pub(crate) clock: Clock,
     runtime: Runtime,
 }
@@ -76,7 +79,8 @@ impl Context {
         let (opened, missing) = runtime.block_on(open).map_err(unusable)?;
         say_where(access, missing.as_deref(), &loaded, globals);
         let lifecycle = Lifecycle::new(opened.store, Arc::new(rules), peppers, clock.clone(), Actor::local("cli"));
-        Ok(Self { config: loaded.config, lifecycle, reservations: opened.reservations, clock, runtime })
+        let (reservations, usages) = (opened.reservations, opened.usages);
+        Ok(Self { config: loaded.config, lifecycle, reservations, usages, clock, runtime })
     }
 
     /// Runs a piece of work to its end.

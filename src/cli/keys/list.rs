@@ -3,8 +3,11 @@
 use super::context::{Access, Context};
 use super::view;
 use crate::cli::{Failure, Globals, output};
-use crate::key::lifecycle::standing;
+use crate::key::lifecycle::{LifecycleError, standing};
+use crate::key::record::KeyRecord;
 use crate::key::shown;
+use crate::usage::attention::{self, Kind, attention};
+use crate::usage::show_last_use;
 
 /// Flags of `keys list`.
 #[derive(Debug, clap::Args)]
@@ -21,6 +24,12 @@ pub struct List {
     /// Only active, inactive, revoked or expired ones
     #[arg(long, value_parser = ["active", "inactive", "revoked", "expired"])]
     status: Option<String>,
+    /// Only those that somebody should look at, and why
+    #[arg(long)]
+    attention: bool,
+    /// Only those whose secret is older than keys.rotate_reminder
+    #[arg(long)]
+    due: bool,
 }
 
 /// Flags of `keys show`.
@@ -29,6 +38,9 @@ pub struct Show {
     /// The key
     id: String,
 }
+
+/// Keys whose usage is asked for at once.
+const AT_ONCE: usize = 500;
 
 const COLUMNS: [&str; 9] = ["id", "tenant", "name", "environment", "kind", "status", "last4", "scopes", "expires_at"];
 
@@ -45,14 +57,54 @@ pub(super) fn list(args: &List, globals: &Globals) -> Result<(), Failure> {
             && args.kind.as_ref().is_none_or(|kind| key.kind == *kind)
             && args.status.as_ref().is_none_or(|status| standing(key, now) == status)
     });
+    if args.attention || args.due {
+        return list_marked(args.due, keys, &context, globals);
+    }
+    show_last_uses(&mut keys, &context)?;
     let shown: Vec<_> = keys.iter().map(|key| shown::key(key, None, now)).collect();
     view::print_list(&shown, &COLUMNS, globals);
     Ok(())
 }
 
+/// Keys with marks, and these in words.
+fn list_marked(only_due: bool, keys: Vec<KeyRecord>, context: &Context, globals: &Globals) -> Result<(), Failure> {
+    let (now, rules) = (context.clock.now(), &context.config.keys);
+    let (from, to) = attention::window(now);
+    let mut shown = Vec::new();
+    for keys in keys.chunks(AT_ONCE) {
+        let ids: Vec<&str> = keys.iter().map(|key| key.id.as_str()).collect();
+        let usages = context.run(async { context.usages.usage(&ids, from, to).await.map_err(LifecycleError::from) })?;
+        for (key, usage) in keys.iter().zip(&usages) {
+            let marks = attention(key, usage, rules, now);
+            if !marks.iter().any(|mark| !only_due || mark.mark == Kind::RotationDue) {
+                continue;
+            }
+            let mut key = key.clone();
+            show_last_use(&mut key, usage.last.as_ref());
+            let mut fields = shown::key(&key, None, now);
+            let words = || marks.iter().map(|mark| format!("{}: {}", mark.mark.name(), mark.detail)).collect::<Vec<_>>().join("; ");
+            fields.insert("attention".into(), if globals.json { serde_json::json!(marks) } else { words().into() });
+            shown.push(fields);
+        }
+    }
+    view::print_list(&shown, &["id", "tenant", "name", "kind", "last_used", "attention"], globals);
+    Ok(())
+}
+
+/// What was counted, where it is later than what the records were imported with.
+pub(super) fn show_last_uses(keys: &mut [KeyRecord], context: &Context) -> Result<(), Failure> {
+    let ids: Vec<&str> = keys.iter().map(|key| key.id.as_str()).collect();
+    let counted = context.run(async { context.usages.last_uses(&ids).await.map_err(LifecycleError::from) })?;
+    for (key, counted) in keys.iter_mut().zip(counted) {
+        show_last_use(key, counted.as_ref());
+    }
+    Ok(())
+}
+
 pub(super) fn show(args: &Show, globals: &Globals) -> Result<(), Failure> {
     let context = Context::open(Access::Read, globals)?;
-    let record = context.run(context.lifecycle.find_key(&args.id))?;
+    let mut record = context.run(context.lifecycle.find_key(&args.id))?;
+    show_last_uses(std::slice::from_mut(&mut record), &context)?;
     if globals.quiet {
         output::line(&record.id);
     } else {

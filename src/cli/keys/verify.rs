@@ -6,6 +6,7 @@ use secrecy::SecretString;
 use zeroize::Zeroizing;
 
 use super::context::{Access, Context};
+use super::list::show_last_uses;
 use super::view;
 use crate::cli::{Exit, Failure, Globals, output};
 use crate::key::shown;
@@ -30,10 +31,11 @@ pub(super) fn run(_: &Args, globals: &Globals) -> Result<(), Failure> {
         return Err(Exit::Usage.because("stdin holds no key"));
     }
     let secret = SecretString::from(key);
-    let Some(record) = context.run(context.lifecycle.find_by_secret(&secret))? else {
+    let Some(mut record) = context.run(context.lifecycle.find_by_secret(&secret))? else {
         let why = context.lifecycle.rules.implausible(key.as_bytes()).map(|why| format!(": {why}")).unwrap_or_default();
         return Err(Exit::NotFound.because(format!("no key of this store has this secret{why}")));
     };
+    show_last_uses(std::slice::from_mut(&mut record), &context)?;
     let now = context.clock.now();
     let previous = record.previous.as_ref().filter(|_| context.lifecycle.is_previous(&record, &secret));
     if globals.quiet {

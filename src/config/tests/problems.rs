@@ -251,9 +251,7 @@ fn each_rule_has_its_words() {
         ("[restrictions]\nip_allowlist = [\"192.0.2.1\"]", "without `client_ip.trusted_proxies`"),
         ("profile = \"gatelithix\"", "keys of environment test are refused"),
         ("[store]\npepper_file = \"/dev/null\"\n[cache]\nsnapshot_file = \"s\"\nstale_for = \"0s\"", "nothing of it may be served"),
-        ("[keys]\nrotate_reminder = \"30d\"", "rotate_reminder is not part"),
         ("[keys]\npurge_after = \"30d\"", "purge_after is not part"),
-        ("[keys]\nlast_used_resolution = \"1h\"", "last_used_resolution is not part"),
         ("[audit]\nretention = \"30d\"", "[audit] retention is not part"),
         ("[[key_kinds]]\nname = \"old\"\nlegacy_prefixes = { live = [\"sk_\"] }\nprefixes = { live = \"o_\" }", "the longer wins"),
     ] {

@@ -84,7 +84,7 @@ pub(super) fn whole(response: Response<Bytes>) -> Response<Tap> {
 
 fn actor(order: &Order, seen: &Seen) -> Actor {
     Actor {
-        name: format!("key:{}", order.caller().key_id),
+        name: format!("key:{}", order.key_id()),
         from: seen.client.0.map(|ip| ip.to_string()),
         request_id: Some(seen.request_id.as_str().to_owned()),
     }

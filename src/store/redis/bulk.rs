@@ -160,7 +160,7 @@ impl RedisStore {
     }
 
     /// Runs commands, each with its own answer.
-    async fn answers<T: FromRedisValue>(&self, commands: Vec<Cmd>) -> Result<Vec<RedisResult<T>>, StoreError> {
+    pub(super) async fn answers<T: FromRedisValue>(&self, commands: Vec<Cmd>) -> Result<Vec<RedisResult<T>>, StoreError> {
         if commands.is_empty() {
             return Ok(Vec::new());
         }

@@ -88,8 +88,16 @@ impl ClusterConnection {
         answers.reduce(RedisResult::or).unwrap_or_else(|| Err(self.unreachable()))
     }
 
+    /// Whether all nodes that these are for are connected.
+    pub(super) async fn reach(&mut self, commands: &Pipeline) -> RedisResult<()> {
+        for part in self.divide(commands)? {
+            self.connection_to(&part.member).await?;
+        }
+        Ok(())
+    }
+
     /// Commands of one pipeline, each with its own answer: node by node, all nodes at once.
-    async fn exchange_all(&mut self, commands: &Pipeline, skip: usize, count: usize) -> RedisResult<Vec<Value>> {
+    pub(super) async fn exchange_all(&mut self, commands: &Pipeline, skip: usize, count: usize) -> RedisResult<Vec<Value>> {
         if commands.is_empty() {
             return Ok(Vec::new());
         }

@@ -60,6 +60,24 @@ impl ConnectionLike for Connection {
     }
 }
 
+impl Connection {
+    /// Whether there is somebody to send each of these to; nothing is sent.
+    pub(super) async fn reach(&mut self, commands: &Pipeline) -> RedisResult<()> {
+        match self {
+            Self::Server(_) => Ok(()),
+            Self::Cluster(cluster) => cluster.reach(commands).await,
+        }
+    }
+
+    /// Sends commands, each with its own answer, errors among them.
+    pub(super) async fn send_all(&mut self, commands: &Pipeline) -> RedisResult<Vec<Value>> {
+        match self {
+            Self::Server(server) => server.send_all(commands, 0, commands.len()).await,
+            Self::Cluster(cluster) => cluster.exchange_all(commands, 0, commands.len()).await,
+        }
+    }
+}
+
 impl Link {
     /// Tries to connect once and goes on by itself from there, whether or not that succeeded.
     pub(super) async fn new(target: RedisTarget, clock: Clock) -> Self {
@@ -84,16 +102,21 @@ impl Link {
 
     /// Runs one exchange, within `command_timeout`; fails at once while there is no connection.
     pub(super) async fn run<T>(&self, exchange: impl AsyncFnOnce(Connection) -> RedisResult<T>) -> Result<T, LinkError> {
-        let connection = match &self.way {
-            Way::Server(node) => node.connection().map(Connection::Server),
-            Way::Cluster(cluster) => cluster.connection().map(Connection::Cluster),
-        };
-        let connection = connection.map_err(LinkError::Unavailable)?;
+        let connection = self.connection()?;
         match timeout(self.command_timeout, exchange(connection)).await {
             Ok(Ok(value)) => Ok(value),
             Ok(Err(error)) => Err(LinkError::Redis(error)),
             Err(_) => Err(self.no_answer_within(self.command_timeout)),
         }
+    }
+
+    /// What is published; fails at once while there is nothing.
+    pub(super) fn connection(&self) -> Result<Connection, LinkError> {
+        let connection = match &self.way {
+            Way::Server(node) => node.connection().map(Connection::Server),
+            Way::Cluster(cluster) => cluster.connection().map(Connection::Cluster),
+        };
+        connection.map_err(LinkError::Unavailable)
     }
 
     /// A further connection, for what may block: its deadlines are the caller's. It is closed when it is dropped, and when the

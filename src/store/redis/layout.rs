@@ -14,10 +14,14 @@
 //! | `{changes}:instances` | hash | sidecar's id → when it was heard of, and what it said |
 //! | `idempotency:{TENANT}:HEX` | hash | a reservation, by a name that only who has the Idempotency-Key can make |
 //! | `idempotency:{TENANT}:bytes` | hash | when answers end → bytes of them that are kept |
+//! | `usage:{ID}` | hash, with an end | what was seen of a key: its last use, networks, scopes |
+//! | `usage:{ID}:DAY` | hash, with an end | what was counted of a key on a day |
+//! | `denials` | stream | recent denials, capped |
 
 use crate::audit::Object;
 use crate::key::digest::StoredDigest;
 use crate::store::reservation::Id;
+use crate::usage::Day;
 
 /// Makes key names.
 #[derive(Debug)]
@@ -87,5 +91,17 @@ impl Layout {
 
     pub(super) fn reserved_bytes(&self, tenant: &str) -> String {
         format!("{}idempotency:{{{tenant}}}:bytes", self.prefix)
+    }
+
+    pub(super) fn usage(&self, key: &str) -> String {
+        format!("{}usage:{{{key}}}", self.prefix)
+    }
+
+    pub(super) fn usage_of_day(&self, key: &str, day: Day) -> String {
+        format!("{}usage:{{{key}}}:{day}", self.prefix)
+    }
+
+    pub(super) fn denials(&self) -> String {
+        format!("{}denials", self.prefix)
     }
 }

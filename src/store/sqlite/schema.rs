@@ -122,5 +122,6 @@ pub(super) fn prepare(connection: &mut Connection) -> Result<(), String> {
     transaction.execute_batch(LATER).map_err(words)?;
     transaction.execute_batch(super::audit::TABLES).map_err(words)?;
     transaction.execute_batch(super::reservations::TABLES).map_err(words)?;
+    transaction.execute_batch(super::usage::TABLES).map_err(words)?;
     transaction.commit().map_err(words)
 }
