@@ -26,6 +26,8 @@ use crate::key::rules::check_id;
 use crate::management::Management;
 use crate::rejection::{Refusal, Rejection};
 use crate::store::StoreError;
+use crate::store::usage::Usages;
+use crate::usage::show_last_use;
 pub(crate) use body::BODY_MAX;
 use bounds::{Beyond, Rights};
 use shapes::Shapes;
@@ -53,6 +55,7 @@ struct Work {
     rules: Arc<SelfService>,
     authenticator: Arc<Authenticator>,
     lifecycle: Lifecycle,
+    usages: Arc<dyn Usages>,
     order: Box<Order>,
     body: Vec<u8>,
 }
@@ -82,7 +85,8 @@ impl SelfService {
         body: Vec<u8>,
     ) -> Result<Done, Refusal> {
         let lifecycle = management.on_behalf_of(actor);
-        let work = Work { rules: Arc::clone(self), authenticator: Arc::clone(authenticator), lifecycle, order, body };
+        let usages = Arc::clone(management.usages());
+        let work = Work { rules: Arc::clone(self), authenticator: Arc::clone(authenticator), lifecycle, usages, order, body };
         let done = management.run(async move {
             match work.order.action() {
                 SelfServiceAction::List => work.list().await,
@@ -134,12 +138,17 @@ impl std::fmt::Debug for Done {
 impl Work {
     async fn list(&self) -> Result<Done, Refusal> {
         let caller = self.order.caller();
-        let keys = self.lifecycle.list_keys(Some(&caller.tenant_id)).await.map_err(|error| refuse(error).before_sending())?;
-        let is_shown = |key: &&KeyRecord| {
-            key.status != KeyStatus::Revoked && (self.rules.list == SelfServiceList::Tenant || key.environment == caller.environment)
-        };
+        let unread = |error: LifecycleError| refuse(error).before_sending();
+        let keys = self.lifecycle.list_keys(Some(&caller.tenant_id)).await.map_err(unread)?;
+        let whole = self.rules.list == SelfServiceList::Tenant;
+        let is_shown = |key: &KeyRecord| key.status != KeyStatus::Revoked && (whole || key.environment == caller.environment);
         // The newest first.
-        let keys: Vec<&KeyRecord> = keys.iter().rev().filter(is_shown).collect();
+        let mut keys: Vec<KeyRecord> = keys.into_iter().rev().filter(is_shown).collect();
+        if self.rules.shapes.show_use() {
+            let ids: Vec<&str> = keys.iter().map(|key| key.id.as_str()).collect();
+            let uses = self.usages.last_uses(&ids).await.map_err(|error| unread(error.into()))?;
+            keys.iter_mut().zip(&uses).for_each(|(key, used)| show_last_use(key, used.as_ref()));
+        }
         Ok(Done::new(StatusCode::OK, self.rules.shapes.list(&keys, self.now())))
     }
 

@@ -70,8 +70,13 @@ impl Shapes {
         sound.then_some(shapes)
     }
 
+    /// Whether a list shows when keys were used.
+    pub(super) fn show_use(&self) -> bool {
+        self.fields.iter().any(|field| field.starts_with("last_used"))
+    }
+
     /// Keys, in this order. What a key has not is null.
-    pub(super) fn list(&self, keys: &[&KeyRecord], now: Timestamp) -> Bytes {
+    pub(super) fn list(&self, keys: &[KeyRecord], now: Timestamp) -> Bytes {
         let shown: Vec<Map<String, Value>> = keys.iter().map(|key| self.entry(key, now)).collect();
         let shown = serde_json::to_string(&shown).unwrap_or_default();
         self.list.replace("{keys}", &shown).into()
