@@ -20,7 +20,7 @@ use crate::config::sections::{Config, SelfServiceAction, SelfServiceList};
 use crate::fleet;
 use crate::gate::Order;
 use crate::identity::Identity;
-use crate::key::lifecycle::{Issued, Lifecycle, LifecycleError, NewKey, Rotation};
+use crate::key::lifecycle::{Issued, Lifecycle, LifecycleError, Rotation};
 use crate::key::record::{KeyRecord, KeyStatus};
 use crate::key::rules::check_id;
 use crate::management::Management;
@@ -156,20 +156,7 @@ impl Work {
         let asked = body::Create::parse(&self.body)?;
         let Caller { record, identity } = self.caller().await?;
         let expires_at = self.end_of(asked.expires_in, record.expires_at)?;
-        // What is left out is as the caller has it: absent would be more.
-        let new = NewKey {
-            tenant: record.tenant.clone(),
-            name: asked.name,
-            environment: record.environment,
-            kind: asked.kind.unwrap_or_else(|| record.kind.clone()),
-            scopes: asked.scopes.unwrap_or_else(|| record.scopes.clone()),
-            ip_allowlist: asked.ip_allowlist.or_else(|| record.ip_allowlist.clone()),
-            referrers: asked.referrers.or_else(|| record.referrers.clone()),
-            endpoints: asked.endpoints.or_else(|| record.endpoints.clone()),
-            rate_limit: record.rate_limit.clone(),
-            expires: expires_at.map(|end| end.to_string()),
-            metadata: record.metadata.clone(),
-        };
+        let new = asked.completed_by(&record, expires_at);
         let inherits_scopes = new.scopes == record.scopes;
         let rights = Rights { expires_at, ..Rights::of_new(&new) };
         let granted = (!inherits_scopes).then_some(&identity.grants);

@@ -6,7 +6,10 @@ use std::time::Duration;
 use serde::Deserialize;
 use serde::de::Error as _;
 
+use crate::clock::Timestamp;
 use crate::config::units::Span;
+use crate::key::lifecycle::NewKey;
+use crate::key::record::KeyRecord;
 use crate::rejection::{Refusal, Rejection};
 
 /// Longest body.
@@ -38,6 +41,24 @@ struct Nothing {}
 impl Create {
     pub(super) fn parse(body: &[u8]) -> Result<Self, Refusal> {
         parse(body)
+    }
+
+    /// The key that is to be made. What is left out is as the caller has it: absent would be more, and what the upstream is told of a
+    /// key is no business of who makes another.
+    pub(super) fn completed_by(self, caller: &KeyRecord, expires_at: Option<Timestamp>) -> NewKey {
+        NewKey {
+            tenant: caller.tenant.clone(),
+            name: self.name,
+            environment: caller.environment,
+            kind: self.kind.unwrap_or_else(|| caller.kind.clone()),
+            scopes: self.scopes.unwrap_or_else(|| caller.scopes.clone()),
+            ip_allowlist: self.ip_allowlist.or_else(|| caller.ip_allowlist.clone()),
+            referrers: self.referrers.or_else(|| caller.referrers.clone()),
+            endpoints: self.endpoints.or_else(|| caller.endpoints.clone()),
+            rate_limit: caller.rate_limit.clone(),
+            expires: expires_at.map(|end| end.to_string()),
+            metadata: caller.metadata.clone(),
+        }
     }
 }
 

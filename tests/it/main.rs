@@ -48,6 +48,7 @@ mod reload;
 mod restarts;
 mod retries;
 mod secrets;
+mod self_service;
 mod slow_bodies;
 mod slow_readers;
 mod spoofing;
