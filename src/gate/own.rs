@@ -6,11 +6,9 @@ use std::sync::Arc;
 use http::request::Parts;
 
 use super::permit::Order;
-use super::trace::Trace;
 use super::{Admitted, Gate, Seen};
 use crate::clock::Timestamp;
 use crate::config::sections::SelfServiceAction;
-use crate::credential::ApiKey;
 use crate::facts::Facts;
 use crate::idempotency::{Asked, Holder};
 use crate::identity::Identity;
@@ -38,9 +36,8 @@ impl Gate {
     }
 
     /// What is refused because a rotation has replaced its secret may be that very rotation, asked again. Any other is refused as it was.
-    pub(super) async fn ask_again<T: Trace>(
+    pub(super) async fn ask_again(
         &self,
-        key: &ApiKey<'_>,
         holder: Option<Holder>,
         request: Request<'_>,
         refusal: Refusal,
@@ -48,19 +45,17 @@ impl Gate {
         seen: &mut Seen,
     ) -> Result<Admitted, Refusal> {
         let Request { head, facts, route, captures } = request;
-        let is_candidate = route.own == Some(SelfServiceAction::Rotate) && refusal.rejection == Rejection::KeyUnknown && key.plausible;
-        // `explain` judges what a caller may do, which is nothing.
-        if !is_candidate || T::THOROUGH {
+        let known = seen.key.as_ref().and_then(|(_, digest)| self.authenticator.replaced(digest, now));
+        let Some(identity) = known.filter(|identity| is_rotated(identity, captures, now) && Some(identity.environment) == seen.environment)
+        else {
             return Err(refusal);
-        }
-        let identity = self.authenticator.replaced(&key.digest, now);
-        let identity = identity.filter(|identity| is_rotated(identity, key, captures, now)).ok_or_else(|| refusal.clone())?;
+        };
         let trace = &mut ();
-        let asked = match self.authorize(&identity, facts, route, captures, head, seen, trace) {
+        let asked = match self.authorize(&identity, facts, route, captures, head, now, seen, trace) {
             Ok(()) => self.ask_once(&identity, facts, route, head, seen, trace).ok().flatten(),
             Err(_) => None,
         };
-        let asked = asked.ok_or_else(|| refusal.clone())?;
+        let Some(asked) = asked else { return Err(refusal) };
         if self.limit(Some(&identity), route, now, seen, trace).await.is_err() {
             seen.limits = None;
             return Err(refusal);
@@ -70,11 +65,14 @@ impl Gate {
     }
 }
 
+/// Whether a request that is refused so may be a rotation that is asked again.
+pub(super) fn may_be_again(route: &Route, refusal: &Refusal) -> bool {
+    route.own == Some(SelfServiceAction::Rotate) && refusal.rejection == Rejection::KeyUnknown && !refusal.unclaimed
+}
+
 /// Whether the secret was the one of the key that is asked about, and was replaced just now.
-fn is_rotated(identity: &Identity, key: &ApiKey<'_>, captures: &[&str], now: Timestamp) -> bool {
-    identity.environment == key.prefix.environment
-        && identity.kind() == Some(&key.prefix.kind)
-        && identity.key_id().is_some_and(|id| captures.first() == Some(&&**id))
+fn is_rotated(identity: &Identity, captures: &[&str], now: Timestamp) -> bool {
+    identity.key_id().is_some_and(|id| captures.first() == Some(&&**id))
         && identity.replaced.as_ref().is_some_and(|replaced| now < replaced.at.plus_millis(AGAIN_MS))
 }
 

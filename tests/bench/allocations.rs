@@ -1,12 +1,15 @@
-//! How often a decision on a cached key allocates. A binary of its own: counting takes a global allocator.
+//! How often a decision on a cached key or token allocates. A binary of its own: counting takes a global allocator.
 
 #![expect(clippy::unwrap_used, clippy::panic, reason = "a bench or test fails by panicking")]
 
 mod gate;
 
+/// Checks that are only observed, and refuse nothing.
+const OBSERVE: &str = "[restrictions]\nobserve = [\"ip\", \"referrer\", \"endpoint\", \"scope\"]\nobserve_until = \"2999-01-01\"\n";
+
 #[test]
-fn a_decision_on_a_cached_key_is_ready_at_once_and_allocates_nothing() {
-    for bench in [gate::Bench::new(), gate::Bench::with(gate::LIMIT)] {
+fn a_decision_on_a_cached_key_or_token_is_ready_at_once_and_allocates_nothing() {
+    for bench in [gate::Bench::new(), gate::Bench::with(gate::LIMIT), gate::Bench::with(OBSERVE), gate::Bench::with_token()] {
         allocates_nothing(&bench);
     }
 }

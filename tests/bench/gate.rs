@@ -5,6 +5,9 @@ use std::pin::pin;
 use std::sync::Arc;
 use std::task::{Context, Poll, Waker};
 
+use aws_lc_rs::hmac;
+use base64::Engine as _;
+use base64::engine::general_purpose::URL_SAFE_NO_PAD;
 use bytes::BytesMut;
 use http::request::Parts;
 use http::{HeaderValue, Request, Uri};
@@ -27,6 +30,8 @@ use sidegate::tenant::TenantRecord;
 
 const NOW: Timestamp = Timestamp(1_800_000_000_000);
 
+const SECRET: &[u8] = b"a secret that is long enough for HS256";
+
 /// A limit that nobody comes near.
 pub(crate) const LIMIT: &str = "[rate_limits.all]\nby = [\"key\"]\nrequests = 1000000000\nper = \"1s\"\ndefault = true\n";
 
@@ -45,8 +50,30 @@ impl Bench {
         Self::with("")
     }
 
+    /// The same with a token in the key's place, signed with a secret that the configuration names.
+    pub(crate) fn with_token() -> Self {
+        let secret = tempfile::NamedTempFile::new().unwrap();
+        std::fs::write(secret.path(), SECRET).unwrap();
+        let issuer = format!(
+            "[[issuers]]\nname = \"users\"\nalgorithms = [\"HS256\"]\nissuer = \"https://auth.example\"\naudiences = [\"api\"]\nsecret_file = \"{}\"\n",
+            secret.path().display()
+        );
+        let claims = json!({
+            "iss": "https://auth.example", "aud": "api", "org_id": "acme", "sub": "ada@example.com", "scope": "read:* write:items",
+            "iat": NOW.0 / 1000, "exp": NOW.0 / 1000 + 3600, "jti": "0198d0a4-6b1e-7c3f-9a52-3f1c2d4e5b6a",
+        });
+        let encode = |part: String| URL_SAFE_NO_PAD.encode(part);
+        let signed = format!("{}.{}", encode(json!({ "alg": "HS256", "typ": "JWT" }).to_string()), encode(claims.to_string()));
+        let signature = hmac::sign(&hmac::Key::new(hmac::HMAC_SHA256, SECRET), signed.as_bytes());
+        Self::presenting(&issuer, |_| format!("{signed}.{}", URL_SAFE_NO_PAD.encode(signature)))
+    }
+
     /// The same, with what else the configuration says.
     pub(crate) fn with(more: &str) -> Self {
+        Self::presenting(more, |key| key)
+    }
+
+    fn presenting(more: &str, credential: impl FnOnce(String) -> String) -> Self {
         let dir = tempfile::tempdir().unwrap();
         let route = |n| format!("[[routes]]\nname = \"r{n}\"\nmatch = \"GET /v{n}/{{resource}}/**\"\nscopes = [\"read:{{resource}}\"]\n");
         let routes: Vec<String> = (0..10).map(route).collect();
@@ -59,7 +86,7 @@ impl Bench {
         let rules = Rules::compile(&config, Some(&headers), &mut problems).unwrap_or_else(|| panic!("{:?}", problems.list()));
         // Written before the table is open, so that no news of it empties the cache later.
         let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
-        let secret = runtime.block_on(seed(&config));
+        let secret = credential(runtime.block_on(seed(&config)));
         let table = KeyTable::start(&config, headers, &Clock::manual(NOW)).unwrap();
         let peer = Connection::new(Peer::Ip(IpAddr::V4(std::net::Ipv4Addr::LOCALHOST)), false);
         let gate = Gate::new(rules, Arc::clone(table.authenticator()), Arc::clone(table.desk()));
@@ -94,7 +121,7 @@ impl Bench {
         let mut decision = pin!(self.gate.decide(head, &self.peer, NOW, &mut seen));
         match decision.as_mut().poll(&mut Context::from_waker(Waker::noop())) {
             Poll::Ready(decided) => decided,
-            Poll::Pending => panic!("a cached key waited"),
+            Poll::Pending => panic!("a cached credential waited"),
         }
     }
 }

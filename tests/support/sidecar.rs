@@ -137,6 +137,10 @@ impl Sidecar {
 }
 
 impl Sidecar {
+    pub(crate) fn listener(&self, name: &str) -> SocketAddr {
+        self.running.as_ref().unwrap().address(name).unwrap()
+    }
+
     pub(crate) fn ops(&self) -> SocketAddr {
         self.running.as_ref().unwrap().address("ops").unwrap()
     }

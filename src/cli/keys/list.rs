@@ -2,8 +2,11 @@
 
 use super::context::{Access, Context};
 use super::view;
+use crate::cli::when::When;
 use crate::cli::{Failure, Globals, output};
-use crate::key::lifecycle::{LifecycleError, standing};
+use crate::clock::Timestamp;
+use crate::key::filter::{Filter, STATUSES};
+use crate::key::lifecycle::LifecycleError;
 use crate::key::record::KeyRecord;
 use crate::key::shown;
 use crate::usage::attention::{self, Kind, attention};
@@ -22,14 +25,38 @@ pub struct List {
     #[arg(long)]
     kind: Option<String>,
     /// Only active, inactive, revoked or expired ones
-    #[arg(long, value_parser = ["active", "inactive", "revoked", "expired"])]
+    #[arg(long, value_parser = STATUSES)]
     status: Option<String>,
     /// Only those that somebody should look at, and why
     #[arg(long)]
     attention: bool,
-    /// Only those whose secret is older than keys.rotate_reminder
+    /// Only those whose secret is older than `keys.rotate_reminder`
     #[arg(long)]
     due: bool,
+    /// Only those with this in their name, in upper or lower case
+    #[arg(long, value_name = "TEXT")]
+    name: Option<String>,
+    /// Only those whose secret begins with this, such as sk_live_
+    #[arg(long, value_name = "TEXT")]
+    prefix: Option<String>,
+    /// Only those not used since: 90d (ago), 2026-06-01, or a time in RFC 3339
+    #[arg(long, value_name = "WHEN")]
+    last_used_before: Option<When>,
+}
+
+impl List {
+    fn filter(&self, context: &Context, now: Timestamp) -> Result<Filter, Failure> {
+        Ok(Filter {
+            tenant: self.tenant.clone(),
+            environment: self.env.as_deref().map(|word| context.environment(word)).transpose()?,
+            status: self.status.clone(),
+            kind: self.kind.clone(),
+            name: self.name.clone(),
+            prefix: self.prefix.clone(),
+            last_used_before: self.last_used_before.map(|when| when.at(now)),
+            created_before: None,
+        })
+    }
 }
 
 /// Flags of `keys show`.
@@ -46,28 +73,26 @@ const COLUMNS: [&str; 9] = ["id", "tenant", "name", "environment", "kind", "stat
 
 pub(super) fn list(args: &List, globals: &Globals) -> Result<(), Failure> {
     let context = Context::open(Access::Read, globals)?;
-    let environment = args.env.as_deref().map(|word| context.environment(word)).transpose()?;
+    let now = context.clock.now();
+    let filter = args.filter(&context, now)?;
     if let Some(tenant) = &args.tenant {
         context.run(context.lifecycle.find_tenant(tenant))?;
     }
     let mut keys = context.run(context.lifecycle.list_keys(args.tenant.as_deref()))?;
-    let now = context.clock.now();
-    keys.retain(|key| {
-        environment.is_none_or(|environment| key.environment == environment)
-            && args.kind.as_ref().is_none_or(|kind| key.kind == *kind)
-            && args.status.as_ref().is_none_or(|status| standing(key, now) == status)
-    });
+    keys.retain(|key| filter.admits(key, now));
     if args.attention || args.due {
-        return list_marked(args.due, keys, &context, globals);
+        return list_marked(args.due, &keys, &context, globals);
     }
     show_last_uses(&mut keys, &context)?;
+    // What was counted is later than what a record was imported with, if anything.
+    keys.retain(|key| filter.admits(key, now));
     let shown: Vec<_> = keys.iter().map(|key| shown::key(key, None, now)).collect();
     view::print_list(&shown, &COLUMNS, globals);
     Ok(())
 }
 
 /// Keys with marks, and these in words.
-fn list_marked(only_due: bool, keys: Vec<KeyRecord>, context: &Context, globals: &Globals) -> Result<(), Failure> {
+fn list_marked(only_due: bool, keys: &[KeyRecord], context: &Context, globals: &Globals) -> Result<(), Failure> {
     let (now, rules) = (context.clock.now(), &context.config.keys);
     let (from, to) = attention::window(now);
     let mut shown = Vec::new();
@@ -93,10 +118,12 @@ fn list_marked(only_due: bool, keys: Vec<KeyRecord>, context: &Context, globals:
 
 /// What was counted, where it is later than what the records were imported with.
 pub(super) fn show_last_uses(keys: &mut [KeyRecord], context: &Context) -> Result<(), Failure> {
-    let ids: Vec<&str> = keys.iter().map(|key| key.id.as_str()).collect();
-    let counted = context.run(async { context.usages.last_uses(&ids).await.map_err(LifecycleError::from) })?;
-    for (key, counted) in keys.iter_mut().zip(counted) {
-        show_last_use(key, counted.as_ref());
+    for keys in keys.chunks_mut(AT_ONCE) {
+        let ids: Vec<&str> = keys.iter().map(|key| key.id.as_str()).collect();
+        let counted = context.run(async { context.usages.last_uses(&ids).await.map_err(LifecycleError::from) })?;
+        for (key, counted) in keys.iter_mut().zip(counted) {
+            show_last_use(key, counted.as_ref());
+        }
     }
     Ok(())
 }
