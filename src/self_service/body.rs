@@ -125,8 +125,8 @@ mod tests {
     #[test]
     fn a_life_is_said_as_in_proxy_toml_or_in_seconds() {
         let life = |text: &str| Create::parse(format!("{{\"name\":\"ci\",\"expires_in\":{text}}}").as_bytes()).unwrap().expires_in;
-        assert_eq!(life("\"90d\""), Some(Duration::from_secs(90 * 86_400)));
-        assert_eq!(life("3600"), Some(Duration::from_secs(3600)));
+        assert_eq!(life("\"90d\""), Some(Duration::from_hours(90 * 24)));
+        assert_eq!(life("3600"), Some(Duration::from_hours(1)));
         assert_eq!(life("null"), None);
     }
 }

@@ -53,7 +53,7 @@ impl Shapes {
         for (index, field) in section.list_fields.iter().enumerate().filter(|(_, field)| !FIELDS.contains(&field.as_str())) {
             problems
                 .error(format!("self_service.list_fields[{index}]"), format!("`{field}` is no field that a list shows"))
-                .help(suggest::among(field, FIELDS.into_iter()));
+                .help(suggest::among(field, FIELDS));
             sound = false;
         }
         let shapes = Self {

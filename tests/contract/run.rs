@@ -262,15 +262,11 @@ pub(crate) fn check_answer(row: &Row, answer: &Answer) {
 
 /// Whether the text is as expected, `{any}` standing for whatever is there up to the next quotation mark.
 fn is_like(text: &str, expected: &str) -> bool {
-    let mut pieces = expected.split("{any}");
-    let Some(mut rest) = text.strip_prefix(pieces.next().unwrap()) else { return false };
-    for piece in pieces {
-        let end = rest.find('"').unwrap_or(rest.len());
-        let Some(start) = rest[..end].rfind(&piece[..piece.find('"').unwrap_or(piece.len())]) else { return false };
-        let Some(behind) = rest[start..].strip_prefix(piece) else { return false };
-        rest = behind;
-    }
-    rest.is_empty()
+    let Some((front, behind)) = expected.split_once("{any}") else { return text == expected };
+    text.strip_prefix(front).is_some_and(|rest| {
+        let skipped = rest.split('"').next().unwrap_or(rest).len();
+        (0..=skipped).filter_map(|skip| rest.get(skip..)).any(|rest| is_like(rest, behind))
+    })
 }
 
 /// What the upstream was to see, and nothing else; the request that reached it.

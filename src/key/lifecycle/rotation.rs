@@ -51,10 +51,10 @@ impl Lifecycle {
             not_revoked(record)?;
             ended = overlapping(record, now);
             let old = std::mem::replace(&mut record.digest, self.stored(&key).to_hex());
-            record.previous = if !overlap.is_zero() {
-                Some(PreviousSecret { digest: old, until })
-            } else {
+            record.previous = if overlap.is_zero() {
                 rotation.names_old.then(|| PreviousSecret::dead(old))
+            } else {
+                Some(PreviousSecret { digest: old, until })
             };
             record.prefix = prefix.text.to_string();
             record.last4 = last4(&key);
