@@ -45,6 +45,12 @@ impl Scope {
         Self { tenant: tenant.into(), bytes }
     }
 
+    /// Of a token of the management API, by its name in the audit, which no tenant has.
+    #[must_use]
+    pub fn of_token(actor: &str) -> Self {
+        Self { tenant: actor.into(), bytes: [b"token:", actor.as_bytes()].concat() }
+    }
+
     /// Whose it is.
     pub(super) fn tenant(&self) -> &str {
         &self.tenant

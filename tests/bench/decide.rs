@@ -12,6 +12,9 @@ fn main() {
     criterion.bench_function("decide, cached key", |bencher| {
         bencher.iter_batched_ref(|| bench.head(), |head| bench.decide(head).unwrap(), BatchSize::NumIterations(16));
     });
+    criterion.bench_function("decide and count, cached key", |bencher| {
+        bencher.iter_batched_ref(|| bench.head(), |head| bench.decide_and_count(head).unwrap(), BatchSize::NumIterations(16));
+    });
     let limited = gate::Bench::with(gate::LIMIT);
     criterion.bench_function("decide, cached key, with a limit", |bencher| {
         bencher.iter_batched_ref(|| limited.head(), |head| limited.decide(head).unwrap(), BatchSize::NumIterations(16));

@@ -18,15 +18,17 @@ use sidegate::authn::KeyTable;
 use sidegate::clock::{Clock, Timestamp};
 use sidegate::config::problem::Problems;
 use sidegate::config::sections::Config;
-use sidegate::gate::{Admitted, Connection, Gate, Rules};
+use sidegate::gate::{Admitted, Connection, Gate, Rules, Seen};
 use sidegate::identity::template::IdentityHeaders;
 use sidegate::key::digest::{Digest, Peppers};
 use sidegate::key::format;
 use sidegate::key::record::KeyRecord;
-use sidegate::net::Peer;
+use sidegate::net::{Network, Peer};
+use sidegate::policy::scope;
 use sidegate::rejection::Refusal;
 use sidegate::store::Audited;
 use sidegate::tenant::TenantRecord;
+use sidegate::usage::{Exchange, Sheet};
 
 const NOW: Timestamp = Timestamp(1_800_000_000_000);
 
@@ -40,6 +42,7 @@ pub(crate) struct Bench {
     gate: Gate,
     peer: Connection,
     secret: String,
+    usage: Arc<Sheet>,
     _table: KeyTable,
     _dir: tempfile::TempDir,
 }
@@ -90,7 +93,8 @@ impl Bench {
         let table = KeyTable::start(&config, headers, &Clock::manual(NOW)).unwrap();
         let peer = Connection::new(Peer::Ip(IpAddr::V4(std::net::Ipv4Addr::LOCALHOST)), false);
         let gate = Gate::new(rules, Arc::clone(table.authenticator()), Arc::clone(table.desk()));
-        let bench = Self { peer, gate, secret, _table: table, _dir: dir };
+        let usage = table.usage().open(config.keys.last_used_resolution);
+        let bench = Self { peer, gate, secret, usage, _table: table, _dir: dir };
         let mut head = bench.head();
         let mut seen = Gate::begin(&head.headers, NOW);
         runtime.block_on(bench.gate.decide(&mut head, &bench.peer, NOW, &mut seen)).unwrap();
@@ -118,7 +122,31 @@ impl Bench {
     /// Decides, without a runtime: a cached credential is ready on the first poll.
     pub(crate) fn decide(&self, head: &mut Parts) -> Result<Admitted, Refusal> {
         let mut seen = Gate::begin(&head.headers, NOW);
-        let mut decision = pin!(self.gate.decide(head, &self.peer, NOW, &mut seen));
+        self.judge(head, &mut seen)
+    }
+
+    /// The same, and counts it as a worker does at the end of an exchange.
+    pub(crate) fn decide_and_count(&self, head: &mut Parts) -> Result<Admitted, Refusal> {
+        let mut seen = Gate::begin(&head.headers, NOW);
+        let decided = self.judge(head, &mut seen);
+        // Tokens are nobody's keys.
+        let Some(key) = seen.identity.as_deref().unwrap().key_id() else { return decided };
+        self.usage.count(&Exchange {
+            key,
+            began: NOW,
+            refused: None,
+            admitted: true,
+            client: seen.client.0,
+            network: seen.client.0.map(|ip| Network::around(ip, 24, 64)),
+            scopes: scope::text(&seen.scopes_used),
+            received_bytes: 10,
+            sent_bytes: 1000,
+        });
+        decided
+    }
+
+    fn judge(&self, head: &mut Parts, seen: &mut Seen) -> Result<Admitted, Refusal> {
+        let mut decision = pin!(self.gate.decide(head, &self.peer, NOW, seen));
         match decision.as_mut().poll(&mut Context::from_waker(Waker::noop())) {
             Poll::Ready(decided) => decided,
             Poll::Pending => panic!("a cached credential waited"),

@@ -71,4 +71,5 @@ mod transparency;
 mod upstream_answers;
 mod upstream_h2;
 mod upstream_tls;
+mod usage;
 mod websocket;

@@ -9,6 +9,7 @@ use crate::clock::Timestamp;
 use crate::config::units::Span;
 use crate::key::format::{generate, last4};
 use crate::key::record::{KeyRecord, PreviousSecret};
+use crate::key::rules::Fault;
 use crate::store::Written;
 
 /// How a secret is replaced.
@@ -39,10 +40,13 @@ impl Lifecycle {
         let now = self.clock.now();
         let overlap = rotation.overlap.unwrap_or(self.rules.rotate_overlap);
         let found = self.find_key(id).await?;
-        let prefix = self.rules.issue(&found.kind, found.environment).map_err(|why| LifecycleError::Invalid(vec![why]))?;
+        let prefix =
+            self.rules.issue(&found.kind, found.environment).map_err(|why| LifecycleError::Invalid(vec![Fault::new("kind", why)]))?;
         let key = generate(&prefix.text)?;
         let until = now.plus_millis(Span(overlap).as_millis()).in_range();
-        let until = until.map_err(|why| LifecycleError::Invalid(vec![format!("an overlap of {} is too long: {why}", Span(overlap))]))?;
+        let until = until.map_err(|why| {
+            LifecycleError::Invalid(vec![Fault::new("overlap", format!("an overlap of {} is too long: {why}", Span(overlap)))])
+        })?;
         let mut ended = None;
         let record = self.change(id, Action::Rotate, |record| {
             if rotation.version.is_some_and(|asked| asked != record.version) {
