@@ -22,7 +22,7 @@ pub(crate) struct KeyId {
 #[into_params(parameter_in = Header)]
 pub(crate) struct Once {
     /// The same key again within `idempotency.ttl` gets the first one's answer again, with `Idempotent-Replayed: true`
-    #[param(rename = "Idempotency-Key", example = "8e03978e-40d5-43e8-bc93-6894a57f9324", pattern = "^[A-Za-z0-9._-]{1,255}$")]
+    #[param(rename = "Idempotency-Key", nullable = false, pattern = "^([!#-+.-~-]{1,255}|\"[ !#-[^-~\\]]{1,255}\")$")]
     idempotency_key: Option<String>,
 }
 
@@ -40,7 +40,7 @@ pub(crate) struct TenantId {
 #[into_params(parameter_in = Header)]
 pub(crate) struct IfMatch {
     /// Only if it still has this ETag; the same as `version` in the body
-    #[param(rename = "If-Match", example = "\"3\"", pattern = "^\"[1-9][0-9]{0,8}\"$")]
+    #[param(rename = "If-Match", nullable = false, example = "\"3\"", pattern = "^\"[1-9][0-9]{0,8}\"$")]
     if_match: Option<String>,
 }
 

@@ -137,6 +137,10 @@ impl Sidecar {
 }
 
 impl Sidecar {
+    pub(crate) fn admin(&self) -> SocketAddr {
+        self.running.as_ref().unwrap().address("admin").unwrap()
+    }
+
     pub(crate) fn ops(&self) -> SocketAddr {
         self.running.as_ref().unwrap().address("ops").unwrap()
     }

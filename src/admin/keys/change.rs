@@ -24,7 +24,7 @@ use crate::key::rules::Fault;
 /// What is to be different. What is left out stays; null takes away.
 #[derive(Debug, Deserialize, ToSchema)]
 #[serde(deny_unknown_fields)]
-pub(crate) struct Change {
+pub(crate) struct KeyChange {
     /// Only if it still has this version
     #[schema(minimum = 1)]
     version: Option<u64>,
@@ -67,7 +67,7 @@ pub(crate) struct Change {
 /// Changes a key
 ///
 /// A merge patch. With `version` or `If-Match` only a key of that version is changed: else 409 names the one that is there.
-#[utoipa::path(patch, path = "/keys/{id}", tag = "keys", params(schema::KeyId, Wait, schema::IfMatch), request_body = Change, responses(
+#[utoipa::path(patch, path = "/keys/{id}", tag = "keys", params(schema::KeyId, Wait, schema::IfMatch), request_body = KeyChange, responses(
     (status = 200, description = "The key", body = schema::ChangedKey, headers(("ETag" = String, description = "Its version"))),
 ))]
 pub(crate) async fn change_key(
@@ -75,7 +75,7 @@ pub(crate) async fn change_key(
     Id(id): Id,
     Query(wait): Query<Wait>,
     headers: HeaderMap,
-    Content(change): Content<Change>,
+    Content(change): Content<KeyChange>,
 ) -> Result<Record, Refused> {
     let version = if_match(&headers, change.version)?;
     if matches!(change.name, Some(None)) {
@@ -96,7 +96,7 @@ pub(crate) async fn change_key(
     work.await.map(Record::of)
 }
 
-impl Change {
+impl KeyChange {
     #[expect(clippy::unnecessary_wraps, reason = "the shape that an update takes")]
     fn apply(&self, key: &mut KeyRecord, expires_at: Option<Option<Timestamp>>) -> Result<(), LifecycleError> {
         if let Some(Some(name)) = &self.name {
