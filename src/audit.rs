@@ -2,6 +2,9 @@
 //! Events hold what differs before and after, and never a secret; the stored digest of a new one only so that a replay after a
 //! restore can end what a rotation had ended.
 
+pub mod replay;
+pub mod words;
+
 use serde::{Deserialize, Serialize};
 use serde_json::{Map, Value};
 

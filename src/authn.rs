@@ -7,6 +7,7 @@ mod compile;
 mod exposure;
 mod flight;
 mod freshness;
+pub mod jwt;
 mod key_table;
 mod load;
 mod slots;
@@ -14,6 +15,7 @@ mod snapshot;
 mod standing;
 #[cfg(test)]
 mod tests;
+mod token;
 mod trouble;
 
 use std::fmt;
@@ -35,15 +37,17 @@ use crate::rejection::{Refusal, Rejection};
 use crate::store::change::Changed;
 use crate::store::{Status, Store};
 
+pub use jwt::{Issuers, Verified};
 pub use key_table::KeyTable;
 pub use standing::{Admission, ENDINGS, Standing};
+pub use token::Token;
 
 use load::Shared;
 
 /// What authentication says: an identity, or why not.
 pub type Authenticated = Result<Arc<Identity>, Refusal>;
 
-/// Authenticates API keys against the cache and the store. Shared by all workers.
+/// Authenticates API keys and tokens against the cache and the store. Shared by all workers.
 pub struct Authenticator {
     shared: Arc<Shared>,
     /// How long anybody waits for a look-up.

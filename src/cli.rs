@@ -1,15 +1,18 @@
 //! The command line: one file a command. Results go to stdout, narration to stderr; exit codes are part of the contract.
 
+pub mod audit;
 pub mod check;
 pub mod config_show;
 mod control;
 pub mod demo;
 pub mod denials;
 pub mod drain;
+mod edit;
 pub mod explain;
 pub mod healthcheck;
 pub mod idempotency;
 pub mod init;
+pub mod jwt;
 pub mod keys;
 pub mod output;
 pub mod reload;
@@ -66,9 +69,14 @@ enum Command {
     /// Make, list, change and find API keys
     #[command(subcommand)]
     Keys(keys::Command),
-    /// Make, list and suspend tenants
+    /// Make, list, change and suspend tenants
     #[command(subcommand)]
     Tenants(tenants::Command),
+    /// Show who changed what; export it; do it again after a restore
+    Audit(Box<audit::Args>),
+    /// Verify a token as the proxy would
+    #[command(subcommand)]
+    Jwt(jwt::Command),
     /// Show or release what is kept under an Idempotency-Key
     #[command(subcommand)]
     Idempotency(idempotency::Command),
@@ -186,6 +194,8 @@ fn run(cli: &Cli) -> Result<(), Failure> {
         Command::Config(ConfigCommand::Show(args)) => config_show::run(args, globals),
         Command::Keys(command) => keys::run(command, globals),
         Command::Tenants(command) => tenants::run(command, globals),
+        Command::Audit(args) => audit::run(args, globals),
+        Command::Jwt(command) => jwt::run(command, globals),
         Command::Idempotency(command) => idempotency::run(command, globals),
         Command::Denials(args) => denials::run(args, globals),
         Command::Status(args) => status::run(args, globals),

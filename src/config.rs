@@ -77,6 +77,15 @@ impl Sources {
     }
 }
 
+/// Who runs this process, as the environment names them, where the name is one that can be written down.
+#[must_use]
+pub fn user() -> Option<String> {
+    let is_plain =
+        |name: &String| (1..=32).contains(&name.len()) && name.bytes().all(|byte| byte.is_ascii_alphanumeric() || b"._-".contains(&byte));
+    // Behind sudo stands somebody else.
+    ["SUDO_USER", "LOGNAME", "USER"].into_iter().filter_map(|variable| std::env::var(variable).ok()).find(is_plain)
+}
+
 /// Reads and merges the layers. Never fails as a whole: what is wrong is in `problems`.
 #[must_use]
 pub fn load(sources: &Sources) -> Loaded {

@@ -1,5 +1,8 @@
 //! The credential of a request: found in `[credentials] sources`, told apart by its prefix, taken off the request.
-//! Its text lives only inside this file; what leaves is a digest, a claim, and a fingerprint for the log.
+//! The text of a key lives only inside this file; what leaves is a digest, a claim, and a fingerprint for the log. A token's is
+//! handed to who verifies it.
+
+mod untouched;
 
 use std::collections::HashSet;
 
@@ -7,15 +10,18 @@ use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
 use http::{HeaderMap, HeaderName, HeaderValue, header};
 use memchr::memmem::Finder;
+use smallvec::SmallVec;
 use zeroize::Zeroizing;
 
+use crate::authn::jwt;
 use crate::config::problem::Problems;
-use crate::config::sections::{Config, Scheme};
+use crate::config::sections::{Config, ForwardJwt, Scheme};
 use crate::key::digest::Digest;
 use crate::key::encoded::layers;
 use crate::key::kind::{KeyKinds, Prefix};
 use crate::key::record::KeyRecord;
 use crate::rejection::{Refusal, Rejection};
+pub use untouched::Untouched;
 
 /// Characters behind a prefix from which a word in a query is a key rather than talk of keys.
 const SHORT_KEY: usize = 5;
@@ -29,6 +35,10 @@ pub struct Credentials {
     /// Headers that carry credentials, whoever's.
     carriers: Box<[HeaderName]>,
     kinds: KeyKinds,
+    /// Whether anybody can verify tokens.
+    takes_tokens: bool,
+    /// Whether they stay on the request.
+    keeps_tokens: bool,
     /// Of every prefix that is not empty.
     finders: Box<[Finder<'static>]>,
     /// Bytes of the shortest of them.
@@ -39,6 +49,49 @@ pub struct Credentials {
 struct Source {
     header: HeaderName,
     scheme: Option<Scheme>,
+}
+
+/// What was presented.
+#[derive(Debug)]
+pub enum Credential<'k> {
+    /// An API key, taken off the request.
+    Key(ApiKey<'k>),
+    /// What has the form of a JSON Web Token.
+    Token(BearerToken),
+}
+
+/// A presented token.
+pub struct BearerToken {
+    /// Its name in the cache.
+    pub digest: Digest,
+    /// Where it stood.
+    pub header: HeaderName,
+    secret: Secret,
+}
+
+impl BearerToken {
+    /// Its text.
+    #[must_use]
+    pub fn text(&self) -> &[u8] {
+        self.secret.bytes()
+    }
+}
+
+impl std::fmt::Debug for BearerToken {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("BearerToken").field("digest", &self.digest).finish_non_exhaustive()
+    }
+}
+
+impl Credential<'_> {
+    /// Where it stood; nowhere if a record stands in for it.
+    #[must_use]
+    pub const fn header(&self) -> Option<&HeaderName> {
+        match self {
+            Self::Key(key) => key.header.as_ref(),
+            Self::Token(token) => Some(&token.header),
+        }
+    }
 }
 
 /// A presented API key.
@@ -103,12 +156,21 @@ impl Credentials {
         let mut carriers: Vec<_> = sources.iter().map(|source: &Source| source.header.clone()).chain([header::AUTHORIZATION]).collect();
         let mut seen = HashSet::new();
         carriers.retain(|carrier| seen.insert(carrier.clone()));
-        sound.then_some(Self { carriers: carriers.into(), sources: sources.into(), kinds, finders, shortest_prefix })
+        let takes_tokens = !config.issuers.is_empty() || !config.sessions.signing_key_files.is_empty();
+        let keeps_tokens = config.credentials.forward.jwt == ForwardJwt::Keep;
+        let (carriers, sources) = (carriers.into(), sources.into());
+        sound.then_some(Self { sources, carriers, kinds, takes_tokens, keeps_tokens, finders, shortest_prefix })
     }
 
     /// The headers in which credentials are looked for.
     pub fn headers(&self) -> impl Iterator<Item = &HeaderName> {
         self.sources.iter().map(|source| &source.header)
+    }
+
+    /// Whether credentials stand in this header, whoever's.
+    #[must_use]
+    pub fn is_carrier(&self, name: &HeaderName) -> bool {
+        self.carriers.contains(name)
     }
 
     /// Whether any source uses the scheme.
@@ -117,11 +179,12 @@ impl Credentials {
         self.sources.iter().any(|source| source.scheme == Some(scheme))
     }
 
-    /// Takes the one API key off the request. Nothing of the presented text remains in the headers.
+    /// Takes the one credential off the request; a token stays, unless it is not to be forwarded. Nothing of the text of a key
+    /// remains in the headers.
     ///
     /// # Errors
     /// `credential_missing`, `credential_conflict`, `credential_malformed`.
-    pub fn take(&self, headers: &mut HeaderMap) -> Result<ApiKey<'_>, Refusal> {
+    pub fn take(&self, headers: &mut HeaderMap) -> Result<Credential<'_>, Refusal> {
         if headers.get_all(header::AUTHORIZATION).iter().nth(1).is_some() {
             return Err(Rejection::CredentialConflict.because("two Authorization lines"));
         }
@@ -133,11 +196,30 @@ impl Credentials {
             return Err(Rejection::CredentialConflict.because("two different credentials"));
         }
         let text = first.bytes();
-        let prefix = self.kinds.classify(text).ok_or_else(|| Rejection::CredentialMalformed.because("no configured key prefix"))?;
+        let prefix = self.kinds.classify(text);
+        // Anything begins with a prefix that is empty; what has the form of a token is one for all that.
+        if prefix.is_none_or(|prefix| prefix.text.is_empty()) && self.takes_tokens && jwt::is_candidate(text) {
+            let token = BearerToken { digest: Digest::of(text), header: first_header.clone(), secret: first };
+            self.settle_token(headers);
+            return Ok(Credential::Token(token));
+        }
+        let prefix = prefix.ok_or_else(|| Rejection::CredentialMalformed.because("no configured key prefix").of_nobody())?;
         let key = ApiKey { prefix, digest: Digest::of(text), plausible: prefix.admits(text), header: Some(first_header.clone()) };
         headers.remove(first_header);
-        self.strip_but(Some(first_header), headers);
-        Ok(key)
+        self.strip_but(&[first_header], headers);
+        Ok(Credential::Key(key))
+    }
+
+    /// The headers in which a token stands go, or they alone are left as they are.
+    fn settle_token(&self, headers: &mut HeaderMap) {
+        let mut standing: SmallVec<[&HeaderName; 4]> = self.secrets(headers).map(|(header, _)| header).collect();
+        standing.dedup();
+        if !self.keeps_tokens {
+            for header in &standing {
+                headers.remove(*header);
+            }
+        }
+        self.strip_but(&standing, headers);
     }
 
     /// What [`Self::take`] would yield for the key of this record.
@@ -153,11 +235,11 @@ impl Credentials {
     /// Removes every header that carries credentials and shows a key of ours, in whatever form: the upstream never sees one,
     /// not on an open route and not beside another credential either.
     pub fn strip(&self, headers: &mut HeaderMap) {
-        self.strip_but(None, headers);
+        self.strip_but(&[], headers);
     }
 
-    fn strip_but(&self, gone: Option<&HeaderName>, headers: &mut HeaderMap) {
-        for carrier in self.carriers.iter().filter(|carrier| Some(*carrier) != gone) {
+    fn strip_but(&self, settled: &[&HeaderName], headers: &mut HeaderMap) {
+        for carrier in self.carriers.iter().filter(|carrier| !settled.contains(carrier)) {
             if headers.get_all(carrier).iter().any(|value| self.shows_key(value.as_bytes())) {
                 headers.remove(carrier);
             }
@@ -166,14 +248,7 @@ impl Credentials {
 
     /// Whether a word of this value, plain or in Base64 as Basic has it, is a key.
     fn shows_key(&self, value: &[u8]) -> bool {
-        let words = value.split(|byte| !(byte.is_ascii_alphanumeric() || matches!(byte, b'_' | b'-' | b'+' | b'/' | b'=' | b'.' | b'~')));
-        words.filter(|word| !word.is_empty()).any(|word| {
-            self.is_key(word)
-                || STANDARD
-                    .decode(word)
-                    .map(Zeroizing::new)
-                    .is_ok_and(|decoded| decoded.split(|byte| *byte == b':').any(|part| self.is_key(part)))
-        })
+        any_word(value, |word| self.is_key(word))
     }
 
     /// Whether this is, by its prefix, a key. One of a kind without a prefix cannot be told from anything else: such a kind takes all.
@@ -224,6 +299,14 @@ impl Credentials {
             .flat_map(|source| headers.get_all(&source.header).iter().filter_map(move |value| Some((&source.header, source.read(value)?))))
             .filter(|(_, secret)| !secret.bytes().is_empty())
     }
+}
+
+/// Whether that is so of a word of this value, plain or in Base64 as Basic has it.
+fn any_word(value: &[u8], is: impl Fn(&[u8]) -> bool) -> bool {
+    let words = value.split(|byte| !(byte.is_ascii_alphanumeric() || matches!(byte, b'_' | b'-' | b'+' | b'/' | b'=' | b'.' | b'~')));
+    words
+        .filter(|word| !word.is_empty())
+        .any(|word| is(word) || STANDARD.decode(word).map(Zeroizing::new).is_ok_and(|decoded| decoded.split(|byte| *byte == b':').any(&is)))
 }
 
 /// Where credentials are looked for, in words.
@@ -279,9 +362,16 @@ mod tests {
         headers
     }
 
+    fn digest(credential: Credential<'_>) -> Digest {
+        match credential {
+            Credential::Key(key) => key.digest,
+            Credential::Token(token) => token.digest,
+        }
+    }
+
     fn verdict(lines: &[(&str, &str)]) -> Result<Digest, Rejection> {
         let mut headers = headers(lines);
-        let taken = credentials("").take(&mut headers).map(|key| key.digest).map_err(|refusal| refusal.rejection);
+        let taken = credentials("").take(&mut headers).map(digest).map_err(|refusal| refusal.rejection);
         if taken.is_ok() {
             assert!(headers.values().all(|value| !value.as_bytes().windows(3).any(|window| window == b"sk_")), "{headers:?}");
         }
@@ -341,13 +431,51 @@ mod tests {
         }
     }
 
+    const ISSUER: &str = "[[issuers]]\nname = \"users\"\nsecret_file = \"x\"\n";
+
+    #[test]
+    fn a_token_is_told_by_its_form_where_anybody_can_verify_it_and_stays_unless_it_is_not_to() {
+        for (more, stays) in [("", true), ("[credentials]\nforward = { jwt = \"remove\" }\n", false)] {
+            for (header, value) in [("authorization", "Bearer e30.e30.x-_"), ("x-api-key", "e30.e30.x-_"), ("x-api-key", "e30.e30.")] {
+                let credentials = credentials(&format!("{more}{ISSUER}"));
+                let mut lines = headers(&[(header, value), ("cookie", "a=b")]);
+                assert!(matches!(credentials.take(&mut lines), Ok(Credential::Token(_))), "{value}");
+                assert_eq!(lines.contains_key(header), stays, "{value}");
+            }
+            // The same in two places is one; a key beside it never stays.
+            let mut both = headers(&[("authorization", "Bearer e30.e30.x"), ("x-api-key", "e30.e30.x")]);
+            assert!(matches!(credentials(&format!("{more}{ISSUER}")).take(&mut both), Ok(Credential::Token(_))));
+            assert_eq!(both.len(), if stays { 2 } else { 0 });
+            let mut beside = headers(&[("authorization", "Token sk_live_x"), ("x-api-key", "e30.e30.x")]);
+            assert!(credentials(&format!("{more}{ISSUER}")).take(&mut beside).is_ok());
+            assert!(!beside.contains_key("authorization"));
+        }
+        let bad = |config: &str, text: &str| credentials(config).take(&mut headers(&[("x-api-key", text)])).unwrap_err().rejection;
+        assert_eq!(bad("", "e30.e30.x"), Rejection::CredentialMalformed);
+        for text in ["e30.e30", "e30.e30.x.x", ".e30.x", "e30..x", "e30.e30.x=", "e30.e3+.x", "e30.e30.x/"] {
+            assert_eq!(bad(ISSUER, text), Rejection::CredentialMalformed, "{text}");
+        }
+    }
+
+    #[test]
+    fn a_prefix_of_keys_goes_before_the_form_of_a_token_and_the_empty_one_behind_it() {
+        let kinds =
+            "[[key_kinds]]\nname = \"a\"\nprefixes = { live = \"e30_\" }\n[[key_kinds]]\nname = \"b\"\nprefixes = { live = \"\" }\n";
+        let credentials = credentials(&format!("{kinds}{ISSUER}"));
+        let is_key = |text: &str| matches!(credentials.take(&mut headers(&[("x-api-key", text)])), Ok(Credential::Key(_)));
+        assert!(is_key("e30_.e30.x") && is_key("whatever") && !is_key("e3.e30.x"));
+        // Its own header is not one that shows a key, although to the empty prefix anything is one.
+        let mut lines = headers(&[("authorization", "Bearer e3.e30.x")]);
+        assert!(credentials.take(&mut lines).is_ok() && lines.len() == 1);
+    }
+
     #[test]
     fn basic_carries_the_key_as_user_name() {
         let both = credentials(
             "[credentials]\nsources = [{ header = \"Authorization\", scheme = \"Bearer\" }, { header = \"Authorization\", scheme = \"Basic\" }]",
         );
         let mut lines = headers(&[("authorization", "basic c2tfbGl2ZV94Og==")]);
-        assert_eq!(both.take(&mut lines).unwrap().digest, Digest::of(b"sk_live_x"));
+        assert_eq!(digest(both.take(&mut lines).unwrap()), Digest::of(b"sk_live_x"));
         assert!(lines.is_empty());
         assert_eq!(both.take(&mut headers(&[("authorization", "Basic !!!")])).unwrap_err().rejection, Rejection::CredentialMissing);
     }

@@ -20,7 +20,7 @@ use crate::config::problem::Problems;
 use crate::config::sections::{self, Config, IdempotencyMode};
 use crate::facts::Facts;
 use crate::facts::path::CanonicalPath;
-use crate::identity::Identity;
+use crate::identity::{Bearer, Identity};
 use crate::net::client::ClientAddr;
 use crate::rejection::{Refusal, Rejection};
 use crate::route::Route;
@@ -116,8 +116,14 @@ impl Rules {
         let Some(key) = Key::find(headers, &self.header)? else {
             return if self.required { Err(Rejection::IdempotencyKeyMissing.into()) } else { Ok(None) };
         };
-        let client = (*identity.kind != *SECRET).then_some(client);
-        let scope = Scope::new(&identity.tenant_id, identity.environment, &identity.kind, client);
+        let scope = match &identity.bearer {
+            Bearer::Key { kind, .. } => Scope::new(&identity.tenant_id, identity.environment, kind, (**kind != *SECRET).then_some(client)),
+            // Each user has keys of their own; those without a name are told apart as callers with a public key are.
+            Bearer::Token { credential, issuer, subject } => {
+                let who = format!("{}\0{issuer}\0{subject}", credential.name());
+                Scope::new(&identity.tenant_id, identity.environment, &who, subject.is_empty().then_some(client))
+            }
+        };
         let fingerprint = Fingerprint::of_head(&facts.method, &facts.path);
         Ok(Some(Box::new(Asked { rules: Arc::clone(self), ticket: Ticket { scope, key, holder: None }, fingerprint })))
     }

@@ -1,11 +1,13 @@
 //! What authentication yields: who is calling, with everything that later steps need already compiled,
-//! so that a cached request parses nothing again. Made of a key's and its tenant's record ([`compile`]).
+//! so that a cached request parses nothing again. Made of a key's and its tenant's record ([`Identity::compile`]), or of what a
+//! token says and the tenant's ([`Identity::of_token`]).
 
 pub mod template;
 
 use std::sync::Arc;
 use std::sync::atomic::AtomicBool;
 
+use crate::authn::Verified;
 use crate::config::sections::{CredentialType, EnvironmentName};
 use crate::key::record::KeyRecord;
 use crate::limit::own::OwnLimits;
@@ -19,15 +21,11 @@ use template::{IdentityHeaders, Told};
 /// Who is calling.
 #[derive(Debug)]
 pub struct Identity {
-    /// What was presented.
-    pub credential: CredentialType,
+    /// By what that is known.
+    pub bearer: Bearer,
     /// On whose behalf.
     pub tenant_id: Arc<str>,
-    /// With which key.
-    pub key_id: Arc<str>,
-    /// Name of the key's kind.
-    pub kind: Box<str>,
-    /// Environment, as the record says.
+    /// Environment, as the record or the token says.
     pub environment: EnvironmentName,
     /// Effective scopes.
     pub grants: Grants,
@@ -49,6 +47,27 @@ pub struct Identity {
     pub headers: Told,
 }
 
+/// What was presented, and what only that has.
+#[derive(Debug)]
+pub enum Bearer {
+    /// An API key.
+    Key {
+        /// Its id.
+        id: Arc<str>,
+        /// Name of its kind.
+        kind: Box<str>,
+    },
+    /// A token.
+    Token {
+        /// Of which kind.
+        credential: CredentialType,
+        /// Name of who issued it, as in `[[issuers]]`.
+        issuer: Arc<str>,
+        /// Whom it tells of; empty if it does not say.
+        subject: Box<str>,
+    },
+}
+
 /// Names of a key and its tenant, which others hold too.
 #[derive(Debug)]
 pub struct Ids {
@@ -65,19 +84,14 @@ impl Identity {
     /// What in the records cannot be used; such a key is refused (`identity_invalid`), nobody else is.
     pub fn compile(ids: Ids, key: &KeyRecord, tenant: &TenantRecord, headers: &IdentityHeaders) -> Result<Self, String> {
         let own = Grants::parse(&key.scopes).map_err(|why| format!("scopes: {why}"))?;
-        let ceiling = tenant.scopes.as_ref().map(|list| Grants::parse(list)).transpose().map_err(|why| format!("tenant scopes: {why}"))?;
-        let grants = ceiling.as_ref().map_or_else(|| own.clone(), |ceiling| own.intersect(ceiling));
-        let allowlist = |list: &Option<Vec<String>>, whose: &str| {
-            list.as_ref().map(|list| IpSet::parse(list)).transpose().map_err(|why| format!("{whose}: {why}"))
-        };
+        let ceiling = ceiling(tenant)?;
+        let grants = under(&own, ceiling.as_ref());
         Ok(Self {
-            credential: CredentialType::ApiKey,
+            bearer: Bearer::Key { id: ids.key, kind: key.kind.as_str().into() },
             tenant_id: ids.tenant,
-            key_id: ids.key,
-            kind: key.kind.as_str().into(),
             environment: key.environment,
-            tenant_allowlist: allowlist(&tenant.ip_allowlist, "tenant ip_allowlist")?,
-            key_allowlist: allowlist(&key.ip_allowlist, "ip_allowlist")?,
+            tenant_allowlist: allowlist(tenant.ip_allowlist.as_deref(), "tenant ip_allowlist")?,
+            key_allowlist: allowlist(key.ip_allowlist.as_deref(), "ip_allowlist")?,
             referrers: key.referrers.as_ref().map(|list| Referrers::parse(list)).transpose().map_err(|why| format!("referrers: {why}"))?,
             endpoints: key
                 .endpoints
@@ -85,11 +99,88 @@ impl Identity {
                 .map(|list| Endpoints::parse(list).map(Box::new))
                 .transpose()
                 .map_err(|why| format!("endpoints: {why}"))?,
-            limits: OwnLimits::compile(key, tenant)?,
+            limits: OwnLimits::compile(Some(key), tenant)?,
             exposed: AtomicBool::new(key.exposed),
             headers: headers.for_key(key, tenant, &grants)?,
             grants,
             ceiling,
         })
     }
+    /// Compiles what a token says, under its tenant's record; `None` = there is none, and none is needed.
+    ///
+    /// # Errors
+    /// What in them cannot be used; such a token is refused (`identity_invalid`), nobody else is.
+    pub fn of_token(token: &Verified, id: Arc<str>, tenant: Option<&TenantRecord>, headers: &IdentityHeaders) -> Result<Self, String> {
+        let ceiling = tenant.map(ceiling).transpose()?.flatten();
+        // Who issues tokens without scopes leaves what they may do to the API; the ceiling holds for them as for all.
+        let own = token.scopes.clone().unwrap_or_else(Grants::all);
+        let grants = under(&own, ceiling.as_ref());
+        let told = if token.scopes.is_some() { grants.to_string() } else { String::new() };
+        Ok(Self {
+            bearer: Bearer::Token {
+                credential: CredentialType::Jwt,
+                issuer: Arc::clone(&token.issuer.name),
+                subject: token.subject.as_str().into(),
+            },
+            environment: token.environment,
+            tenant_allowlist: tenant.map(|tenant| allowlist(tenant.ip_allowlist.as_deref(), "tenant ip_allowlist")).transpose()?.flatten(),
+            key_allowlist: None,
+            referrers: None,
+            endpoints: None,
+            limits: tenant.map(|tenant| OwnLimits::compile(None, tenant)).transpose()?.flatten(),
+            exposed: AtomicBool::new(false),
+            headers: headers.for_token(token, &id, tenant, &told)?,
+            tenant_id: id,
+            grants,
+            ceiling,
+        })
+    }
+
+    /// What was presented.
+    #[must_use]
+    pub const fn credential(&self) -> CredentialType {
+        match &self.bearer {
+            Bearer::Key { .. } => CredentialType::ApiKey,
+            Bearer::Token { credential, .. } => *credential,
+        }
+    }
+
+    /// With which key; `None` = with a token.
+    #[must_use]
+    pub const fn key_id(&self) -> Option<&Arc<str>> {
+        match &self.bearer {
+            Bearer::Key { id, .. } => Some(id),
+            Bearer::Token { .. } => None,
+        }
+    }
+
+    /// Name of the key's kind; `None` = it is a token.
+    #[must_use]
+    pub fn kind(&self) -> Option<&str> {
+        match &self.bearer {
+            Bearer::Key { kind, .. } => Some(kind),
+            Bearer::Token { .. } => None,
+        }
+    }
+
+    /// Issuer and subject of a token; `None` = it is a key.
+    #[must_use]
+    pub fn subject(&self) -> Option<(&Arc<str>, &str)> {
+        match &self.bearer {
+            Bearer::Key { .. } => None,
+            Bearer::Token { issuer, subject, .. } => Some((issuer, subject)),
+        }
+    }
+}
+
+fn ceiling(tenant: &TenantRecord) -> Result<Option<Grants>, String> {
+    tenant.scopes.as_ref().map(|list| Grants::parse(list)).transpose().map_err(|why| format!("tenant scopes: {why}"))
+}
+
+fn under(own: &Grants, ceiling: Option<&Grants>) -> Grants {
+    ceiling.map_or_else(|| own.clone(), |ceiling| own.intersect(ceiling))
+}
+
+fn allowlist(list: Option<&[String]>, whose: &str) -> Result<Option<IpSet>, String> {
+    list.map(IpSet::parse).transpose().map_err(|why| format!("{whose}: {why}"))
 }

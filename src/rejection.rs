@@ -103,21 +103,21 @@ rejections! {
     /// The key's tenant is suspended.
     TenantSuspended = "tenant_suspended" 401 Authentication "TENANT_SUSPENDED" "Account is suspended" true;
     /// Not a token.
-    JwtMalformed = "jwt_malformed" 401 Authentication "INVALID_TOKEN" "Invalid or expired token" false;
+    JwtMalformed = "jwt_malformed" 401 Authentication "INVALID_TOKEN" "Invalid or expired token" true;
     /// Signature or algorithm.
-    JwtSignature = "jwt_signature" 401 Authentication "INVALID_TOKEN" "Invalid or expired token" false;
+    JwtSignature = "jwt_signature" 401 Authentication "INVALID_TOKEN" "Invalid or expired token" true;
     /// Past `exp`.
-    JwtExpired = "jwt_expired" 401 Authentication "INVALID_TOKEN" "Invalid or expired token" false;
+    JwtExpired = "jwt_expired" 401 Authentication "INVALID_TOKEN" "Invalid or expired token" true;
     /// Before `nbf`.
-    JwtNotYet = "jwt_not_yet" 401 Authentication "INVALID_TOKEN" "Invalid or expired token" false;
+    JwtNotYet = "jwt_not_yet" 401 Authentication "INVALID_TOKEN" "Invalid or expired token" true;
     /// Another `iss`.
-    JwtIssuer = "jwt_issuer" 401 Authentication "INVALID_TOKEN" "Invalid or expired token" false;
+    JwtIssuer = "jwt_issuer" 401 Authentication "INVALID_TOKEN" "Invalid or expired token" true;
     /// Another `aud`.
-    JwtAudience = "jwt_audience" 401 Authentication "INVALID_TOKEN" "Invalid or expired token" false;
+    JwtAudience = "jwt_audience" 401 Authentication "INVALID_TOKEN" "Invalid or expired token" true;
     /// Introspection says no.
     TokenInactive = "token_inactive" 401 Authentication "INVALID_TOKEN" "Invalid or expired token" false;
     /// The token's tenant has no record.
-    TenantUnknown = "tenant_unknown" 401 Authentication "INVALID_TOKEN" "Invalid or expired token" false;
+    TenantUnknown = "tenant_unknown" 401 Authentication "INVALID_TOKEN" "Invalid or expired token" true;
     /// A refresh token that is not good.
     RefreshInvalid = "refresh_invalid" 401 Authentication "INVALID_TOKEN" "Invalid or expired token" false;
     /// Keys of this environment are not served here.
@@ -169,7 +169,7 @@ rejections! {
     /// The key table cannot be asked.
     StoreUnavailable = "store_unavailable" 503 Api "UNAVAILABLE" "Temporarily unavailable" true;
     /// The issuer's keys cannot be had.
-    IssuerUnavailable = "issuer_unavailable" 503 Api "UNAVAILABLE" "Temporarily unavailable" false;
+    IssuerUnavailable = "issuer_unavailable" 503 Api "UNAVAILABLE" "Temporarily unavailable" true;
     /// No room for another connection.
     Overloaded = "overloaded" 503 Api "UNAVAILABLE" "Temporarily unavailable" true;
     /// This sidecar is on its way out.
@@ -211,6 +211,8 @@ pub struct Refusal {
     pub detail: Cow<'static, str>,
     /// Whether it is certain that the upstream got nothing of the request.
     pub unsent: bool,
+    /// Whether what was presented is nobody's here: an older key system may know whose it is.
+    pub unclaimed: bool,
 }
 
 impl Refusal {
@@ -219,11 +221,17 @@ impl Refusal {
     pub fn before_sending(self) -> Self {
         Self { unsent: true, ..self }
     }
+
+    /// What was presented is nobody's here. Only this lets `[migration]` pass it on: never what a record says no to, nor an outage.
+    #[must_use]
+    pub fn of_nobody(self) -> Self {
+        Self { unclaimed: true, ..self }
+    }
 }
 
 impl From<Rejection> for Refusal {
     fn from(rejection: Rejection) -> Self {
-        Self { rejection, detail: Cow::Borrowed(""), unsent: false }
+        Self { rejection, detail: Cow::Borrowed(""), unsent: false, unclaimed: false }
     }
 }
 

@@ -36,6 +36,8 @@ pub struct Route {
     pub kinds: Option<Box<[Box<str>]>>,
     /// Kinds of credentials that may call.
     pub credentials: Box<[CredentialType]>,
+    /// Names of the issuers whose tokens may call; `None` = all.
+    pub issuers: Option<Box<[Box<str>]>>,
     /// Networks that may call.
     pub allowlist: Option<IpSet>,
     /// Environments that may call.

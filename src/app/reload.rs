@@ -110,7 +110,10 @@ impl Reloader {
         let table = Table::start(config, &app, &clock).map_err(|why| anyhow::anyhow!("store: {why}"))?;
         let doors = open_doors(&app.listeners, &[], &open).map_err(|Unmet { path, why, .. }| anyhow::anyhow!("{path}: {why}"))?;
         let snapshot = app.furnish(&table, &writer);
+        snapshot.gate.keep_keys();
         let now = clock.now();
+        // A reload tells its warnings itself.
+        snapshot.gate.lenience().notes(now).for_each(|(path, note)| tracing::warn!("{path}: {note}"));
         let reloader = Self {
             app: Arc::new(ArcSwap::from_pointee(snapshot)),
             doors: watch::Sender::new(doors.into_iter().map(|(door, _)| door).collect()),
@@ -244,6 +247,7 @@ impl Reloader {
         let mut snapshot = app.furnish(table, &self.writer);
         let earlier = self.app.load();
         snapshot.gate.follow(&earlier.gate);
+        snapshot.gate.keep_keys();
         snapshot.upstreams.keep(&earlier.upstreams, |name| state.keeps_upstream(config, name));
         descriptors::raise(config);
         self.shutdown.store(Arc::new(config.shutdown.clone()));

@@ -1,9 +1,11 @@
-//! What is remembered of credentials: entries of keys and, apart from them so that guesses evict nobody, refusals of unknown ones.
+//! What is remembered of credentials: entries of keys or of tokens and, apart from them so that guesses evict nobody, refusals of bad ones.
 //! moka is only a bounded map here: whether something may still be used is decided by generations and by [`super::freshness`].
 
+use std::cell::RefCell;
 use std::hash::{BuildHasher, Hasher, RandomState};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::thread::LocalKey;
 
 use moka::sync::Cache;
 
@@ -17,6 +19,7 @@ use crate::config::sections;
 use crate::identity::Identity;
 use crate::key::digest::Digest;
 use crate::rejection::{Refusal, Rejection};
+pub(super) use hot::{AtHand, Hot};
 
 /// Refusals remembered.
 const NEGATIVE_MAX: u64 = 100_000;
@@ -51,7 +54,7 @@ impl End {
         Self { at, is_over: AtomicBool::new(false) }
     }
 
-    fn is_over(&self, now: Timestamp) -> bool {
+    pub(super) fn is_over(&self, now: Timestamp) -> bool {
         let was_over = self.is_over.load(Ordering::Relaxed);
         if !was_over && now >= self.at {
             self.is_over.store(true, Ordering::Relaxed);
@@ -60,7 +63,7 @@ impl End {
     }
 
     /// The same deadline, as it was seen before.
-    fn take_over(&self, before: &Self) {
+    pub(super) fn take_over(&self, before: &Self) {
         if self.at == before.at && before.is_over.load(Ordering::Relaxed) {
             self.is_over.store(true, Ordering::Relaxed);
         }
@@ -114,6 +117,16 @@ impl Entry {
     }
 }
 
+impl AtHand for Entry {
+    fn superseded(&self) -> &AtomicBool {
+        &self.superseded
+    }
+    fn table() -> &'static LocalKey<RefCell<Hot<Self>>> {
+        thread_local!(static HOT: RefCell<Hot<Entry>> = Hot::new());
+        &HOT
+    }
+}
+
 /// An authoritative "no".
 struct Denied {
     began: Timestamp,
@@ -122,18 +135,18 @@ struct Denied {
     refusal: Refusal,
 }
 
-/// The two caches.
-pub(super) struct Caches {
+/// The two caches of one kind of credential.
+pub(super) struct Caches<E> {
     /// Of all that this process ever has.
     id: u64,
     /// Entries that each thread has at hand.
     hot_max: usize,
-    entries: Cache<Digest, Arc<Entry>, DigestHash>,
+    entries: Cache<Digest, Arc<E>, DigestHash>,
     denied: Cache<Digest, Arc<Denied>, DigestHash>,
     negative_ttl_ms: i64,
 }
 
-impl Caches {
+impl<E: AtHand> Caches<E> {
     pub(super) fn new(config: &sections::Cache) -> Self {
         static CACHES: AtomicU64 = AtomicU64::new(1);
         Self {
@@ -146,12 +159,12 @@ impl Caches {
     }
 
     /// What is remembered of this credential, whether or not it may be used.
-    pub(super) fn entry(&self, digest: &Digest) -> Option<Arc<Entry>> {
+    pub(super) fn entry(&self, digest: &Digest) -> Option<Arc<E>> {
         hot::entry(self.id, self.hot_max, digest, || self.entries.get(digest))
     }
 
     /// All that is remembered.
-    pub(super) fn entries(&self) -> impl Iterator<Item = (Digest, Arc<Entry>)> {
+    pub(super) fn entries(&self) -> impl Iterator<Item = (Digest, Arc<E>)> {
         self.entries.iter().map(|(digest, entry)| (*digest, entry))
     }
 
@@ -167,7 +180,7 @@ impl Caches {
         (denied.epoch == epoch && moment.allows(denied.began, self.negative_ttl_ms)).then(|| denied.refusal.clone())
     }
 
-    pub(super) fn keep(&self, digest: Digest, entry: Arc<Entry>) {
+    pub(super) fn keep(&self, digest: Digest, entry: Arc<E>) {
         self.supersede(&digest);
         self.entries.insert(digest, entry);
         self.denied.invalidate(&digest);
@@ -182,7 +195,7 @@ impl Caches {
     /// Whoever has the entry at hand asks again. Answers of one digest come one at a time, by one look-up.
     fn supersede(&self, digest: &Digest) {
         if let Some(entry) = self.entries.get(digest) {
-            entry.superseded.store(true, Ordering::Release);
+            entry.superseded().store(true, Ordering::Release);
         }
     }
 }

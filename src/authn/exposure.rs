@@ -17,10 +17,8 @@ const ATTEMPTS: usize = 8;
 impl Authenticator {
     /// A secret key was sent by a browser: its record says so from now on.
     pub fn mark_exposed(&self, identity: &Identity) {
-        if identity.exposed.swap(true, Ordering::Relaxed) {
-            return;
-        }
-        let (store, clock, id) = (Arc::clone(&self.shared.store), self.shared.clock.clone(), identity.key_id.clone());
+        let Some(id) = identity.key_id().filter(|_| !identity.exposed.swap(true, Ordering::Relaxed)) else { return };
+        let (store, clock, id) = (Arc::clone(&self.shared.store), self.shared.clock.clone(), Arc::clone(id));
         drop(self.shared.runtime.spawn(async move {
             match mark(&*store, &clock, &id).await {
                 Ok(()) => tracing::warn!(key.id = %id, "a secret key was sent by a browser; its record is marked exposed"),

@@ -13,6 +13,7 @@ use super::flight::Flights;
 use super::freshness::{Began, Freshness, Reading};
 use super::slots::{Slot, Slots, TenantSlot, TenantState};
 use super::snapshot::Place;
+use super::token::{Token, Verifying};
 use super::trouble::Trouble;
 use crate::clock::{Clock, Timestamp};
 use crate::config::sections;
@@ -34,7 +35,10 @@ pub(super) struct Shared {
     pub(super) slots: Slots,
     pub(super) counters: Counters,
     pub(super) freshness: Freshness,
-    pub(super) caches: Caches,
+    pub(super) caches: Caches<Entry>,
+    pub(super) tokens: Caches<Token>,
+    /// Tokens that are being verified.
+    pub(super) verifying: Verifying,
     pub(super) flights: Flights,
     pub(super) peppers: Peppers,
     pub(super) headers: Arc<IdentityHeaders>,
@@ -65,9 +69,10 @@ impl Shared {
     ) -> Self {
         let freshness = Freshness::new(cache);
         let slots = Slots::new(freshness.stale_for_ms());
-        let (counters, caches, flights) = (Counters::default(), Caches::new(cache), Flights::new());
+        let (counters, caches, tokens, verifying, flights) =
+            (Counters::default(), Caches::new(cache), Caches::new(cache), Verifying::new(), Flights::new());
         let (place, concerned) = (Place::new(&cache.snapshot_file), Notify::new());
-        Self { store, slots, counters, freshness, caches, flights, peppers, headers, clock, runtime, place, concerned }
+        Self { store, slots, counters, freshness, caches, tokens, verifying, flights, peppers, headers, clock, runtime, place, concerned }
     }
 
     /// Something was changed, and what was read of it is not used again; whether anything was.
@@ -144,15 +149,15 @@ impl Shared {
     async fn read(&self, digest: &Digest, began: Began) -> Result<Entry, Trouble> {
         let found = self.find_key(digest).await.inspect_err(|error| self.blame(error))?;
         self.freshness.answered(began.at);
-        let unknown = || Trouble::Refused(Rejection::KeyUnknown.into());
-        match found.ok_or_else(unknown)? {
+        let unknown = || Refusal::from(Rejection::KeyUnknown);
+        match found.ok_or_else(|| Trouble::Refused(unknown().of_nobody()))? {
             Found::Opens(record, secret_until) => {
                 let key = self.slots.settle_key(&record.id, record.version, record.status == KeyStatus::Revoked, began)?;
                 self.compile(&record, secret_until, key, began).await
             }
             Found::Closed(id, version) => {
                 self.slots.settle_key(&id, version, false, began)?;
-                Err(unknown())
+                Err(Trouble::Refused(unknown()))
             }
         }
     }
@@ -197,7 +202,7 @@ impl Shared {
     }
 
     /// The tenant as it is known, asking the store (once for all its keys) if that is too long ago.
-    async fn find_tenant(&self, id: &str) -> Result<Tenant, Trouble> {
+    pub(super) async fn find_tenant(&self, id: &str) -> Result<Tenant, Trouble> {
         let tenant = self.slots.tenant(id);
         let alone = tenant.loading.lock().await;
         let (generation, state) = loop {

@@ -6,7 +6,7 @@
 mod index;
 mod ledger;
 
-use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use arc_swap::ArcSwapOption;
@@ -63,6 +63,8 @@ pub(super) struct TenantSlot {
     pub(super) state: ArcSwapOption<TenantState>,
     /// Held by the one look-up that is under way.
     pub(super) loading: tokio::sync::Mutex<()>,
+    /// Whether one ahead of the end of what was read has begun.
+    pub(super) refreshed: AtomicBool,
 }
 
 impl Slotted for Slot {
@@ -76,7 +78,13 @@ impl Slotted for Slot {
 
 impl Slotted for TenantSlot {
     fn with(slot: Slot) -> Self {
-        Self { slot, reading: Reading::none(), state: ArcSwapOption::empty(), loading: tokio::sync::Mutex::default() }
+        Self {
+            slot,
+            reading: Reading::none(),
+            state: ArcSwapOption::empty(),
+            loading: tokio::sync::Mutex::default(),
+            refreshed: AtomicBool::new(false),
+        }
     }
     fn slot(&self) -> &Slot {
         &self.slot

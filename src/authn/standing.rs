@@ -7,18 +7,29 @@ use std::sync::Arc;
 
 use super::Authenticator;
 use super::cache::Entry;
+use super::token::Token;
 use crate::clock::Timestamp;
 use crate::key::digest::Digest;
 use crate::rejection::Rejection;
 
 /// What ends a running exchange.
-pub const ENDINGS: [Rejection; 5] =
-    [Rejection::KeyUnknown, Rejection::KeyRevoked, Rejection::KeyExpired, Rejection::KeyInactive, Rejection::TenantSuspended];
+pub const ENDINGS: [Rejection; 6] = [
+    Rejection::KeyUnknown,
+    Rejection::KeyRevoked,
+    Rejection::KeyExpired,
+    Rejection::KeyInactive,
+    Rejection::TenantSuspended,
+    Rejection::JwtExpired,
+];
 
 /// The credential that admitted an exchange, and what was known of it when it was looked at last.
-pub struct Admission {
-    digest: Digest,
-    entry: Option<Arc<Entry>>,
+#[derive(Clone)]
+pub struct Admission(By);
+
+#[derive(Clone)]
+enum By {
+    Key(Digest, Option<Arc<Entry>>),
+    Token(Arc<Token>),
 }
 
 /// How an admission stands.
@@ -33,16 +44,26 @@ pub enum Standing {
 }
 
 impl Admission {
-    /// By the credential with this digest.
+    /// By the key with this digest.
     #[must_use]
     pub const fn by(digest: Digest) -> Self {
-        Self { digest, entry: None }
+        Self(By::Key(digest, None))
     }
 
-    /// Which credential it is.
+    /// By this token.
     #[must_use]
-    pub const fn digest(&self) -> &Digest {
-        &self.digest
+    pub const fn by_token(token: Arc<Token>) -> Self {
+        Self(By::Token(token))
+    }
+
+    /// Whether both are by the same credential.
+    #[must_use]
+    pub fn agrees(&self, other: &Self) -> bool {
+        match (&self.0, &other.0) {
+            (By::Key(digest, _), By::Key(other, _)) => digest == other,
+            (By::Token(token), By::Token(other)) => Arc::ptr_eq(token, other),
+            (By::Key(..), By::Token(_)) | (By::Token(_), By::Key(..)) => false,
+        }
     }
 }
 
@@ -65,13 +86,17 @@ impl Authenticator {
     /// How an admission stands, as far as is known without asking.
     #[must_use]
     pub fn standing(&self, admission: &mut Admission, now: Timestamp) -> Standing {
-        if let Some(entry) = admission.entry.as_ref().filter(|entry| self.is_certain(entry, now)) {
+        let (digest, known) = match &mut admission.0 {
+            By::Key(digest, known) => (digest, known),
+            By::Token(token) => return self.standing_of_token(token, now),
+        };
+        if let Some(entry) = known.as_ref().filter(|entry| self.is_certain(entry, now)) {
             return entry.standing(now);
         }
-        if let Some(entry) = self.shared.caches.entry(&admission.digest) {
-            admission.entry = Some(entry);
+        if let Some(entry) = self.shared.caches.entry(digest) {
+            *known = Some(entry);
         }
-        match &admission.entry {
+        match known {
             Some(entry) if self.is_certain(entry, now) => entry.standing(now),
             // Nobody could tell of a change, but a deadline passes all the same.
             known if !self.shared.store.is_reachable() => known.as_ref().map_or(Standing::Holds, |entry| entry.standing(now)),
@@ -80,7 +105,11 @@ impl Authenticator {
     }
 
     /// The same, asking the store: one look-up, however many exchanges of the credential are running.
-    pub async fn ask_standing(&self, digest: &Digest, now: Timestamp) -> Standing {
+    pub async fn ask_standing(&self, admission: &Admission, now: Timestamp) -> Standing {
+        let digest = match &admission.0 {
+            By::Key(digest, _) => digest,
+            By::Token(token) => return self.ask_standing_of_token(token).await,
+        };
         match self.load(digest, now).await {
             Err(refusal) if ENDINGS.contains(&refusal.rejection) => Standing::Ended(refusal.rejection),
             Ok(_) | Err(_) => Standing::Holds,

@@ -24,8 +24,7 @@ pub struct Args {
     /// Only of this tenant
     #[arg(long, value_name = "ID")]
     tenant: Option<String>,
-    /// Only for this reason, such as ip_denied
-    #[arg(long, value_parser = reason)]
+    #[arg(long, value_parser = reason, help = "Only for this reason, such as ip_denied")]
     reason: Option<String>,
     /// None earlier than so long ago, such as 24h, or than this time (RFC 3339)
     #[arg(long, value_name = "D", value_parser = Since::parse)]

@@ -2,12 +2,14 @@
 //! never from an argument that other users of the machine could see.
 
 pub(crate) mod context;
-mod export;
+pub(crate) mod export;
 mod import;
 mod list;
 mod make;
-mod progress;
+pub(crate) mod progress;
+mod revoke;
 mod state;
+pub(crate) mod update;
 mod usage;
 mod verify;
 pub(crate) mod view;
@@ -23,6 +25,8 @@ pub enum Command {
     List(list::List),
     /// Show one key
     Show(list::Show),
+    /// Change what a key may, how long it lives, what it is called
+    Update(Box<update::Update>),
     /// Replace a key's secret; id, name and rights stay
     Rotate(make::Rotate),
     /// Switch a key off
@@ -30,7 +34,7 @@ pub enum Command {
     /// Switch a key on again
     Activate(state::One),
     /// Revoke keys, for ever
-    Revoke(state::Many),
+    Revoke(revoke::Revoke),
     /// Find the key that a secret on stdin belongs to, revoked ones too
     Verify(verify::Args),
     /// Show what a key came to by day, and what it could do without
@@ -50,10 +54,11 @@ pub fn run(command: &Command, globals: &Globals) -> Result<(), Failure> {
         Command::Create(args) => make::create(args, globals),
         Command::List(args) => list::list(args, globals),
         Command::Show(args) => list::show(args, globals),
+        Command::Update(args) => update::update(args, globals),
         Command::Rotate(args) => make::rotate(args, globals),
         Command::Deactivate(args) => state::deactivate(args, globals),
         Command::Activate(args) => state::activate(args, globals),
-        Command::Revoke(args) => state::revoke(args, globals),
+        Command::Revoke(args) => revoke::revoke(args, globals),
         Command::Verify(args) => verify::run(args, globals),
         Command::Usage(args) => usage::run(args, globals),
         Command::Import(args) => import::run(args, globals),

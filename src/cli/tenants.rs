@@ -1,5 +1,8 @@
 //! `sidegate tenants …`.
 
+mod delete;
+mod update;
+
 use super::keys::context::{Access, Context, given, pair};
 use super::keys::view;
 use super::wait::Wait;
@@ -18,20 +21,14 @@ pub enum Command {
     List,
     /// Show one tenant
     Show(One),
+    /// Change what a tenant is called, its networks, ceiling, limit and metadata
+    Update(Box<update::Update>),
     /// Refuse all credentials of a tenant
     Suspend(Change),
     /// Accept them again
     Resume(Change),
-}
-
-impl Command {
-    const fn access(&self) -> Access {
-        match self {
-            Self::Create(_) => Access::Make,
-            Self::List | Self::Show(_) => Access::Read,
-            Self::Suspend(_) | Self::Resume(_) => Access::Change,
-        }
-    }
+    /// Delete a tenant and its keys, for ever
+    Delete(delete::Delete),
 }
 
 /// Flags of `tenants create`.
@@ -78,35 +75,48 @@ pub struct Change {
 /// # Errors
 /// With the exit code that the contract names.
 pub fn run(command: &Command, globals: &Globals) -> Result<(), Failure> {
-    let context = Context::open(command.access(), globals)?;
-    let lifecycle = &context.lifecycle;
     match command {
-        Command::Create(args) => {
-            let new = NewTenant {
-                id: args.id.clone(),
-                name: args.name.clone().unwrap_or_else(|| args.id.clone()),
-                ip_allowlist: given(&args.ips),
-                scopes: given(&args.scopes),
-                rate_limit: args.rate_limit.clone(),
-                metadata: args.metadata.iter().cloned().collect(),
-            };
-            print(&context.run(lifecycle.create_tenant(new))?, globals);
-        }
-        Command::List => {
-            let shown: Vec<_> = context.run(lifecycle.list_tenants())?.iter().map(shown::fields).collect();
-            view::print_list(&shown, &["id", "name", "status", "created_at"], globals);
-        }
-        Command::Show(args) => print(&context.run(lifecycle.find_tenant(&args.id))?, globals),
-        Command::Suspend(args) => {
-            print(&context.run(lifecycle.set_tenant_status(&args.id, TenantStatus::Suspended))?, globals);
-            args.wait.confirm(&context, globals)?;
-        }
-        Command::Resume(args) => {
-            print(&context.run(lifecycle.set_tenant_status(&args.id, TenantStatus::Active))?, globals);
-            args.wait.confirm(&context, globals)?;
-        }
+        Command::Create(args) => create(args, globals),
+        Command::List => list(globals),
+        Command::Show(args) => show(args, globals),
+        Command::Update(args) => update::update(args, globals),
+        Command::Suspend(args) => set_status(args, TenantStatus::Suspended, globals),
+        Command::Resume(args) => set_status(args, TenantStatus::Active, globals),
+        Command::Delete(args) => delete::delete(args, globals),
     }
+}
+
+fn create(args: &Create, globals: &Globals) -> Result<(), Failure> {
+    let context = Context::open(Access::Make, globals)?;
+    let new = NewTenant {
+        id: args.id.clone(),
+        name: args.name.clone().unwrap_or_else(|| args.id.clone()),
+        ip_allowlist: given(&args.ips),
+        scopes: given(&args.scopes),
+        rate_limit: args.rate_limit.clone(),
+        metadata: args.metadata.iter().cloned().collect(),
+    };
+    print(&context.run(context.lifecycle.create_tenant(new))?, globals);
     Ok(())
+}
+
+fn list(globals: &Globals) -> Result<(), Failure> {
+    let context = Context::open(Access::Read, globals)?;
+    let shown: Vec<_> = context.run(context.lifecycle.list_tenants())?.iter().map(shown::fields).collect();
+    view::print_list(&shown, &["id", "name", "status", "created_at"], globals);
+    Ok(())
+}
+
+fn show(args: &One, globals: &Globals) -> Result<(), Failure> {
+    let context = Context::open(Access::Read, globals)?;
+    print(&context.run(context.lifecycle.find_tenant(&args.id))?, globals);
+    Ok(())
+}
+
+fn set_status(args: &Change, status: TenantStatus, globals: &Globals) -> Result<(), Failure> {
+    let context = Context::open(Access::Change, globals)?;
+    print(&context.run(context.lifecycle.set_tenant_status(&args.id, status))?, globals);
+    args.wait.confirm(&context, globals)
 }
 
 fn print(record: &TenantRecord, globals: &Globals) {

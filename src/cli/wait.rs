@@ -19,27 +19,31 @@ pub(super) struct Wait {
 impl Wait {
     /// Says how far what the command has changed has got: in the store, and, if the flag is there, in the sidecars.
     pub(super) fn confirm(&self, context: &Context, globals: &Globals) -> Result<(), Failure> {
-        let lifecycle = &context.lifecycle;
-        if let Some(Replication { wanted, acknowledged }) = lifecycle.unreplicated() {
+        if let Some(Replication { wanted, acknowledged }) = context.lifecycle.unreplicated() {
             output::note(format_args!("committed on the master, not yet replicated: {acknowledged} of {wanted} replicas have it"));
         }
-        let Some(patience) = self.wait else { return Ok(()) };
-        // Where nothing was changed nobody can have applied it.
-        if lifecycle.position() == Position(0) {
-            return Ok(());
-        }
-        let receipt = context.run(async { Ok(fleet::confirm(&*lifecycle.store, lifecycle.position(), patience.0).await?) })?;
-        let total = receipt.confirmed + receipt.missing.len();
-        if receipt.missing.is_empty() {
-            if !globals.quiet {
-                output::note(confirmed(&receipt));
-            }
-            return Ok(());
-        }
-        let missing: Vec<_> = receipt.missing.iter().map(|seen| missing(seen, context)).collect();
-        let words = format!("{} of {total} sidecars confirmed within {patience}; not yet:\n  {}", receipt.confirmed, missing.join("\n  "));
-        Err(Exit::Failed.because(words))
+        self.wait.map_or(Ok(()), |patience| confirm(context, patience, globals))
     }
+}
+
+/// Waits until every running sidecar has applied what the command has changed.
+pub(super) fn confirm(context: &Context, patience: Span, globals: &Globals) -> Result<(), Failure> {
+    let lifecycle = &context.lifecycle;
+    // Where nothing was changed nobody can have applied it.
+    if lifecycle.position() == Position(0) {
+        return Ok(());
+    }
+    let receipt = context.run(async { Ok(fleet::confirm(&*lifecycle.store, lifecycle.position(), patience.0).await?) })?;
+    let total = receipt.confirmed + receipt.missing.len();
+    if receipt.missing.is_empty() {
+        if !globals.quiet {
+            output::note(confirmed(&receipt));
+        }
+        return Ok(());
+    }
+    let missing: Vec<_> = receipt.missing.iter().map(|seen| missing(seen, context)).collect();
+    let words = format!("{} of {total} sidecars confirmed within {patience}; not yet:\n  {}", receipt.confirmed, missing.join("\n  "));
+    Err(Exit::Failed.because(words))
 }
 
 fn confirmed(receipt: &Receipt) -> String {

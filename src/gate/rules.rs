@@ -2,12 +2,14 @@
 
 use std::sync::Arc;
 
+use crate::authn::Issuers;
 use crate::config::problem::Problems;
 use crate::config::sections::{BrowserRule, Config};
 use crate::cors::Cors;
 use crate::credential::Credentials;
 use crate::environment::Environments;
 use crate::forward::headers::HeaderRules;
+use crate::gate::Lenience;
 use crate::idempotency;
 use crate::identity::template::IdentityHeaders;
 use crate::limit::Limits;
@@ -23,6 +25,7 @@ pub struct Rules {
     pub(super) routes: Routes,
     pub(super) credentials: Credentials,
     pub(super) environments: Environments,
+    pub(super) issuers: Arc<Issuers>,
     pub(super) guard: Arc<GuessGuard>,
     pub(super) cors: Option<Cors>,
     pub(super) deployment_allowlist: Option<IpSet>,
@@ -30,6 +33,7 @@ pub struct Rules {
     pub(super) headers: HeaderRules,
     pub(super) limits: Limits,
     pub(super) idempotency: Option<Arc<idempotency::Rules>>,
+    pub(super) lenience: Lenience,
 }
 
 impl Rules {
@@ -39,10 +43,12 @@ impl Rules {
         let routes = Routes::compile(config, problems);
         let credentials = Credentials::compile(config, problems);
         let environments = Environments::compile(config, problems);
+        let issuers = Issuers::compile(config, problems);
         let guard = GuessGuard::compile(config, problems);
         let cors = Cors::compile(config, problems);
         let limits = Limits::compile(config, problems);
         let idempotency = idempotency::Rules::compile(config, problems);
+        let lenience = Lenience::compile(config, problems);
         // Bad networks are reported where all configured lists are checked.
         let deployment_allowlist = config.restrictions.ip_allowlist.as_ref().map(|list| IpSet::parse(list)).transpose().ok();
         let (trust, credentials, environments) = (trust?, credentials?, environments?);
@@ -52,6 +58,7 @@ impl Rules {
             routes: routes?,
             credentials,
             environments,
+            issuers: Arc::new(issuers?),
             guard: Arc::new(guard?),
             cors: cors?,
             deployment_allowlist: deployment_allowlist?,
@@ -59,7 +66,14 @@ impl Rules {
             headers: headers?,
             limits: limits?,
             idempotency: idempotency?,
+            lenience: lenience?,
         })
+    }
+
+    /// Who may issue tokens.
+    #[must_use]
+    pub const fn issuers(&self) -> &Arc<Issuers> {
+        &self.issuers
     }
 
     /// All routes.

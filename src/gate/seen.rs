@@ -4,13 +4,15 @@ use std::sync::Arc;
 
 use http::{HeaderMap, HeaderValue, header};
 
-use crate::config::sections::EnvironmentName;
-use crate::credential::ApiKey;
+use crate::authn::Token;
+use crate::config::sections::{CredentialType, EnvironmentName};
+use crate::credential::{ApiKey, BearerToken};
 use crate::facts::{RequestId, is_grpc};
 use crate::identity::Identity;
 use crate::key::digest::Digest;
 use crate::limit::Told;
 use crate::net::client::ClientAddr;
+use crate::rejection::Refusal;
 use crate::route::Scope;
 
 /// What was learnt.
@@ -28,6 +30,10 @@ pub struct Seen {
     pub environment: Option<EnvironmentName>,
     /// Prefix and digest of the presented key; the log names unknown keys by prefix and fingerprint.
     pub key: Option<(Arc<str>, Digest)>,
+    /// Digest of the presented token.
+    pub presented_token: Option<Digest>,
+    /// The token that says who is calling, once it is verified.
+    pub token: Option<Arc<Token>>,
     /// Who is calling, once authenticated.
     pub identity: Option<Arc<Identity>>,
     /// Whether the credential's answer was in the cache; `None` where nobody asked.
@@ -40,6 +46,9 @@ pub struct Seen {
     pub scopes_used: Scope,
     /// What the client is told of its limits.
     pub limits: Option<Told>,
+    /// What the request was let through in spite of, for a time only: an observed check (the first that would have refused), or that
+    /// its credential is nobody's here.
+    pub would_refuse: Option<Refusal>,
     /// Whether a secret key was shown by a browser.
     pub exposed: bool,
     /// `Origin` of the request, for CORS.
@@ -59,12 +68,15 @@ impl Seen {
             template: None,
             environment: None,
             key: None,
+            presented_token: None,
+            token: None,
             identity: None,
             cached: None,
             credential_sent: false,
             scopes_demanded: String::new(),
             scopes_used: Scope::new(),
             limits: None,
+            would_refuse: None,
             exposed: false,
             origin: headers.get(header::ORIGIN).cloned(),
             grpc: is_grpc(headers),
@@ -76,9 +88,25 @@ impl Seen {
         self.key = Some((Arc::clone(&key.prefix.text), key.digest));
     }
 
-    /// `sk_live_…/1a2b3c4d`: what stands for the presented key in logs.
+    pub(super) fn presented_token(&mut self, token: &BearerToken) {
+        self.presented_token = Some(token.digest);
+    }
+
+    /// `sk_live_…/1a2b3c4d`, `jwt…/1a2b3c4d`: what stands for the presented credential in logs.
     #[must_use]
     pub fn fingerprint(&self) -> Option<String> {
-        self.key.as_ref().map(|(prefix, digest)| format!("{prefix}…/{}", digest.fingerprint()))
+        let of_key = self.key.as_ref().map(|(prefix, digest)| (&**prefix, digest));
+        let (prefix, digest) = of_key.or_else(|| Some((CredentialType::Jwt.name(), self.presented_token.as_ref()?)))?;
+        Some(format!("{prefix}…/{}", digest.fingerprint()))
+    }
+
+    /// What was presented, in a word.
+    #[must_use]
+    pub fn credential_name(&self) -> &'static str {
+        match (self.credential_sent, &self.presented_token) {
+            (false, _) => "none",
+            (true, Some(_)) => CredentialType::Jwt.name(),
+            (true, None) => CredentialType::ApiKey.name(),
+        }
     }
 }

@@ -4,8 +4,9 @@ use std::sync::Arc;
 
 use http::{HeaderName, HeaderValue};
 
+use crate::authn::Verified;
 use crate::config::problem::Problems;
-use crate::config::sections::Config;
+use crate::config::sections::{Config, CredentialType};
 use crate::http1::outbox;
 use crate::key::record::KeyRecord;
 use crate::policy::scope::Grants;
@@ -93,7 +94,25 @@ impl IdentityHeaders {
             Field::Subject => String::new(),
             Field::Scopes => grants.to_string(),
             Field::Environment => key.environment.name().into(),
-            Field::Credential => "api_key".into(),
+            Field::Credential => CredentialType::ApiKey.name().into(),
+        };
+        self.render(&value)
+    }
+
+    /// The headers for a token, whose tenant need not have a record.
+    ///
+    /// # Errors
+    /// As [`Self::for_key`].
+    pub fn for_token(&self, token: &Verified, tenant_id: &str, tenant: Option<&TenantRecord>, scopes: &str) -> Result<Told, String> {
+        let value = |field: &Field| match field {
+            Field::TenantId => tenant_id.to_owned(),
+            Field::TenantName => tenant.map(|tenant| tenant.name.clone()).unwrap_or_default(),
+            Field::TenantMetadata(name) => tenant.and_then(|tenant| tenant.metadata.get(&**name)).cloned().unwrap_or_default(),
+            Field::KeyId | Field::KeyName | Field::KeyKind | Field::KeyMetadata(_) => String::new(),
+            Field::Subject => token.subject.clone(),
+            Field::Scopes => scopes.to_owned(),
+            Field::Environment => token.environment.name().into(),
+            Field::Credential => CredentialType::Jwt.name().into(),
         };
         self.render(&value)
     }
@@ -154,6 +173,11 @@ impl Told {
     #[must_use]
     pub fn lines(&self) -> &[u8] {
         &self.lines
+    }
+
+    /// Every name, whether or not it has a value.
+    pub fn names(&self) -> impl Iterator<Item = &HeaderName> {
+        self.names.iter()
     }
 
     /// The headers.

@@ -1,6 +1,8 @@
 //! What may become of a key: made, changed, rotated, switched off and on, revoked for ever, removed. Each change is read, modify, write
 //! by version, done again if another change came first, and audited in somebody's name. The plaintext exists in [`Issued`] and nowhere else.
 
+mod restore;
+
 use std::collections::BTreeMap;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};

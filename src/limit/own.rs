@@ -17,13 +17,14 @@ pub struct OwnLimits {
 }
 
 impl OwnLimits {
-    /// Compiles them; `None` where neither record has one.
+    /// Compiles them, of a token the tenant's alone; `None` where there is none.
     ///
     /// # Errors
     /// What cannot be read: it is not a limit that may be left out.
-    pub fn compile(key: &KeyRecord, tenant: &TenantRecord) -> Result<Option<Box<Self>>, String> {
+    pub fn compile(key: Option<&KeyRecord>, tenant: &TenantRecord) -> Result<Option<Box<Self>>, String> {
         let mut rules = Vec::new();
-        for (kind, id, written) in [(Kind::Tenant, &tenant.id, &tenant.rate_limit), (Kind::Key, &key.id, &key.rate_limit)] {
+        let of_key = key.map(|key| (Kind::Key, &key.id, &key.rate_limit));
+        for (kind, id, written) in [(Kind::Tenant, &tenant.id, &tenant.rate_limit)].into_iter().chain(of_key) {
             if let Some(written) = written {
                 rules.push(Rule::of_record(kind, id, written)?);
             }

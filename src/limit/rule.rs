@@ -14,7 +14,7 @@ use super::gcra::Pace;
 use super::lease::{GAP_MS, Terms};
 use crate::config::sections::{Counted, EnvironmentName, LimitBy, OnUnavailable, Quota, QuotaPeriod, RateLimit};
 use crate::config::units::Span;
-use crate::identity::Identity;
+use crate::identity::{Bearer, Identity};
 use crate::net::throttle_unit;
 use crate::rejection::Rejection;
 use crate::route::Route;
@@ -261,8 +261,15 @@ impl Rule {
         for by in &self.by {
             part(&[*by as u8]);
             match by {
-                // Who presents a key is its subject.
-                LimitBy::Key | LimitBy::Subject => part(who.identity.map_or("", |identity| &identity.key_id).as_bytes()),
+                // Who presents a key is its subject; who presents a token has no key but that.
+                LimitBy::Key | LimitBy::Subject => match who.identity.map(|identity| &identity.bearer) {
+                    Some(Bearer::Key { id, .. }) => part(id.as_bytes()),
+                    Some(Bearer::Token { issuer, subject, .. }) => {
+                        part(issuer.as_bytes());
+                        part(subject.as_bytes());
+                    }
+                    None => part(&[]),
+                },
                 LimitBy::Tenant => part(who.identity.map_or("", |identity| &identity.tenant_id).as_bytes()),
                 LimitBy::Route => part(who.route.name.as_bytes()),
                 // Without an address that can be believed all are one.

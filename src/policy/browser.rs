@@ -18,7 +18,8 @@ const PUBLISHABLE: &str = "publishable";
 pub(super) fn look(case: &Case<'_>) -> Note {
     let signs = if is_browser(case.headers) { "a browser" } else { "no sign of a browser" };
     let flagged = if case.browser == BrowserRule::Flag && is_exposed(case) { "; served, and the record is marked exposed" } else { "" };
-    Note::new(format!("{} key, {signs}{flagged}", case.identity.kind)).at("restrictions.secret_key_in_browser")
+    let what = case.identity.kind().map_or_else(|| "a token".to_owned(), |kind| format!("{kind} key"));
+    Note::new(format!("{what}, {signs}{flagged}")).at("restrictions.secret_key_in_browser")
 }
 
 /// `secret_key_in_browser = "reject"`.
@@ -26,10 +27,10 @@ pub(super) fn check(case: &Case<'_>) -> Result<(), Refusal> {
     if case.browser == BrowserRule::Reject && is_exposed(case) { Err(Rejection::BrowserDenied.into()) } else { Ok(()) }
 }
 
-/// Whether this request shows a secret key in a browser. A key with referrers is meant to be there.
+/// Whether this request shows a secret key in a browser. A key with referrers is meant to be there, and so are tokens.
 #[must_use]
 pub fn is_exposed(case: &Case<'_>) -> bool {
-    &*case.identity.kind != PUBLISHABLE && case.identity.referrers.is_none() && is_browser(case.headers)
+    case.identity.kind().is_some_and(|kind| kind != PUBLISHABLE) && case.identity.referrers.is_none() && is_browser(case.headers)
 }
 
 fn is_browser(headers: &HeaderMap) -> bool {

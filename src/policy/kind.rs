@@ -7,26 +7,42 @@ use crate::rejection::{Refusal, Rejection};
 /// What the check of kinds looks at.
 pub(super) fn look_at_kind(case: &Case<'_>) -> Note {
     let taken = case.route.kinds.as_ref().map_or_else(|| "any".to_owned(), |kinds| kinds.join(", "));
-    Note::new(format!("{} key; the route takes {taken}", case.identity.kind)).route(case, "kinds")
+    let what = case.identity.kind().map_or_else(|| "no key".to_owned(), |kind| format!("{kind} key"));
+    Note::new(format!("{what}; the route takes {taken}")).route(case, "kinds")
 }
 
 /// What the check of credentials looks at.
 pub(super) fn look_at_credential(case: &Case<'_>) -> Note {
     let taken: Vec<&str> = case.route.credentials.iter().map(|credential| credential.name()).collect();
-    Note::new(format!("{}; the route takes {}", case.identity.credential.name(), taken.join(", "))).route(case, "credentials")
+    let from = |names: &[Box<str>]| format!(", tokens from {}", names.join(" or "));
+    let issuers = case.route.issuers.as_deref().map(from).unwrap_or_default();
+    let key = if is_taken(case) { "issuers" } else { "credentials" };
+    Note::new(format!("{}; the route takes {}{issuers}", case.identity.credential().name(), taken.join(", "))).route(case, key)
 }
 
-/// The route's `kinds`.
+/// The route's `kinds`, of keys: a token has none.
 pub(super) fn check_kind(case: &Case<'_>) -> Result<(), Refusal> {
-    match &case.route.kinds {
-        Some(kinds) if !kinds.contains(&case.identity.kind) => {
-            Err(Rejection::KindRestricted.because(format!("{} keys", case.identity.kind)))
+    match (&case.route.kinds, case.identity.kind()) {
+        (Some(kinds), Some(kind)) if !kinds.iter().any(|taken| **taken == *kind) => {
+            Err(Rejection::KindRestricted.because(format!("{kind} keys")))
         }
-        Some(_) | None => Ok(()),
+        _ => Ok(()),
     }
 }
 
-/// The route's `credentials`.
+fn is_taken(case: &Case<'_>) -> bool {
+    case.route.credentials.contains(&case.identity.credential())
+}
+
+/// The route's `credentials`, and of tokens its `issuers`.
 pub(super) fn check_credential(case: &Case<'_>) -> Result<(), Refusal> {
-    if case.route.credentials.contains(&case.identity.credential) { Ok(()) } else { Err(Rejection::CredentialDenied.into()) }
+    if !is_taken(case) {
+        return Err(Rejection::CredentialDenied.because(case.identity.credential().name()));
+    }
+    match (&case.route.issuers, case.identity.subject()) {
+        (Some(issuers), Some((issuer, _))) if !issuers.iter().any(|taken| **taken == **issuer) => {
+            Err(Rejection::CredentialDenied.because(format!("tokens of issuer {issuer}")))
+        }
+        _ => Ok(()),
+    }
 }

@@ -54,6 +54,12 @@ impl Grants {
         Ok(Self(scopes.join(" ").into()))
     }
 
+    /// Every scope there is.
+    #[must_use]
+    pub fn all() -> Self {
+        Self("*".into())
+    }
+
     fn iter(&self) -> impl Iterator<Item = Grant<'_>> {
         self.0.split(' ').filter(|scope| !scope.is_empty()).map(Grant)
     }

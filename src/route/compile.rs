@@ -63,6 +63,7 @@ fn implied(name: &str, matched: bool, allow_encoded: Encoded) -> Route {
         any_scopes: Box::default(),
         kinds: matched.then(default_kinds),
         credentials: [CredentialType::ApiKey, CredentialType::Jwt, CredentialType::Opaque].into(),
+        issuers: None,
         allowlist: None,
         environments: None,
         upstream: None,
@@ -114,6 +115,7 @@ fn compile(
             .clone()
             .unwrap_or_else(|| vec![CredentialType::ApiKey, CredentialType::Jwt, CredentialType::Opaque])
             .into(),
+        issuers: entry.issuers.as_ref().map(|names| names.iter().map(|name| name.as_str().into()).collect()),
         allowlist: allowlist?,
         environments: entry.environments.clone().map(Into::into),
         upstream: upstream?,

@@ -14,12 +14,14 @@
 //! | [`http.response.status_code`] | absent if the client left before there was one |
 //! | [`http.route`] | name of the matched route |
 //! | `reason` | the rejection's reason; empty = forwarded |
+//! | [`would_refuse`] | the reason that it was let through in spite of: an observed check's, or that of a key passed on by `[migration]` |
 //! | [`detail`] | what decided; never sent to the client |
 //! | [`error.type`] | broken off: `client_aborted`, `upstream_aborted`, `request_timeout`, `stream_idle_timeout`, or `shutdown` (we cut it off, stopping) |
 //! | `request_id` | as in `X-Request-Id` |
 //! | [`tenant.id`], [`key.id`], [`environment`] | of the caller, once known |
-//! | `credential` | `api_key`, or `none` |
-//! | [`credential.fingerprint`] | prefix and fingerprint of a key that is not known |
+//! | [`token.issuer`], [`subject`] | of a token that was verified: the issuer's name in the configuration; whom it tells of, by `log.subject` |
+//! | `credential` | `api_key`, `jwt`, or `none` |
+//! | [`credential.fingerprint`] | prefix and fingerprint of a key, or fingerprint of a token, that is not known |
 //! | `duration_ms`, [`upstream_ms`] | from the head to the answer's end; until the upstream's head |
 //! | [`replayed`] | `true`: the answer of an earlier request with this Idempotency-Key, given again |
 //! | `http.request.body.size`, `http.response.body.size` | bytes of content; of a WebSocket, all behind its handshake |
@@ -40,7 +42,8 @@ use serde::Serialize;
 
 use super::mask::Mask;
 use crate::clock::Timestamp;
-use crate::config::sections::{AccessLog as Which, AddressLog, Config, LogFormat, QueryLog};
+use crate::config::sections::{AccessLog as Which, AddressLog, Config, LogFormat, QueryLog, SubjectLog};
+use crate::key::digest::Digest;
 use crate::net::Network;
 pub use writer::Writer;
 
@@ -51,6 +54,7 @@ pub struct Settings {
     text: bool,
     query: QueryLog,
     address: AddressLog,
+    subject: SubjectLog,
     mask: Mask,
 }
 
@@ -84,6 +88,8 @@ pub struct Line<'a> {
     pub route: Option<&'a str>,
     pub reason: &'a str,
     #[serde(skip_serializing_if = "str::is_empty")]
+    pub would_refuse: &'a str,
+    #[serde(skip_serializing_if = "str::is_empty")]
     pub detail: Cow<'a, str>,
     #[serde(rename = "error.type", skip_serializing_if = "Option::is_none")]
     pub error: Option<&'static str>,
@@ -92,6 +98,10 @@ pub struct Line<'a> {
     pub tenant: Option<&'a str>,
     #[serde(rename = "key.id", skip_serializing_if = "Option::is_none")]
     pub key: Option<&'a str>,
+    #[serde(rename = "token.issuer", skip_serializing_if = "Option::is_none")]
+    pub issuer: Option<&'a str>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub subject: Option<Cow<'a, str>>,
     #[serde(skip_serializing_if = "Option::is_none")]
     pub environment: Option<&'static str>,
     pub credential: &'static str,
@@ -125,6 +135,7 @@ impl Settings {
             text,
             query: config.log.query,
             address: config.log.client_address,
+            subject: config.log.subject,
             mask: Mask::new(&config.key_kinds),
         }
     }
@@ -167,7 +178,7 @@ impl AccessLog {
         text.into_owned()
     }
 
-    /// Writes the line of a request that was refused, or was not, if such lines are wanted.
+    /// Writes the line of a request that was refused (or would be, were it not for a time let through), or was not, if such lines are wanted.
     pub fn write<'l>(&self, refused: bool, line: impl FnOnce() -> Line<'l>) {
         let wanted = match self.settings.which {
             Which::All => true,
@@ -204,8 +215,13 @@ impl Settings {
             QueryLog::Names => line.query.as_ref().map(|query| Cow::Owned(names(query))),
             QueryLog::Full => line.query.take(),
         };
-        if let Some(query) = &mut line.query {
-            self.mask.apply(query);
+        line.subject = line.subject.take().and_then(|subject| match self.subject {
+            SubjectLog::Hash => Some(Cow::Owned(hashed(&subject))),
+            SubjectLog::Plain => Some(subject),
+            SubjectLog::Off => None,
+        });
+        for text in [&mut line.query, &mut line.subject].into_iter().flatten() {
+            self.mask.apply(text);
         }
         line.client = line.client.and_then(|ip| self.address(ip));
     }
@@ -217,6 +233,14 @@ impl Settings {
             AddressLog::Off => None,
         }
     }
+}
+
+/// Sixteen hex digits: enough to tell people apart, and always the same.
+fn hashed(subject: &str) -> String {
+    Digest::of(subject.as_bytes()).0.iter().take(8).fold(String::with_capacity(16), |mut hex, byte| {
+        let _ = write!(hex, "{byte:02x}");
+        hex
+    })
 }
 
 /// The names of a query: `a=1&b=2` is `a&b`.
@@ -245,11 +269,14 @@ impl Line<'_> {
         let client = self.client.map(|ip| ip.to_string());
         let words = [
             ("reason", Some(self.reason)),
+            ("would_refuse", Some(self.would_refuse)),
             ("detail", Some(&*self.detail)),
             ("error", self.error),
             ("client", client.as_deref()),
             ("tenant", self.tenant),
             ("key", self.key),
+            ("issuer", self.issuer),
+            ("subject", self.subject.as_deref()),
             ("fingerprint", self.fingerprint.as_deref()),
             ("route", self.route),
             ("id", Some(self.request_id)),
@@ -294,11 +321,14 @@ mod tests {
             status: Some(403),
             route: Some("users"),
             reason: "ip_denied",
+            would_refuse: "",
             detail: "key".into(),
             error: None,
             request_id: "req-12345",
             tenant: Some("acme"),
             key: Some("key_1"),
+            issuer: None,
+            subject: None,
             environment: Some("live"),
             credential: "api_key",
             fingerprint: None,
@@ -354,6 +384,18 @@ mod tests {
         assert_eq!(written("access = \"denied\"", vec![admitted(), line(), admitted()]).lines().count(), 1);
         assert_eq!(written("access = \"all\"", vec![admitted(), line()]).lines().count(), 2);
         assert_eq!(written("access = \"off\"", vec![admitted(), line()]), "");
+    }
+
+    #[test]
+    fn a_subject_is_told_as_the_settings_say() {
+        let value = |settings: &str| {
+            let line = Line { key: None, issuer: Some("users"), subject: Some("ada@example.com".into()), credential: "jwt", ..line() };
+            serde_json::from_str::<serde_json::Value>(&written(&format!("format = \"json\"\n{settings}"), vec![line])).unwrap()
+        };
+        let hashed = value("");
+        assert_eq!((&hashed["token.issuer"], hashed["subject"].as_str().unwrap().len()), (&"users".into(), 16));
+        assert_eq!(value("subject = \"plain\"")["subject"], "ada@example.com");
+        assert!(value("subject = \"off\"").get("subject").is_none());
     }
 
     #[test]

@@ -1,16 +1,19 @@
-//! Makes a client's text fit for the log: key-like parts masked, control and invalid bytes escaped, at most 1 kB.
+//! Makes a client's text fit for the log: what looks like a key or a token masked, control and invalid bytes escaped, at most 1 kB.
 
 use std::borrow::Cow;
 use std::fmt::Write as _;
 
-use memchr::memmem::Finder;
+use memchr::memmem::{Finder, find_iter};
 
 use crate::config::sections::KeyKind;
 use crate::key::encoded::layers;
 
 /// Longest value, bytes.
 const LONGEST: usize = 1024;
-const HIDDEN: &str = "[masked]";
+/// What stands for a secret.
+pub(crate) const HIDDEN: &str = "[masked]";
+/// How the header of every JSON Web Token begins: `{"` in base64url.
+const TOKEN: &[u8] = b"eyJ";
 
 /// The prefixes of all keys.
 #[derive(Debug)]
@@ -56,7 +59,7 @@ impl Mask {
         }
     }
 
-    /// The left-most prefix with key characters behind it.
+    /// The left-most prefix with key characters behind it, or token.
     fn find(&self, text: &[u8]) -> Option<(usize, usize)> {
         let first = |prefix: &Finder<'static>| {
             prefix.find_iter(text).find_map(|start| {
@@ -66,7 +69,7 @@ impl Mask {
                 (length > 0).then_some((start, secret + length))
             })
         };
-        self.prefixes.iter().filter_map(first).min_by_key(|(start, _)| *start)
+        self.prefixes.iter().filter_map(first).chain(find_token(text)).min_by_key(|(start, _)| *start)
     }
 
     /// The word that stands for a key may hold a prefix itself; it is no finding.
@@ -74,6 +77,16 @@ impl Mask {
         let text = String::from_utf8_lossy(text);
         text.split(HIDDEN).any(|part| self.find(part.as_bytes()).is_some())
     }
+}
+
+/// The left-most JSON Web Token, which may have been cut off: its payload is told in it.
+fn find_token(text: &[u8]) -> Option<(usize, usize)> {
+    find_iter(text, TOKEN).find_map(|start| {
+        let rest = text.get(start..).unwrap_or_default();
+        let is_token = |byte: &&u8| byte.is_ascii_alphanumeric() || matches!(**byte, b'_' | b'-' | b'.');
+        let length = rest.iter().take_while(is_token).count();
+        rest.get(..length)?.contains(&b'.').then_some((start, start + length))
+    })
 }
 
 fn shorten(text: &mut Cow<'_, str>) {
@@ -117,6 +130,9 @@ mod tests {
             ("/a/%252573k_live_abc", "[masked]"),
             ("pk_live_B then sk_live_A%20", "[masked] then [masked]%20"),
             ("/docs/sk_live_", "/docs/sk_live_"),
+            ("Bearer eyJhbGciOiJub25lIn0.e30.", "Bearer [masked]"),
+            ("access_token=eyJh-_.eyJzdWIi.x-_&a=1", "access_token=[masked]&a=1"),
+            ("/heyJude", "/heyJude"),
             ("/a%20b", "/a%20b"),
         ] {
             assert_eq!(cleaned(text), expected);

@@ -38,6 +38,9 @@ pub(crate) struct Row {
     /// Keys besides it, by the name they have in placeholders.
     #[serde(default)]
     pub(crate) keys: std::collections::BTreeMap<String, Table>,
+    /// Tokens, by the name they have in placeholders: their claims, and how they are made.
+    #[serde(default)]
+    pub(crate) tokens: std::collections::BTreeMap<String, Token>,
     #[serde(default)]
     pub(crate) request: Request,
     /// A request before it, where the situation has one; absent: the same.
@@ -54,6 +57,26 @@ pub(crate) struct Row {
     pub(crate) profile: String,
     #[serde(skip)]
     pub(crate) file: String,
+}
+
+/// A token of HS256, signed with the secret in `{secret_file}`.
+#[derive(Debug, Clone, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub(crate) struct Token {
+    /// Beside `exp`.
+    pub(crate) claims: Table,
+    /// Seconds until it expires.
+    pub(crate) expires_in: i64,
+    /// What the header claims.
+    pub(crate) alg: String,
+    /// Signed with this instead.
+    pub(crate) secret: Option<String>,
+}
+
+impl Default for Token {
+    fn default() -> Self {
+        Self { claims: Table::new(), expires_in: 3600, alg: "HS256".into(), secret: None }
+    }
 }
 
 /// What is sent.
@@ -104,6 +127,8 @@ pub(crate) struct Expect {
     pub(crate) closed: bool,
     /// What the access line's detail contains.
     pub(crate) detail: Option<String>,
+    /// The reason that it is let through in spite of.
+    pub(crate) would_refuse: Option<String>,
 }
 
 /// What the upstream saw.
@@ -140,6 +165,11 @@ impl Row {
     /// Whether an admitted request is forwarded: Sidegate answers preflights itself.
     pub(crate) fn reaches_upstream(&self) -> bool {
         self.upstream.name != "none"
+    }
+
+    /// Whether the credential, being nobody's here, goes on to the upstream.
+    pub(crate) fn is_passed_on(&self) -> bool {
+        matches!(self.expect.would_refuse.as_deref(), Some("key_unknown" | "credential_malformed"))
     }
 
     /// Whether a client of HTTP/2 can send the request at all.

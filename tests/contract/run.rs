@@ -1,18 +1,22 @@
 //! Runs a row: set up, send, compare the answer, what the upstream saw, what the log says and what `explain` says.
 
 use std::collections::BTreeMap;
+use std::path::Path;
+use std::sync::LazyLock;
 
 use secrecy::ExposeSecret as _;
+use sidegate::clock::Clock;
 use sidegate::key::format::generate;
 use toml::{Table, Value};
 
-use crate::row::{self, Protocol, Row};
+use crate::row::{self, Protocol, Row, Token};
 use crate::situation;
 use crate::support::client::{self, Answer, Client};
 use crate::support::http2::Http2;
 use crate::support::process::{self, Serve};
 use crate::support::seed;
 use crate::support::sidecar::{Home, Kind};
+use crate::support::tokens::{self, Signer};
 use crate::support::upstream::{Recorded, Upstream};
 
 /// A row that has been set up.
@@ -36,7 +40,10 @@ pub(crate) fn run(row: &Row, kind: Kind, protocol: Protocol) {
     }
     let home = Home::from_table(kind, config(row, &main, &sandbox));
     let words = seed_keys(row, &home);
-    for secret in secrets(&words) {
+    let is_nobodys = |name: &str| matches!(name, "unknown" | "unknown_test" | "typo");
+    let goes_on = |name: &str| is_nobodys(name) && (row.is_passed_on() || row.situation.as_deref() == Some("guesses-passed-on"));
+    // Tokens are forwarded.
+    for (_, secret) in words.iter().filter(|(name, secret)| !goes_on(name) && !secret.starts_with("eyJ")) {
         main.must_never_see(secret);
         sandbox.must_never_see(secret);
     }
@@ -54,7 +61,7 @@ pub(crate) fn run(row: &Row, kind: Kind, protocol: Protocol) {
     let seen = check_upstreams(&stage, &answer, &main, &sandbox);
     check_log(&stage, &answer);
     if let Some(explained) = explained {
-        check_explained(row, &answer, seen.as_ref(), &explained);
+        check_explained(&stage, &answer, seen.as_ref(), &explained);
     }
 }
 
@@ -64,6 +71,7 @@ fn config(row: &Row, main: &Upstream, sandbox: &Upstream) -> Table {
         ("main".to_owned(), main.url()),
         ("sandbox".to_owned(), sandbox.url()),
         ("closed".to_owned(), format!("http://{closed}")),
+        ("secret_file".to_owned(), SECRET_FILE.clone()),
     ]);
     let Value::Table(mut table) = filled(&Value::Table(row.config.clone()), &words) else { unreachable!() };
     let named_upstream = table.get("upstreams").and_then(|upstreams| upstreams.get("main")).and_then(|main| main.get("url")).is_some();
@@ -102,6 +110,20 @@ pub(crate) fn fill(text: &str, words: &BTreeMap<String, String>) -> String {
     out
 }
 
+/// A file with the secret that tokens are signed with.
+static SECRET_FILE: LazyLock<String> = LazyLock::new(|| {
+    let path = Path::new(env!("CARGO_TARGET_TMPDIR")).join("contract-secret");
+    std::fs::write(&path, tokens::SECRET).unwrap();
+    path.display().to_string()
+});
+
+fn token(row: &Token) -> String {
+    let mut claims = json(&row.claims);
+    claims["exp"] = (Clock::System.now().0 / 1000 + row.expires_in).into();
+    let signer = Signer::secret(row.secret.as_deref().unwrap_or(tokens::SECRET).as_bytes());
+    signer.over(serde_json::json!({ "alg": row.alg, "typ": "JWT" }).to_string(), claims.to_string())
+}
+
 fn json(table: &Table) -> serde_json::Value {
     serde_json::to_value(table).unwrap()
 }
@@ -131,6 +153,7 @@ fn seed_keys(row: &Row, home: &Home) -> BTreeMap<String, String> {
         table.put_key(&issued.record);
         words.insert(name.to_owned(), issued.secret);
     }
+    words.extend(row.tokens.iter().map(|(name, row)| (name.clone(), token(row))));
     let prefix = seed::prefix(&home.config, "secret", "live");
     let unknown = generate(&prefix).unwrap().expose_secret().to_owned();
     words.insert("typo".into(), with_another_end(&unknown));
@@ -274,6 +297,7 @@ fn check_log(stage: &Stage<'_>, answer: &Answer) {
     let line = line.unwrap_or_else(|| panic!("no line of this request in {lines:#?}"));
     assert_eq!(line["http.response.status_code"], answer.status, "{line:#}");
     assert_eq!(line["reason"].as_str(), Some(stage.row.reason.as_deref().unwrap_or_default()), "{line:#}");
+    assert_eq!(line["would_refuse"].as_str(), stage.row.expect.would_refuse.as_deref(), "{line:#}");
     if let Some(detail) = &stage.row.expect.detail {
         assert!(line["detail"].as_str().is_some_and(|text| text.contains(detail.as_str())), "{line:#}");
     }
@@ -304,8 +328,10 @@ fn explain(stage: &Stage<'_>) -> serde_json::Value {
 }
 
 /// The same reason, the same answer, and where it is let through the same headers for the upstream.
-fn check_explained(row: &Row, answer: &Answer, seen: Option<&Recorded>, explained: &serde_json::Value) {
+fn check_explained(stage: &Stage<'_>, answer: &Answer, seen: Option<&Recorded>, explained: &serde_json::Value) {
+    let row = stage.row;
     assert_eq!(explained["reason"].as_str(), Some(row.reason.as_deref().unwrap_or_default()), "{explained:#}");
+    assert_eq!(explained["would_refuse"].as_str(), Some(row.expect.would_refuse.as_deref().unwrap_or_default()), "{explained:#}");
     let told = &explained["answer"];
     if row.reason.is_some() {
         assert_eq!(told["status"], answer.status, "{explained:#}");
@@ -316,8 +342,13 @@ fn check_explained(row: &Row, answer: &Answer, seen: Option<&Recorded>, explaine
     }
     let Some(seen) = seen else { return };
     let of_the_message = ["x-request-id", "content-length", "transfer-encoding", "connection"];
-    let comparable = |name: &str| !of_the_message.contains(&name);
-    let mut sent: Vec<(String, String)> = seen.head.fields.iter().filter(|(name, _)| comparable(name)).cloned().collect();
+    // A credential is not shown, whosever it is.
+    let is_hidden = |name: &str| row.is_passed_on() && matches!(name, "authorization" | "x-api-key");
+    let comparable = |name: &str| !of_the_message.contains(&name) && !is_hidden(name);
+    // A token that is forwarded is not shown.
+    let masked = |value: &str| secrets(&stage.words).fold(value.to_owned(), |value, secret| value.replace(secret, "[masked]"));
+    let fields = seen.head.fields.iter().filter(|(name, _)| comparable(name));
+    let mut sent: Vec<(String, String)> = fields.map(|(name, value)| (name.clone(), masked(value))).collect();
     let lines = explained["forward"]["headers"].as_array().unwrap_or_else(|| panic!("{explained:#}"));
     let text = |value: &serde_json::Value| value.as_str().unwrap().to_owned();
     let mut foretold: Vec<(String, String)> = lines.iter().map(|line| (text(&line[0]), text(&line[1]))).collect();

@@ -31,12 +31,12 @@ impl Managed {
     }
 
     fn caller(&self, token: &str) -> Caller {
-        Caller::new(self.sidecar.admin(), token)
+        Caller::new(self.sidecar.listener("admin"), token)
     }
 
     /// Who may do everything, with tenant `acme` there.
     fn console(&self) -> Caller {
-        let caller = Caller::console(self.sidecar.admin());
+        let caller = Caller::console(self.sidecar.listener("admin"));
         caller.post("/tenants", &json!({ "id": "acme" }));
         caller
     }

@@ -18,6 +18,7 @@ pub(crate) mod seed;
 pub(crate) mod sidecar;
 pub(crate) mod stream;
 pub(crate) mod terminator;
+pub(crate) mod tokens;
 pub(crate) mod upstream;
 pub(crate) mod wire;
 

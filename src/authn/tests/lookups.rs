@@ -11,7 +11,7 @@ async fn a_thousand_requests_of_a_cold_key_make_one_look_up() {
     bench.until_joined(999).await;
     bench.release(1);
     for request in requests {
-        assert_eq!(&*request.await.unwrap().unwrap().key_id, "key_1");
+        assert_eq!(request.await.unwrap().unwrap().key_id().map(|id| &**id), Some("key_1"));
     }
     assert_eq!(bench.lookups(), 1);
     assert_eq!(reason(bench.ask("s1").await), "admitted");

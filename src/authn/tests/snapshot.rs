@@ -69,7 +69,7 @@ async fn what_was_known_is_served_and_its_age_counts_into_stale_for() {
     let (successor, predecessor) = home.successor(5_000 + STALE_FOR_MS - 1);
     assert_eq!(predecessor.as_deref(), Some("first"));
     assert!(successor.authn.has_warm_start());
-    assert_eq!(&*successor.cached("s1").unwrap().unwrap().key_id, "key_1");
+    assert_eq!(successor.cached("s1").unwrap().unwrap().key_id().map(|id| &**id), Some("key_1"));
     assert_eq!(reason(successor.ask("s2").await), "store_unavailable");
     successor.clock.advance(1);
     assert_eq!(reason(successor.ask("s1").await), "store_unavailable");

@@ -23,7 +23,7 @@ impl<'a> Running<'a> {
     /// As a review does.
     async fn standing(&mut self) -> Standing {
         match self.look() {
-            Standing::Unknown => self.bench.authn.ask_standing(self.admission.digest(), self.bench.clock.now()).await,
+            Standing::Unknown => self.bench.authn.ask_standing(&self.admission, self.bench.clock.now()).await,
             known @ (Standing::Holds | Standing::Ended(_)) => known,
         }
     }

@@ -78,7 +78,8 @@ impl Context {
         };
         let (opened, missing) = runtime.block_on(open).map_err(unusable)?;
         say_where(access, missing.as_deref(), &loaded, globals);
-        let lifecycle = Lifecycle::new(opened.store, Arc::new(rules), peppers, clock.clone(), Actor::local("cli"));
+        let actor = config::user().map_or_else(|| "cli".to_owned(), |user| format!("cli:{user}"));
+        let lifecycle = Lifecycle::new(opened.store, Arc::new(rules), peppers, clock.clone(), Actor::local(&actor));
         let (reservations, usages) = (opened.reservations, opened.usages);
         Ok(Self { config: loaded.config, lifecycle, reservations, usages, clock, runtime })
     }

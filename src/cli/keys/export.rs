@@ -1,9 +1,7 @@
 //! `keys export`: every key, as `keys import` reads them.
 
-use std::io::{BufWriter, Write as _};
+use std::io::{BufWriter, Write};
 use std::path::{Path, PathBuf};
-
-use tempfile::NamedTempFile;
 
 use super::context::{Access, Context};
 use super::progress::Shown;
@@ -35,62 +33,69 @@ pub struct Args {
 
 pub(super) fn run(args: &Args, globals: &Globals) -> Result<(), Failure> {
     let context = Context::open_for_bulk(Access::Read, globals)?;
-    let written = match &args.output {
-        None => {
-            let mut out = BufWriter::new(std::io::stdout().lock());
-            export(args, &context, &mut out, globals).and_then(|written| Ok(out.flush().map(|()| written)?))
-        }
-        Some(path) => into_file(args, &context, path, globals),
+    let Some(path) = &args.output else {
+        let mut out = BufWriter::new(std::io::stdout().lock());
+        // Lines of progress beside lines of keys on a terminal would be neither.
+        let written = export(args.tenant.as_deref(), args.format, &context, &mut out, |_| {});
+        return match written.and_then(|written| Ok(out.flush().map(|()| written)?)) {
+            Ok(exported) => verdict(&exported),
+            // Whoever read it has seen enough.
+            Err(ExportError::File(error)) if error.kind() == std::io::ErrorKind::BrokenPipe => Ok(()),
+            Err(error) => Err(failed(error, None)),
+        };
     };
-    match written {
-        Ok(exported) => verdict(&exported, args.output.is_some() && !globals.quiet),
-        Err(ExportError::Lifecycle(error)) => Err(error.into()),
-        // Whoever read it has seen enough.
-        Err(ExportError::File(error)) if error.kind() == std::io::ErrorKind::BrokenPipe => Ok(()),
-        Err(ExportError::File(error)) => Err(Exit::Failed.because(match &args.output {
-            Some(path) => format!("{}: {error}", path.display()),
-            None => error.to_string(),
-        })),
+    let exported = write(args.tenant.as_deref(), args.format, path, &context, globals).map_err(|error| failed(error, Some(path)))?;
+    if !globals.quiet {
+        output::note(format_args!("{} exported", keys(exported.written)));
+    }
+    verdict(&exported)
+}
+
+/// All keys of a tenant into a file, or none.
+pub(crate) fn into_file(tenant: &str, path: &Path, context: &Context, globals: &Globals) -> Result<Exported, Failure> {
+    let exported = write(Some(tenant), Form::Ndjson, path, context, globals).map_err(|error| failed(error, Some(path)))?;
+    is_whole(&exported).map(|()| exported)
+}
+
+fn failed(error: ExportError, path: Option<&Path>) -> Failure {
+    match (error, path) {
+        (ExportError::Lifecycle(error), _) => error.into(),
+        (ExportError::File(error), Some(path)) => Exit::Failed.because(format!("{}: {error}", path.display())),
+        (ExportError::File(error), None) => Exit::Failed.because(error.to_string()),
     }
 }
 
-fn verdict(exported: &Exported, tell: bool) -> Result<(), Failure> {
-    let keys = |n: u64| if n == 1 { "key" } else { "keys" };
-    if tell {
-        output::note(format_args!("{} {} exported", exported.written, keys(exported.written)));
-    }
+fn keys(n: u64) -> String {
+    if n == 1 { "1 key".to_owned() } else { format!("{n} keys") }
+}
+
+fn verdict(exported: &Exported) -> Result<(), Failure> {
     if !exported.widened.is_empty() {
         let tenants = exported.widened.join(", ");
         output::note(format_args!("not exported: that these tenants are suspended or limited; an import makes them without: {tenants}"));
     }
-    match &exported.first {
-        None => Ok(()),
-        Some(error) => {
-            let n = exported.unreadable;
-            Err(Exit::Failed.because(format!("{n} {} left out; the first: {error}", keys(n))))
-        }
-    }
+    is_whole(exported)
 }
 
-/// A file appears when it is whole; one that was there stays until then.
-fn into_file(args: &Args, context: &Context, path: &Path, globals: &Globals) -> Result<Exported, ExportError> {
-    let dir = path.parent().filter(|dir| !dir.as_os_str().is_empty()).unwrap_or(Path::new("."));
-    let mut out = BufWriter::new(NamedTempFile::new_in(dir)?);
-    let written = export(args, context, &mut out, globals)?;
-    let file = out.into_inner().map_err(std::io::IntoInnerError::into_error)?;
-    file.as_file().sync_all()?;
-    file.persist(path).map_err(|error| error.error)?;
-    Ok(written)
+fn is_whole(exported: &Exported) -> Result<(), Failure> {
+    exported
+        .first
+        .as_ref()
+        .map_or(Ok(()), |error| Err(Exit::Failed.because(format!("{} left out; the first: {error}", keys(exported.unreadable)))))
 }
 
-fn export(args: &Args, context: &Context, out: &mut dyn std::io::Write, globals: &Globals) -> Result<Exported, ExportError> {
-    // Lines of progress beside lines of keys on a terminal would be neither.
-    let mut shown = args.output.is_some().then(|| Shown::new(globals));
-    let watch = |written| {
-        if let Some(shown) = &mut shown {
-            shown.show("exported", written, None);
-        }
-    };
-    let exported = context.run(async { Ok(context.lifecycle.export(args.tenant.as_deref(), args.format, out, watch).await) });
+fn write(tenant: Option<&str>, form: Form, path: &Path, context: &Context, globals: &Globals) -> Result<Exported, ExportError> {
+    let mut shown = Shown::new(globals);
+    output::file(path, |out| export(tenant, form, context, out, |written| shown.show("exported", written, None)))
+}
+
+fn export(
+    tenant: Option<&str>,
+    form: Form,
+    context: &Context,
+    out: &mut dyn Write,
+    watch: impl FnMut(u64),
+) -> Result<Exported, ExportError> {
+    let exported = context.run(async { Ok(context.lifecycle.export(tenant, form, out, watch).await) });
     exported.unwrap_or_else(|failure| Err(std::io::Error::other(failure.message).into()))
 }

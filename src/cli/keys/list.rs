@@ -27,6 +27,11 @@ pub struct List {
     /// Only active, inactive, revoked or expired ones
     #[arg(long, value_parser = STATUSES)]
     status: Option<String>,
+    /// Only those that somebody should look at, and why
+    #[arg(long)]
+    attention: bool,
+    #[arg(long, help = "Only those whose secret is older than keys.rotate_reminder")]
+    due: bool,
     /// Only those with this in their name, in upper or lower case
     #[arg(long, value_name = "TEXT")]
     name: Option<String>,
@@ -36,12 +41,6 @@ pub struct List {
     /// Only those not used since: 90d (ago), 2026-06-01, or a time in RFC 3339
     #[arg(long, value_name = "WHEN")]
     last_used_before: Option<When>,
-    /// Only those that somebody should look at, and why
-    #[arg(long)]
-    attention: bool,
-    /// Only those whose secret is older than keys.rotate_reminder
-    #[arg(long)]
-    due: bool,
 }
 
 impl List {
@@ -79,19 +78,20 @@ pub(super) fn list(args: &List, globals: &Globals) -> Result<(), Failure> {
         context.run(context.lifecycle.find_tenant(tenant))?;
     }
     let mut keys = context.run(context.lifecycle.list_keys(args.tenant.as_deref()))?;
-    // What was counted is what `last_used_before` is about.
-    show_last_uses(&mut keys, &context)?;
     keys.retain(|key| filter.admits(key, now));
     if args.attention || args.due {
-        return list_marked(args.due, keys, &context, globals);
+        return list_marked(args.due, &keys, &context, globals);
     }
+    show_last_uses(&mut keys, &context)?;
+    // What was counted is later than what a record was imported with, if anything.
+    keys.retain(|key| filter.admits(key, now));
     let shown: Vec<_> = keys.iter().map(|key| shown::key(key, None, now)).collect();
     view::print_list(&shown, &COLUMNS, globals);
     Ok(())
 }
 
 /// Keys with marks, and these in words.
-fn list_marked(only_due: bool, keys: Vec<KeyRecord>, context: &Context, globals: &Globals) -> Result<(), Failure> {
+fn list_marked(only_due: bool, keys: &[KeyRecord], context: &Context, globals: &Globals) -> Result<(), Failure> {
     let (now, rules) = (context.clock.now(), &context.config.keys);
     let (from, to) = attention::window(now);
     let mut shown = Vec::new();
@@ -117,10 +117,12 @@ fn list_marked(only_due: bool, keys: Vec<KeyRecord>, context: &Context, globals:
 
 /// What was counted, where it is later than what the records were imported with.
 pub(super) fn show_last_uses(keys: &mut [KeyRecord], context: &Context) -> Result<(), Failure> {
-    let ids: Vec<&str> = keys.iter().map(|key| key.id.as_str()).collect();
-    let counted = context.run(async { context.usages.last_uses(&ids).await.map_err(LifecycleError::from) })?;
-    for (key, counted) in keys.iter_mut().zip(counted) {
-        show_last_use(key, counted.as_ref());
+    for keys in keys.chunks_mut(AT_ONCE) {
+        let ids: Vec<&str> = keys.iter().map(|key| key.id.as_str()).collect();
+        let counted = context.run(async { context.usages.last_uses(&ids).await.map_err(LifecycleError::from) })?;
+        for (key, counted) in keys.iter_mut().zip(counted) {
+            show_last_use(key, counted.as_ref());
+        }
     }
     Ok(())
 }

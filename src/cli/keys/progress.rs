@@ -11,7 +11,7 @@ use crate::cli::{Globals, output};
 const EVERY: u64 = 100_000;
 
 /// What is shown of a piece of work.
-pub(super) struct Shown {
+pub(crate) struct Shown {
     how: How,
     phase: &'static str,
     /// Lines written of this phase.
@@ -25,7 +25,7 @@ enum How {
 }
 
 impl Shown {
-    pub(super) fn new(globals: &Globals) -> Self {
+    pub(crate) fn new(globals: &Globals) -> Self {
         let how = if globals.quiet || globals.json {
             How::Nothing
         } else if std::io::stderr().is_terminal() {
@@ -37,7 +37,7 @@ impl Shown {
     }
 
     /// `done` rows in this phase, of so many where that is known.
-    pub(super) fn show(&mut self, phase: &'static str, done: u64, of: Option<u64>) {
+    pub(crate) fn show(&mut self, phase: &'static str, done: u64, of: Option<u64>) {
         if phase != self.phase {
             (self.phase, self.lines) = (phase, 0);
             if let How::Bar(bar) = &mut self.how {

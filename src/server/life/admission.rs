@@ -8,7 +8,6 @@ use tokio::task::spawn_local;
 use super::Life;
 use crate::authn::{Admission, Standing};
 use crate::clock::Timestamp;
-use crate::key::digest::Digest;
 use crate::rejection::Rejection;
 use crate::server::generation::Generation;
 
@@ -23,8 +22,8 @@ pub(super) struct Admitted {
 
 impl Life {
     /// The gate admitted its exchange by this credential.
-    pub fn admitted_by(&self, generation: &Rc<Generation>, digest: Digest) {
-        let admitted = Admitted { generation: Rc::clone(generation), admission: Admission::by(digest), is_asked: false };
+    pub fn admitted_by(&self, generation: &Rc<Generation>, admission: Admission) {
+        let admitted = Admitted { generation: Rc::clone(generation), admission, is_asked: false };
         *self.admitted.borrow_mut() = Some(admitted);
     }
 
@@ -63,12 +62,12 @@ impl Life {
     }
 
     fn ask(self: &Rc<Self>, now: Timestamp) {
-        let Some((generation, digest)) = self.admitted.borrow_mut().as_mut().map(Admitted::begin_to_ask) else { return };
+        let Some((generation, admission)) = self.admitted.borrow_mut().as_mut().map(Admitted::begin_to_ask) else { return };
         let life = Rc::clone(self);
         spawn_local(async move {
-            let standing = generation.app.gate.authenticator().ask_standing(&digest, now).await;
+            let standing = generation.app.gate.authenticator().ask_standing(&admission, now).await;
             // Another exchange may have begun meanwhile: what was asked for is not what admitted it.
-            let concerns = life.admitted.borrow_mut().as_mut().is_some_and(|admitted| admitted.was_asked(&digest));
+            let concerns = life.admitted.borrow_mut().as_mut().is_some_and(|admitted| admitted.was_asked(&admission));
             if let (true, Standing::Ended(rejection)) = (concerns, standing) {
                 life.end(rejection);
             }
@@ -87,13 +86,13 @@ impl Admitted {
         self.generation.app.gate.authenticator().standing(&mut self.admission, now)
     }
 
-    fn begin_to_ask(&mut self) -> (Rc<Generation>, Digest) {
+    fn begin_to_ask(&mut self) -> (Rc<Generation>, Admission) {
         self.is_asked = true;
-        (Rc::clone(&self.generation), *self.admission.digest())
+        (Rc::clone(&self.generation), self.admission.clone())
     }
 
     /// Whether it is this that was asked for; it was answered now.
-    fn was_asked(&mut self, digest: &Digest) -> bool {
-        self.admission.digest() == digest && std::mem::take(&mut self.is_asked)
+    fn was_asked(&mut self, admission: &Admission) -> bool {
+        self.admission.agrees(admission) && std::mem::take(&mut self.is_asked)
     }
 }

@@ -1,9 +1,11 @@
-//! What a request leaves in its worker's table: its share of its key's usage, and, if it was refused, a denial that support can find.
+//! What a request leaves in its worker's table: its share of its key's usage, and, if it was refused, or is let through for a time
+//! only, a denial that support can find.
 
 use std::sync::Arc;
 
 use super::Record;
 use crate::facts::RequestId;
+use crate::identity::Identity;
 use crate::policy::scope;
 use crate::rejection::Refusal;
 use crate::store::usage::Denial;
@@ -20,7 +22,7 @@ impl Record {
         };
         let log = &self.generation.app.log;
         let client = self.seen.client.0;
-        if let Some(key) = identity.map(|identity| &identity.key_id).or(owner.as_ref().map(|(key, _)| key)) {
+        if let Some(key) = identity.and_then(Identity::key_id).or(owner.as_ref().map(|(key, _)| key)) {
             self.generation.usage.count(&Exchange {
                 key,
                 began: self.began,
@@ -33,14 +35,15 @@ impl Record {
                 sent_bytes: self.sent,
             });
         }
-        if let Some(refusal) = &self.refusal {
-            let known = identity.map(|identity| (&identity.key_id, &identity.tenant_id));
-            let known = known.or(owner.as_ref().map(|(key, tenant)| (key, tenant)));
-            self.generation.usage.deny(refusal.rejection, || self.denial(refusal, known));
+        let told = self.refusal.as_ref().map(|refusal| (refusal, false));
+        if let Some((refusal, observed)) = told.or(self.seen.would_refuse.as_ref().map(|refusal| (refusal, true))) {
+            let known = identity.map(|identity| (identity.key_id(), &identity.tenant_id));
+            let known = known.or(owner.as_ref().map(|(key, tenant)| (Some(key), tenant)));
+            self.generation.usage.deny(refusal.rejection, || self.denial(refusal, observed, known));
         }
     }
 
-    fn denial(&self, refusal: &Refusal, known: Option<(&Arc<str>, &Arc<str>)>) -> Denial {
+    fn denial(&self, refusal: &Refusal, observed: bool, known: Option<(Option<&Arc<str>>, &Arc<str>)>) -> Denial {
         let log = &self.generation.app.log;
         // One that the client chose was not looked at where a request ended before the gate.
         let id = self.seen.request_id.as_str();
@@ -51,10 +54,10 @@ impl Record {
             request_id,
             reason: refusal.rejection.row().reason.to_owned(),
             detail: log.masked(&refusal.detail),
-            observed: false,
+            observed,
             status: self.status.map(|status| status.as_u16()),
             tenant: known.map(|(_, tenant)| tenant.to_string()),
-            key: known.map(|(key, _)| key.to_string()),
+            key: known.and_then(|(key, _)| key).map(ToString::to_string),
             credential: if known.is_none() { self.seen.fingerprint() } else { None },
             client: self.seen.client.0.and_then(|ip| log.address(ip)),
             method: log.masked(method),

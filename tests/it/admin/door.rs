@@ -205,7 +205,7 @@ fn needed(method: &str, path: &str) -> Option<&'static str> {
 fn head_is_get_without_its_body_and_a_connection_serves_one_after_the_other() {
     let managed = Managed::start(Kind::Embedded, "");
     let console = managed.console();
-    let mut client = Client::connect(managed.sidecar.admin());
+    let mut client = Client::connect(managed.sidecar.listener("admin"));
     client.send(Request { method: "HEAD".into(), ..console.request("GET", "/keys", None) }.bytes());
     let head = client.answer("HEAD");
     assert_eq!((head.status, head.body.len()), (200, 0));
@@ -219,6 +219,6 @@ fn a_pasted_secret_in_a_path_is_in_no_log() {
     let managed = Managed::start(Kind::Embedded, "");
     let console = managed.console();
     let made = make(&console, "ci");
-    let answer = once(managed.sidecar.admin(), &console.request("GET", &format!("/keys/{}", text(&made, "key")), None));
+    let answer = once(managed.sidecar.listener("admin"), &console.request("GET", &format!("/keys/{}", text(&made, "key")), None));
     assert_eq!(answer.status, 404);
 }

@@ -1,0 +1,280 @@
+//! Who is calling, from a token: a verified one is remembered by its digest, as a key's records are, until it is over, its issuer's
+//! keys change or its tenant does. Its signature is checked where the request is; only the tenant is asked of the store.
+
+use std::cell::RefCell;
+use std::collections::HashSet;
+use std::fmt;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::thread::LocalKey;
+
+use tokio::time::timeout;
+
+use super::Authenticator;
+use super::Counters;
+use super::cache::{AtHand, DigestHash, End, Hot};
+use super::jwt::{Issuers, Verified};
+use super::load::Shared;
+use super::slots::{TenantSlot, TenantState};
+use super::standing::Standing;
+use super::trouble::Trouble;
+use crate::clock::Timestamp;
+use crate::identity::Identity;
+use crate::identity::template::{VALUE_MAX, is_injectable};
+use crate::key::digest::Digest;
+use crate::key::rules::check_id;
+use crate::rejection::{Refusal, Rejection};
+use crate::tenant::{TenantRecord, TenantStatus};
+
+/// A token that was verified, and what its tenant's record makes of it.
+pub struct Token {
+    verified: Arc<Verified>,
+    /// With the generation that the verdict is of; `None` = no record can have its name.
+    tenant: Option<(Arc<TenantSlot>, u64)>,
+    end: End,
+    verdict: Result<Arc<Identity>, Refusal>,
+    superseded: AtomicBool,
+}
+
+impl AtHand for Token {
+    fn superseded(&self) -> &AtomicBool {
+        &self.superseded
+    }
+    fn table() -> &'static LocalKey<RefCell<Hot<Self>>> {
+        thread_local!(static HOT: RefCell<Hot<Token>> = Hot::new());
+        &HOT
+    }
+}
+
+impl fmt::Debug for Token {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Token").finish_non_exhaustive()
+    }
+}
+
+impl Token {
+    /// Who it is at this time.
+    ///
+    /// # Errors
+    /// Why it is nobody: the token is over, or its tenant's record says no.
+    pub fn judge(&self, now: Timestamp) -> Result<Arc<Identity>, Refusal> {
+        if self.end.is_over(now) {
+            return Err(Rejection::JwtExpired.because(format!("since {}", self.verified.end)));
+        }
+        self.verdict.clone()
+    }
+
+    /// Whether nothing is known to have changed since.
+    fn is_current(&self, version: u64) -> bool {
+        self.verified.version == version && self.has_its_tenant() && !self.superseded.load(Ordering::Acquire)
+    }
+
+    fn has_its_tenant(&self) -> bool {
+        self.tenant.as_ref().is_none_or(|(tenant, generation)| tenant.slot.generation() == *generation)
+    }
+}
+
+/// Digests of the tokens that are being verified.
+pub(super) struct Verifying(Mutex<HashSet<Digest, DigestHash>>);
+
+/// One of them is; dropping it ends that.
+struct Turn<'a>(&'a Verifying, Option<Digest>);
+
+impl Verifying {
+    pub(super) fn new() -> Self {
+        Self(Mutex::new(HashSet::with_hasher(DigestHash::new())))
+    }
+
+    fn lock(&self) -> MutexGuard<'_, HashSet<Digest, DigestHash>> {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// The first to verify it is who is said to.
+    fn begin(&self, digest: &Digest) -> Turn<'_> {
+        Turn(self, self.lock().insert(*digest).then_some(*digest))
+    }
+}
+
+impl Drop for Turn<'_> {
+    fn drop(&mut self) {
+        if let Some(digest) = &self.1 {
+            self.0.lock().remove(digest);
+        }
+    }
+}
+
+impl Authenticator {
+    /// Whether this token is being verified: who asks now waits for the same keys and the same tenant, and is no further guess.
+    #[must_use]
+    pub fn is_verifying(&self, digest: &Digest) -> bool {
+        self.shared.verifying.lock().contains(digest)
+    }
+
+    /// The keys of these issuers are kept fresh from now on.
+    pub fn keep_keys(&self, issuers: &Issuers) {
+        issuers.keep(&self.shared.runtime, &self.shared.clock);
+    }
+
+    /// The answer for a token that is remembered, good or bad, by the issuers as they are; `None` = [`Self::load_token`].
+    #[must_use]
+    pub fn cached_token(&self, digest: &Digest, issuers: &Issuers, now: Timestamp) -> Option<Result<Arc<Token>, Refusal>> {
+        let (shared, version) = (&self.shared, issuers.version());
+        if let Some(token) = shared.tokens.entry(digest).filter(|token| token.is_current(version) && shared.may_use(token, now)) {
+            return Some(Ok(token));
+        }
+        let moment = shared.freshness.moment(now, shared.slots.floor());
+        let refusal = shared.tokens.refusal(digest, moment, version)?;
+        Counters::count(&shared.counters.negative_hits);
+        Some(Err(refusal))
+    }
+
+    /// Verifies a token, and asks for its tenant. What comes of it is remembered.
+    ///
+    /// # Errors
+    /// Why it is not good, or why that cannot be told.
+    pub async fn load_token(&self, text: &[u8], digest: &Digest, issuers: &Issuers, now: Timestamp) -> Result<Arc<Token>, Refusal> {
+        let shared = &self.shared;
+        let _turn = shared.verifying.begin(digest);
+        let version = issuers.version();
+        let known = shared.tokens.entry(digest).filter(|token| token.verified.version == version);
+        let verified = match &known {
+            Some(token) => Ok(Arc::clone(&token.verified)),
+            None => issuers.verify_asking(text, &shared.runtime, &shared.clock, now).await.map(Arc::new),
+        };
+        let token = match verified {
+            Ok(verified) => self.of_tenant(verified).await,
+            Err(refusal) => Err(refusal),
+        };
+        match token {
+            Ok(token) => {
+                if let Some(before) = &known {
+                    token.end.take_over(&before.end);
+                }
+                let token = Arc::new(token);
+                if token.is_current(issuers.version()) {
+                    shared.tokens.keep(*digest, Arc::clone(&token));
+                }
+                Ok(token)
+            }
+            Err(refusal) => {
+                if refusal.rejection.row().status < 500 {
+                    shared.tokens.deny(*digest, now, version, refusal.clone());
+                }
+                Err(refusal)
+            }
+        }
+    }
+
+    /// A verified token, and its tenant as it is known.
+    async fn of_tenant(&self, verified: Arc<Verified>) -> Result<Token, Refusal> {
+        let id = verified.tenant.as_str();
+        if id.len() > VALUE_MAX || !is_injectable(id, false) {
+            return Err(Rejection::IdentityInvalid.because("the tenant's name cannot stand in a header"));
+        }
+        let (tenant, verdict) = if check_id("tenant id", id).is_ok() {
+            let (slot, generation, state) = self.find_tenant_of_token(id).await?;
+            let verdict = self.shared.verdict_on(&verified, Arc::clone(&slot.slot.id), &state);
+            (Some((slot, generation)), verdict)
+        } else {
+            (None, self.shared.verdict_on(&verified, id.into(), &TenantState::Absent))
+        };
+        Ok(Token { tenant, end: End::new(verified.end), verified, verdict, superseded: AtomicBool::new(false) })
+    }
+
+    /// On the store's runtime, so that a caller that leaves does not end it.
+    async fn find_tenant_of_token(&self, id: &str) -> Result<super::load::Tenant, Refusal> {
+        let (shared, id) = (Arc::clone(&self.shared), id.to_owned());
+        let asked = self.shared.runtime.spawn(async move { shared.find_tenant(&id).await });
+        match timeout(self.patience, asked).await {
+            Ok(Ok(Ok(tenant))) => Ok(tenant),
+            Ok(Ok(Err(trouble))) => Err(match trouble {
+                Trouble::Silent(why) => Rejection::StoreUnavailable.because(why),
+                Trouble::Refused(refusal) => refusal,
+                Trouble::Overtaken | Trouble::Lost(_) => {
+                    Rejection::StoreUnavailable.because("the store has an older record than was known")
+                }
+            }),
+            Ok(Err(_)) => Err(Rejection::StoreUnavailable.because("the store is closed")),
+            Err(_) => Err(Rejection::StoreUnavailable.because(format!("no answer within {} ms", self.patience.as_millis()))),
+        }
+    }
+
+    /// How the token that admitted an exchange stands, as far as is known without asking: it may be over, or its tenant suspended.
+    #[must_use]
+    pub fn standing_of_token(&self, token: &Token, now: Timestamp) -> Standing {
+        if token.end.is_over(now) {
+            return Standing::Ended(Rejection::JwtExpired);
+        }
+        let Some((tenant, generation)) = &token.tenant else { return Standing::Holds };
+        let moment = self.shared.freshness.moment(now, self.shared.slots.floor());
+        let is_certain = tenant.slot.generation() == *generation && moment.age(&tenant.reading).is_some();
+        if is_certain || !self.shared.store.is_reachable() { Standing::Holds } else { Standing::Unknown }
+    }
+
+    /// The same, asking the store for the tenant.
+    pub async fn ask_standing_of_token(&self, token: &Token) -> Standing {
+        let Some((tenant, _)) = &token.tenant else { return Standing::Holds };
+        match self.find_tenant_of_token(&tenant.slot.id).await {
+            Ok((_, _, state)) if is_suspended(&state) => Standing::Ended(Rejection::TenantSuspended),
+            Ok(_) | Err(_) => Standing::Holds,
+        }
+    }
+}
+
+fn is_suspended(state: &TenantState) -> bool {
+    matches!(state, TenantState::Found(tenant) if tenant.status == TenantStatus::Suspended)
+}
+
+impl Shared {
+    /// Whether what is known of its tenant may be used without asking. In the last fifth of its time it is asked for ahead.
+    fn may_use(self: &Arc<Self>, token: &Token, now: Timestamp) -> bool {
+        let Some((tenant, _)) = &token.tenant else { return true };
+        let moment = self.freshness.moment(now, self.slots.floor());
+        if let Some(age) = moment.age(&tenant.reading) {
+            if self.freshness.is_due(age) {
+                self.refresh_tenant(tenant);
+            }
+            return true;
+        }
+        let is_usable =
+            moment.excuses(&tenant.reading) || !self.store.is_reachable() && now < self.freshness.stale_until(moment, &tenant.reading);
+        if is_usable {
+            Counters::count(&self.counters.stale);
+        }
+        is_usable
+    }
+
+    #[cold]
+    fn refresh_tenant(self: &Arc<Self>, tenant: &Arc<TenantSlot>) {
+        if tenant.refreshed.swap(true, Ordering::Relaxed) {
+            return;
+        }
+        Counters::count(&self.counters.refreshes);
+        let (shared, tenant) = (Arc::clone(self), Arc::clone(tenant));
+        drop(self.runtime.spawn(async move {
+            let _ = shared.find_tenant(&tenant.slot.id).await;
+            tenant.refreshed.store(false, Ordering::Relaxed);
+        }));
+    }
+
+    /// What the tenant's record makes of a token.
+    fn verdict_on(&self, token: &Verified, id: Arc<str>, state: &TenantState) -> Result<Arc<Identity>, Refusal> {
+        let record = match state {
+            TenantState::Found(record) if record.status == TenantStatus::Suspended => return Err(Rejection::TenantSuspended.into()),
+            TenantState::Found(record) => Some(&**record),
+            TenantState::Absent if token.issuer.takes_unknown_tenants => None,
+            TenantState::Absent => return Err(Rejection::TenantUnknown.because(format!("there is no tenant {id}"))),
+            TenantState::Unusable(why) => return Err(self.unfit(why)),
+        };
+        self.identify(token, id, record).map(Arc::new).map_err(|why| self.unfit(&why))
+    }
+
+    fn identify(&self, token: &Verified, id: Arc<str>, record: Option<&TenantRecord>) -> Result<Identity, String> {
+        Identity::of_token(token, id, record, &self.headers)
+    }
+
+    fn unfit(&self, why: &str) -> Refusal {
+        Counters::count(&self.counters.unusable);
+        Rejection::IdentityInvalid.because(why.to_owned())
+    }
+}

@@ -1,0 +1,84 @@
+//! `tenants delete`: its keys are written to a file first where one is named, then it is suspended, its keys are revoked, every sidecar
+//! has applied that, and only then the records go. Each step is as good twice as once: what was cut off is done by the same command.
+
+use std::io::{BufRead as _, IsTerminal as _};
+use std::path::PathBuf;
+use std::time::Duration;
+
+use crate::cli::keys::context::{Access, Context};
+use crate::cli::keys::export;
+use crate::cli::keys::progress::Shown;
+use crate::cli::wait;
+use crate::cli::{Exit, Failure, Globals, output};
+use crate::config::units::Span;
+use crate::key::record::KeyStatus;
+use crate::tenant::TenantStatus;
+
+/// Its flags.
+#[derive(Debug, clap::Args)]
+pub struct Delete {
+    /// The tenant
+    id: String,
+    /// Write its keys to this file first, without secrets, as `keys import` reads them
+    #[arg(long, value_name = "FILE")]
+    export: Option<PathBuf>,
+    /// Do not ask; needed where there is no terminal
+    #[arg(long)]
+    yes: bool,
+    /// How long to wait for the running sidecars before the records go; where one is late they stay
+    #[arg(long, value_name = "SPAN", default_value_t = Span(Duration::from_secs(5)))]
+    wait: Span,
+}
+
+pub(super) fn delete(args: &Delete, globals: &Globals) -> Result<(), Failure> {
+    let context = Context::open(Access::Change, globals)?;
+    let lifecycle = &context.lifecycle;
+    // An export of keys that a first attempt has revoked would replace the one that says what they were.
+    if let Some(file) = args.export.as_ref().filter(|file| file.exists()) {
+        return Err(Exit::Failed.because(format!("{} is there already: name another file, or leave --export out", file.display())));
+    }
+    let tenant = context.run(lifecycle.find_tenant(&args.id))?;
+    let keys = context.run(lifecycle.list_keys(Some(&tenant.id)))?;
+    let alive = keys.iter().filter(|key| key.status != KeyStatus::Revoked).count();
+    if !args.yes {
+        ask(&tenant.id, keys.len(), alive)?;
+    }
+    if let Some(file) = &args.export {
+        let exported = export::into_file(&tenant.id, file, &context, globals)?;
+        if !globals.quiet {
+            output::note(format_args!("{} of its keys written to {}", exported.written, file.display()));
+        }
+    }
+    context.run(lifecycle.set_tenant_status(&tenant.id, TenantStatus::Suspended))?;
+    let mut progress = Shown::new(globals);
+    for (done, key) in (1..).zip(&keys) {
+        if key.status != KeyStatus::Revoked {
+            context.run(lifecycle.set_status(&key.id, KeyStatus::Revoked))?;
+        }
+        progress.show("revoked", done, u64::try_from(keys.len()).ok());
+    }
+    drop(progress);
+    // A record that is gone tells a sidecar nothing: it must know before that.
+    wait::confirm(&context, args.wait, globals).map_err(|late| {
+        late.exit.because(format!("{}\nit is suspended and its keys are revoked; repeat the command to delete it", late.message))
+    })?;
+    context.run(lifecycle.delete_tenant(&tenant.id))?;
+    if globals.json {
+        output::json(&serde_json::json!({ "id": tenant.id, "deleted": true, "keys": keys.len() }));
+    } else if !globals.quiet {
+        output::line(format_args!("{} deleted", tenant.id));
+    }
+    Ok(())
+}
+
+/// Has the id typed: `y` is typed too easily.
+fn ask(id: &str, keys: usize, alive: usize) -> Result<(), Failure> {
+    let stdin = std::io::stdin();
+    if !stdin.is_terminal() {
+        return Err(Exit::Usage.because(format!("without a terminal, --yes deletes tenant {id} and its {keys} keys")));
+    }
+    output::note(format_args!("tenant {id} has {keys} keys, {alive} of them not revoked. To delete it for ever, type its id:"));
+    let mut line = String::new();
+    stdin.lock().read_line(&mut line).map_err(|error| Exit::Failed.because(format!("stdin: {error}")))?;
+    if line.trim() == id { Ok(()) } else { Err(Exit::Failed.because("nothing was deleted")) }
+}

@@ -1,0 +1,395 @@
+//! Commands of who manages keys: updates, incidents, deletion, the audit and its replay after a restore; on both stores.
+
+use std::os::unix::fs::PermissionsExt as _;
+
+use serde_json::{Value, json};
+
+use crate::support::process::{self, Ended};
+use crate::support::sidecar::{Home, Kind};
+
+struct Scene(Home);
+
+impl Scene {
+    fn new(kind: Kind) -> Self {
+        let scene = Self(Home::new(kind, ""));
+        scene.run(&["tenants", "create", "--id", "acme"]).ok();
+        scene
+    }
+
+    fn run(&self, arguments: &[&str]) -> Ended {
+        self.run_with(arguments, "")
+    }
+
+    fn run_with(&self, arguments: &[&str], stdin: &str) -> Ended {
+        process::run_with_stdin(arguments, &self.0.config_file(), stdin)
+    }
+
+    fn json(&self, arguments: &[&str]) -> Value {
+        self.run(&[arguments, &["--json"]].concat()).json()
+    }
+
+    /// A key of acme: its id and secret.
+    fn key(&self, more: &[&str]) -> (String, String) {
+        let name: &[&str] = if more.contains(&"--name") { &[] } else { &["--name", "ci"] };
+        let shown = self.json(&[&["keys", "create", "--tenant", "acme"], name, more].concat());
+        (word(&shown["id"]), word(&shown["key"]))
+    }
+
+    fn status(&self, id: &str) -> String {
+        word(&self.json(&["keys", "show", id])["status"])
+    }
+
+    fn actions(&self, more: &[&str]) -> Vec<String> {
+        let events = self.json(&[&["audit"], more].concat());
+        events.as_array().unwrap().iter().map(|event| word(&event["action"])).collect()
+    }
+}
+
+fn word(value: &Value) -> String {
+    value.as_str().unwrap_or_else(|| panic!("{value} is no word")).to_owned()
+}
+
+fn path(scene: &Scene, name: &str) -> String {
+    scene.0.dir.path().join(name).display().to_string()
+}
+
+#[test]
+fn an_update_adds_and_removes_and_leaves_the_rest() {
+    for kind in Kind::BOTH {
+        let scene = Scene::new(kind);
+        let (id, _) = scene.key(&["--scope", "read:a", "--scope", "read:b", "--ip", "10.0.0.0/8", "--meta", "team=blue"]);
+        let shown = scene.json(&[
+            "keys",
+            "update",
+            &id,
+            "--name",
+            "deploys",
+            "--add-scope",
+            "write:c",
+            "--remove-scope",
+            "read:a",
+            "--add-ip",
+            "2001:db8::/32",
+            "--remove-ip",
+            "10.0.0.0/8",
+            "--add-referrer",
+            "https://shop.example",
+            "--add-endpoint",
+            "GET /v1/users",
+            "--expires",
+            "90d",
+            "--meta",
+            "region=eu",
+            "--remove-meta",
+            "team",
+            "--rate-limit",
+            "10/1s",
+        ]);
+        assert_eq!(shown["name"], "deploys");
+        assert_eq!(shown["scopes"], json!(["read:b", "write:c"]));
+        assert_eq!(shown["ip_allowlist"], json!(["2001:db8::/32"]));
+        assert_eq!(shown["referrers"], json!(["https://shop.example"]));
+        assert_eq!(shown["endpoints"], json!(["GET /v1/users"]));
+        assert_eq!(shown["metadata"], json!({ "region": "eu" }));
+        assert_eq!(shown["rate_limit"]["requests"], 10);
+        assert!(shown["expires_at"].is_string() && shown["version"] == 2, "{shown:#}");
+        let shown = scene.json(&[
+            "keys",
+            "update",
+            &id,
+            "--ip",
+            "any",
+            "--referrer",
+            "any",
+            "--endpoint",
+            "none",
+            "--expires",
+            "never",
+            "--rate-limit",
+            "none",
+        ]);
+        assert!(shown.get("ip_allowlist").is_none() && shown.get("referrers").is_none() && shown.get("rate_limit").is_none(), "{shown:#}");
+        assert_eq!((&shown["endpoints"], &shown["expires_at"]), (&json!([]), &Value::Null));
+        assert_eq!(scene.json(&["keys", "show", &id]), shown);
+    }
+}
+
+#[test]
+fn an_update_that_cannot_be_changes_nothing_and_says_why() {
+    let scene = Scene::new(Kind::Embedded);
+    let (id, _) = scene.key(&["--ip", "10.0.0.0/8"]);
+    for (flags, code, says) in [
+        (&[][..], 2, "nothing to change"),
+        (&["--remove-ip", "10.0.0.0/9"], 2, "no network `10.0.0.0/9`, but 10.0.0.0/8"),
+        (&["--remove-scope", "read:a"], 2, "no scope `read:a`, but none"),
+        (&["--add-ip", "10.0.0.1/8"], 2, "host bits"),
+        (&["--add-scope", "a*b"], 2, "a*b"),
+        (&["--name", " x"], 2, "a name has"),
+        (&["--ip", "10.0.0.0/8"], 2, "any"),
+        (&["--name", "x", "--if-version", "7"], 7, "version 1"),
+    ] {
+        let ended = scene.run(&[&["keys", "update", &id], flags].concat());
+        assert!(ended.code == code && ended.stderr.contains(says) && ended.stdout.is_empty(), "{flags:?}: {ended:?}");
+    }
+    assert_eq!(scene.run(&["keys", "update", "key_nobodys", "--name", "x"]).code, 4);
+    assert_eq!(scene.json(&["keys", "show", &id])["version"], 1);
+    scene.run(&["keys", "update", &id, "--name", "x", "--if-version", "1"]).ok();
+    scene.run(&["keys", "revoke", &id]).ok();
+    assert_eq!(scene.run(&["keys", "update", &id, "--name", "y"]).code, 7);
+}
+
+#[test]
+fn who_narrows_what_was_open_or_shuts_it_is_told() {
+    let scene = Scene::new(Kind::Embedded);
+    let (id, _) = scene.key(&[]);
+    let ended = scene.run(&["keys", "update", &id, "--add-ip", "10.0.0.0/8", "--quiet"]);
+    assert!(
+        ended.code == 0 && ended.stdout == format!("{id}\n") && ended.stderr.contains("any network was allowed until now"),
+        "{ended:?}"
+    );
+    let ended = scene.run(&["keys", "update", &id, "--remove-ip", "10.0.0.0/8"]);
+    assert!(ended.code == 0 && ended.stderr.contains("no network is left"), "{ended:?}");
+}
+
+#[test]
+fn a_tenant_is_updated_as_a_key_is() {
+    for kind in Kind::BOTH {
+        let scene = Scene::new(kind);
+        let shown = scene.json(&[
+            "tenants",
+            "update",
+            "acme",
+            "--name",
+            "Acme",
+            "--add-ip",
+            "10.0.0.0/8",
+            "--add-scope",
+            "read:*",
+            "--rate-limit",
+            "9/1s",
+        ]);
+        assert_eq!(
+            (&shown["name"], &shown["ip_allowlist"], &shown["scopes"]),
+            (&json!("Acme"), &json!(["10.0.0.0/8"]), &json!(["read:*"]))
+        );
+        let shown =
+            scene.json(&["tenants", "update", "acme", "--ip", "any", "--scope", "any", "--rate-limit", "none", "--if-version", "2"]);
+        assert!(shown.get("ip_allowlist").is_none() && shown.get("scopes").is_none() && shown.get("rate_limit").is_none(), "{shown:#}");
+        let ended = scene.run(&["tenants", "update", "acme", "--name", "Other", "--if-version", "2"]);
+        assert!(ended.code == 7 && ended.stderr.contains("version 3"), "{ended:?}");
+        assert_eq!(scene.run(&["tenants", "update", "nobody", "--name", "x"]).code, 4);
+    }
+}
+
+#[test]
+fn keys_are_listed_by_what_is_asked_of_them() {
+    let scene = Scene::new(Kind::Embedded);
+    let (one, _) = scene.key(&["--name", "Deploy EU"]);
+    let (two, _) = scene.key(&["--env", "test", "--kind", "publishable"]);
+    let ids = |more: &[&str]| scene.run(&[&["keys", "list", "--quiet"], more].concat()).ok();
+    assert_eq!(ids(&["--name", "deploy"]), format!("{one}\n"));
+    assert_eq!(ids(&["--prefix", "pk_"]), format!("{two}\n"));
+    assert_eq!(ids(&["--last-used-before", "1h"]), "");
+    assert_eq!(ids(&["--last-used-before", "9999-01-01"]), format!("{one}\n{two}\n"));
+    assert_eq!(scene.run(&["keys", "list", "--last-used-before", "yesterday"]).code, 2);
+}
+
+#[test]
+fn an_incident_revokes_by_tenant_and_age_after_a_dry_run() {
+    for kind in Kind::BOTH {
+        let scene = Scene::new(kind);
+        scene.run(&["tenants", "create", "--id", "globex"]).ok();
+        let (one, _) = scene.key(&[]);
+        let (two, _) = scene.key(&[]);
+        let other = word(&scene.json(&["keys", "create", "--tenant", "globex", "--name", "x"])["id"]);
+        let ended = scene.run(&["keys", "revoke", "--tenant", "acme", "--dry-run"]);
+        assert!(ended.stdout.contains(&one) && ended.stdout.contains(&two) && ended.stderr.contains("2 to be revoked"), "{ended:?}");
+        assert_eq!(scene.run(&["keys", "revoke", "--created-before", "1h", "--json"]).json(), json!([]));
+        assert_eq!((scene.status(&one), scene.status(&other)), ("active".into(), "active".into()));
+        scene.run(&["keys", "revoke", &one]).ok();
+        let revoked = scene.json(&["keys", "revoke", "--tenant", "acme", "--created-before", "9999-01-01"]);
+        assert_eq!((revoked.as_array().unwrap().len(), &revoked[0]["id"], &revoked[0]["status"]), (1, &json!(two), &json!("revoked")));
+        assert_eq!(scene.status(&other), "active");
+        assert_eq!(scene.run(&["keys", "revoke", "--tenant", "nobody"]).code, 4);
+        assert_eq!(scene.run(&["keys", "revoke", &one, "--tenant", "acme"]).code, 2);
+        assert_eq!(scene.run(&["keys", "revoke"]).code, 2);
+    }
+}
+
+#[test]
+fn what_a_scanner_delivers_is_revoked_and_summed_up_and_no_secret_is_told() {
+    let scene = Scene::new(Kind::Embedded);
+    let (one, secret) = scene.key(&[]);
+    let (two, _) = scene.key(&[]);
+    let lines = format!("{secret}\n\nsk_live_{}\n{two}\n{one}\n", "0".repeat(38));
+    let tried = scene.run_with(&["keys", "revoke", "--stdin", "--dry-run"], &lines);
+    assert!(tried.code == 4 && scene.status(&one) == "active", "{tried:?}");
+    let ended = scene.run_with(&["keys", "revoke", "--stdin"], &lines);
+    assert_eq!((ended.code, scene.status(&one), scene.status(&two)), (4, "revoked".into(), "revoked".into()));
+    assert!(
+        ended.stderr.contains("line 3 of stdin is no key") && ended.stderr.contains("2 revoked, 0 revoked before, 1 not found"),
+        "{ended:?}"
+    );
+    for said in [tried, ended] {
+        assert!(!said.stdout.contains("sk_live_") && !said.stderr.contains("sk_live_"), "{said:?}");
+    }
+}
+
+#[test]
+fn a_tenant_is_deleted_with_its_keys_after_they_are_exported() {
+    for kind in Kind::BOTH {
+        let scene = Scene::new(kind);
+        let (id, secret) = scene.key(&["--scope", "read:a"]);
+        let file = path(&scene, "acme.ndjson");
+        let ended = scene.run(&["tenants", "delete", "acme", "--export", &file]);
+        assert!(ended.code == 2 && ended.stderr.contains("--yes") && scene.status(&id) == "active", "{ended:?}");
+        scene.run(&["tenants", "delete", "acme", "--export", &file, "--yes"]).ok();
+        assert_eq!((scene.run(&["tenants", "show", "acme"]).code, scene.run(&["keys", "show", &id]).code), (4, 4));
+        assert_eq!(scene.run_with(&["keys", "verify"], &secret).code, 4);
+        assert!(scene.actions(&["--tenant", "acme"]).starts_with(&["tenant.delete".to_owned(), "key.purge".to_owned()]));
+        let text = std::fs::read_to_string(&file).unwrap();
+        assert!(text.contains(&id) && text.contains("\"active\"") && !text.contains(&secret), "{text}");
+        // What was exported can be brought back; and is never written over.
+        scene.run(&["keys", "import", &file, "--create-tenants"]).ok();
+        assert_eq!(word(&scene.run_with(&["keys", "verify", "--json"], &secret).json()["id"]), id);
+        let ended = scene.run(&["tenants", "delete", "acme", "--export", &file, "--yes"]);
+        assert!(ended.code == 1 && ended.stderr.contains("is there already") && scene.status(&id) == "active", "{ended:?}");
+    }
+}
+
+#[test]
+fn the_audit_is_listed_by_what_is_asked_and_holds_no_digest() {
+    for kind in Kind::BOTH {
+        let scene = Scene::new(kind);
+        let (id, secret) = scene.key(&["--scope", "read:a"]);
+        scene.run(&["keys", "update", &id, "--add-scope", "write:b"]).ok();
+        let rotated = word(&scene.json(&["keys", "rotate", &id])["key"]);
+        scene.run(&["keys", "revoke", &id]).ok();
+        let all = ["key.revoke", "key.rotate", "key.update", "key.create", "tenant.create"];
+        assert_eq!(scene.actions(&[]), all);
+        assert_eq!(scene.actions(&["--key", &id]), all[..4]);
+        assert_eq!(scene.actions(&["--action", "revoke"]), all[..1]);
+        assert_eq!(scene.actions(&["--action", "key.update", "--actor", "cli", "--tenant", "acme", "--since", "1h"]), all[2..3]);
+        assert!(scene.actions(&["--actor", "admin"]).is_empty() && scene.actions(&["--until", "1h"]).is_empty());
+        let ended = scene.run(&["audit", "--limit", "2"]);
+        let lines: Vec<&str> = ended.stdout.lines().collect();
+        assert!(lines.len() == 2 && ended.stderr.contains("there are more"), "{ended:?}");
+        let columns: Vec<&str> = lines[0].split('\t').collect();
+        assert_eq!((columns[2], columns[3], columns[4], columns[5]), ("local", "key.revoke", id.as_str(), "status active -> revoked"));
+        let file = path(&scene, "audit.ndjson");
+        scene.run(&["audit", "export", &file]).ok();
+        let exported = std::fs::read_to_string(&file).unwrap();
+        let first: Value = serde_json::from_str(exported.lines().next().unwrap()).unwrap();
+        assert_eq!((exported.lines().count(), &first["action"]), (5, &json!("tenant.create")));
+        assert_eq!(scene.run(&["audit", "export", "-", "--since", "1h"]).ok(), exported);
+
+        assert_eq!(std::fs::metadata(&file).unwrap().permissions().mode() & 0o777, 0o600);
+        let shown = scene.run(&["audit", "--json"]).ok();
+        for secret in [&secret, &rotated] {
+            let digest = crate::support::seed::digest(secret);
+            assert!(exported.contains(&digest) && !shown.contains(&digest), "the file has digests, the list has none");
+            assert!(!exported.contains(secret.as_str()) && !shown.contains(secret.as_str()));
+        }
+    }
+}
+
+/// A copy of a store, and the way back to it.
+struct Copy(Vec<(Vec<u8>, Vec<u8>)>);
+
+impl Copy {
+    fn take(scene: &Scene) -> Self {
+        let Some(redis) = &scene.0.redis else {
+            let files = std::fs::read_dir(scene.0.dir.path()).unwrap().map(|entry| entry.unwrap().path());
+            let files = files.filter(|file| file.file_name().unwrap().to_str().unwrap().starts_with("data"));
+            return Self(files.map(|file| (file.to_str().unwrap().as_bytes().to_vec(), std::fs::read(&file).unwrap())).collect());
+        };
+        let mut connection = redis.connection();
+        let keys: Vec<Vec<u8>> = redis::cmd("KEYS").arg("*").query(&mut connection).unwrap();
+        Self(keys.into_iter().map(|key| (key.clone(), redis::cmd("DUMP").arg(&key).query(&mut connection).unwrap())).collect())
+    }
+
+    fn restore(&self, scene: &Scene) {
+        let Some(redis) = &scene.0.redis else {
+            for (file, bytes) in &self.0 {
+                std::fs::write(std::str::from_utf8(file).unwrap(), bytes).unwrap();
+            }
+            return;
+        };
+        let mut connection = redis.connection();
+        redis::cmd("FLUSHALL").exec(&mut connection).unwrap();
+        for (key, dump) in &self.0 {
+            redis::cmd("RESTORE").arg(key).arg(0).arg(dump).exec(&mut connection).unwrap();
+        }
+    }
+}
+
+#[test]
+fn after_a_restore_a_replay_takes_again_what_had_been_taken_and_gives_nothing() {
+    for kind in Kind::BOTH {
+        let scene = Scene::new(kind);
+        scene.run(&["tenants", "create", "--id", "globex"]).ok();
+        let (revoked, _) = scene.key(&[]);
+        let (off, _) = scene.key(&[]);
+        let (rotated, old) = scene.key(&[]);
+        let (narrowed, _) = scene.key(&["--scope", "read:a"]);
+        let (again, _) = scene.key(&[]);
+        let copy = Copy::take(&scene);
+        scene.run(&["keys", "revoke", &revoked]).ok();
+        scene.run(&["keys", "deactivate", &off]).ok();
+        let new = word(&scene.json(&["keys", "rotate", &rotated])["key"]);
+        scene.run(&["tenants", "suspend", "globex"]).ok();
+        scene.run(&["keys", "update", &narrowed, "--remove-scope", "read:a"]).ok();
+        scene.run(&["keys", "deactivate", &again]).ok();
+        scene.run(&["keys", "activate", &again]).ok();
+        let (young, _) = scene.key(&[]);
+        let file = path(&scene, "audit.ndjson");
+        scene.run(&["audit", "export", &file]).ok();
+        copy.restore(&scene);
+        assert_eq!((scene.status(&revoked), scene.run_with(&["keys", "verify"], &new).code), ("active".into(), 4), "the copy is back");
+
+        let tried = scene.run(&["audit", "replay", &file, "--dry-run"]);
+        assert!(tried.code == 0 && tried.stderr.contains("4 to be done again"), "{tried:?}");
+        assert_eq!(scene.status(&revoked), "active");
+        let replayed = scene.json(&["audit", "replay", &file]);
+        let outcome = |id: &str, action: &str| {
+            let rows = replayed.as_array().unwrap().iter().filter(|row| row["id"] == id && row["action"] == action);
+            rows.map(|row| word(&row["outcome"])).collect::<Vec<_>>()
+        };
+        assert_eq!(outcome(&revoked, "key.revoke"), ["done again"]);
+        assert_eq!(outcome(&off, "key.deactivate"), ["done again"]);
+        assert_eq!(outcome(&rotated, "key.rotate"), ["done again"]);
+        assert_eq!(outcome("globex", "tenant.suspend"), ["done again"]);
+        assert_eq!(outcome(&narrowed, "key.update"), ["left to you"]);
+        assert_eq!((outcome(&again, "key.deactivate"), outcome(&again, "key.activate")), (vec![], vec!["left to you".to_owned()]));
+        assert_eq!(outcome(&young, "key.create"), ["the record is gone"]);
+
+        assert_eq!(
+            (scene.status(&revoked), scene.status(&off), scene.status(&again)),
+            ("revoked".into(), "inactive".into(), "active".into())
+        );
+        assert_eq!(scene.json(&["tenants", "show", "globex"])["status"], "suspended");
+        let found = scene.run_with(&["keys", "verify", "--json"], &new).json();
+        assert_eq!(
+            (word(&found["id"]), word(&found["presented"]), word(&found["last4"])),
+            (rotated.clone(), "current".into(), new[42..].to_owned())
+        );
+        assert_eq!(scene.run_with(&["keys", "verify"], &old).code, 4, "the replaced secret is dead again");
+        let events = scene.json(&["audit", "--key", &revoked]);
+        assert!(word(&events[0]["actor"]).starts_with("cli") && events[0]["before"]["status"] == "active", "{events:#}");
+
+        let twice = scene.run(&["audit", "replay", &file]);
+        assert!(twice.code == 0 && twice.stderr.contains("0 done again"), "{twice:?}");
+        let version = scene.json(&["keys", "show", &rotated])["version"].clone();
+        assert_eq!(version, 2, "nothing was written twice");
+    }
+}
+
+#[test]
+fn a_replay_of_what_is_no_export_says_which_lines() {
+    let scene = Scene::new(Kind::Embedded);
+    let (id, _) = scene.key(&[]);
+    let ended = scene.run_with(&["audit", "replay", "-"], &format!("sk_live_secret\n\n{{\"id\":\"{id}\"}}\n"));
+    assert!(ended.code == 1 && ended.stderr.contains("line 1 of -") && ended.stderr.contains("line 3 of -"), "{ended:?}");
+    assert!(!ended.stderr.contains("sk_live_") && scene.status(&id) == "active");
+    assert_eq!(scene.run(&["audit", "replay", "/nowhere/audit.ndjson"]).code, 1);
+}
