@@ -1,4 +1,4 @@
-//! All routes, and the OpenAPI document of them: one list makes both, so that neither knows one that the other does not. What every
+//! All routes, and the `OpenAPI` document of them: one list makes both, so that neither knows one that the other does not. What every
 //! operation may answer is said here once.
 
 use axum::Router;
@@ -22,7 +22,7 @@ struct Common;
 
 /// The routes, and what they are.
 pub(super) fn api() -> (Router, OpenApi) {
-    let routes = OpenApiRouter::new()
+    let operations = OpenApiRouter::new()
         .routes(routes!(keys::list::list_keys, keys::create::create_key))
         .routes(routes!(keys::list::show_key, keys::change::change_key))
         .routes(routes!(keys::rotate::rotate_key))
@@ -43,7 +43,7 @@ pub(super) fn api() -> (Router, OpenApi) {
         .routes(routes!(explain::explain))
         .routes(routes!(status::status))
         .routes(routes!(status::openapi));
-    let (router, mut document) = OpenApiRouter::with_openapi(Common::openapi()).nest(ROOT, routes).split_for_parts();
+    let (router, mut document) = OpenApiRouter::with_openapi(Common::openapi()).nest(ROOT, operations).split_for_parts();
     document.info.title = "Sidegate management API".into();
     document.info.version = "1".into();
     document.info.description = Some("Keys and tenants, what changed them, and what they are used for.".into());

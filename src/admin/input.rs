@@ -181,7 +181,31 @@ pub(super) fn number<'de, D: Deserializer<'de>, T: std::str::FromStr<Err: std::f
     text.parse().map_err(|error| serde::de::Error::custom(format_args!("`{}`: {error}", text.escape_debug())))
 }
 
-/// What may be left out, and be null to say "none".
-pub(super) fn given<'de, D: Deserializer<'de>, T: Deserialize<'de>>(from: D) -> Result<Option<Option<T>>, D::Error> {
-    Option::deserialize(from).map(Some)
+/// What a merge patch says of a field: nothing, null, or a value.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub(crate) enum Edit<T> {
+    /// It is left out.
+    #[default]
+    Keep,
+    /// null.
+    Clear,
+    /// A value.
+    Set(T),
+}
+
+impl<'de, T: Deserialize<'de>> Deserialize<'de> for Edit<T> {
+    fn deserialize<D: Deserializer<'de>>(from: D) -> Result<Self, D::Error> {
+        Option::deserialize(from).map(|value| value.map_or(Self::Clear, Self::Set))
+    }
+}
+
+impl<T: Clone> Edit<T> {
+    /// Does it to a field that may be absent.
+    pub(super) fn apply(&self, field: &mut Option<T>) {
+        match self {
+            Self::Keep => {}
+            Self::Clear => *field = None,
+            Self::Set(value) => *field = Some(value.clone()),
+        }
+    }
 }

@@ -1,5 +1,6 @@
 //! The management API, as a company's backend calls it: tokens in files, and a client that holds one.
 
+use std::fmt::Write as _;
 use std::net::SocketAddr;
 
 use serde_json::Value;
@@ -43,7 +44,7 @@ impl Tokens {
         for (name, allow) in &self.all {
             let allow: Vec<&str> = allow.split_whitespace().collect();
             let file = self.dir.path().join(name);
-            text += &format!("[[admin.tokens]]\nname = \"{name}\"\nfile = \"{}\"\nallow = {allow:?}\n", file.display());
+            writeln!(text, "[[admin.tokens]]\nname = \"{name}\"\nfile = \"{}\"\nallow = {allow:?}", file.display()).unwrap();
         }
         text
     }

@@ -157,9 +157,9 @@ impl Done {
             }
         }
         if was_revoked {
-            self.already.push(record.id)
+            self.already.push(record.id);
         } else {
-            self.revoked.push(record.id)
+            self.revoked.push(record.id);
         }
         Ok(())
     }

@@ -129,8 +129,8 @@ fn of_fifty_at_once_each_version_has_one_winner_and_the_audit_has_all_of_them() 
         _ => ("key.update", caller.ask("PATCH", &path(""), Some(&json!({ "name": format!("m{number}") })))),
     });
     let round = winners(&race, &["busy", "state_conflict"]);
-    let last = won.len() as u64;
-    assert_eq!(round.keys().copied().collect::<Vec<_>>(), (last + 1..=last + round.len() as u64).collect::<Vec<_>>());
+    let before = won.len() as u64;
+    assert_eq!(round.keys().copied().collect::<Vec<_>>(), (before + 1..=before + round.len() as u64).collect::<Vec<_>>());
     assert_eq!(round.values().filter(|action| **action == "key.revoke").count(), 1);
     assert_eq!(round.last_key_value().unwrap().1, &"key.revoke", "nothing changes it any more");
     won.extend(round);

@@ -1,4 +1,4 @@
-//! The OpenAPI document against what is answered: schemathesis makes requests from it, right ones and wrong ones, and holds each
+//! The `OpenAPI` document against what is answered: schemathesis makes requests from it, right ones and wrong ones, and holds each
 //! answer against it. `tests/run` installs it.
 
 use std::path::Path;
