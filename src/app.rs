@@ -24,7 +24,7 @@ use crate::answer::Answers;
 use crate::authn::KeyTable;
 use crate::clock::Clock;
 use crate::config::problem::Problems;
-use crate::config::sections::{Config, Listener, ListenerLimits};
+use crate::config::sections::{Config, Listener, ListenerLimits, Role};
 use crate::config::units::Span;
 use crate::explain::Explainer;
 use crate::fleet::Standing;
@@ -169,6 +169,7 @@ fn listener(index: usize, listener: &Listener, problems: &mut Problems) -> Optio
         tls,
         expires: listener.tls.as_ref().and_then(|tls| tls::expiry::of(&tls.cert_file)),
         proxy_protocol: listener.proxy_protocol,
+        decides: listener.role == Role::AuthzHttp,
         speech: Speech::from(listener),
         limits: listener.limits.clone(),
     }))

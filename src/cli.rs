@@ -14,6 +14,7 @@ pub mod explain;
 pub mod healthcheck;
 pub mod idempotency;
 pub mod init;
+pub mod jwt;
 pub mod keys;
 pub mod output;
 pub mod reload;
@@ -81,6 +82,9 @@ enum Command {
     Tenants(tenants::Command),
     /// Show who changed what; export it; do it again after a restore
     Audit(Box<audit::Args>),
+    /// Verify a token as the proxy would
+    #[command(subcommand)]
+    Jwt(jwt::Command),
     /// Show or release what is kept under an Idempotency-Key
     #[command(subcommand)]
     Idempotency(idempotency::Command),
@@ -203,6 +207,7 @@ fn run(cli: &Cli) -> Result<(), Failure> {
         Command::Keys(command) => keys::run(command, globals),
         Command::Tenants(command) => tenants::run(command, globals),
         Command::Audit(args) => audit::run(args, globals),
+        Command::Jwt(command) => jwt::run(command, globals),
         Command::Idempotency(command) => idempotency::run(command, globals),
         Command::Denials(args) => denials::run(args, globals),
         Command::Status(args) => status::run(args, globals),

@@ -2,6 +2,8 @@
 //! The text of a key lives only inside this file; what leaves is a digest, a claim, and a fingerprint for the log. A token's is
 //! handed to who verifies it.
 
+mod untouched;
+
 use std::collections::HashSet;
 
 use base64::Engine as _;
@@ -19,6 +21,7 @@ use crate::key::encoded::layers;
 use crate::key::kind::{KeyKinds, Prefix};
 use crate::key::record::KeyRecord;
 use crate::rejection::{Refusal, Rejection};
+pub use untouched::Untouched;
 
 /// Characters behind a prefix from which a word in a query is a key rather than talk of keys.
 const SHORT_KEY: usize = 5;
@@ -164,6 +167,12 @@ impl Credentials {
         self.sources.iter().map(|source| &source.header)
     }
 
+    /// Whether credentials stand in this header, whoever's.
+    #[must_use]
+    pub fn is_carrier(&self, name: &HeaderName) -> bool {
+        self.carriers.contains(name)
+    }
+
     /// Whether any source uses the scheme.
     #[must_use]
     pub fn takes(&self, scheme: Scheme) -> bool {
@@ -194,7 +203,7 @@ impl Credentials {
             self.settle_token(headers);
             return Ok(Credential::Token(token));
         }
-        let prefix = prefix.ok_or_else(|| Rejection::CredentialMalformed.because("no configured key prefix"))?;
+        let prefix = prefix.ok_or_else(|| Rejection::CredentialMalformed.because("no configured key prefix").of_nobody())?;
         let key = ApiKey { prefix, digest: Digest::of(text), plausible: prefix.admits(text), header: Some(first_header.clone()) };
         headers.remove(first_header);
         self.strip_but(&[first_header], headers);
@@ -239,14 +248,7 @@ impl Credentials {
 
     /// Whether a word of this value, plain or in Base64 as Basic has it, is a key.
     fn shows_key(&self, value: &[u8]) -> bool {
-        let words = value.split(|byte| !(byte.is_ascii_alphanumeric() || matches!(byte, b'_' | b'-' | b'+' | b'/' | b'=' | b'.' | b'~')));
-        words.filter(|word| !word.is_empty()).any(|word| {
-            self.is_key(word)
-                || STANDARD
-                    .decode(word)
-                    .map(Zeroizing::new)
-                    .is_ok_and(|decoded| decoded.split(|byte| *byte == b':').any(|part| self.is_key(part)))
-        })
+        any_word(value, |word| self.is_key(word))
     }
 
     /// Whether this is, by its prefix, a key. One of a kind without a prefix cannot be told from anything else: such a kind takes all.
@@ -297,6 +299,14 @@ impl Credentials {
             .flat_map(|source| headers.get_all(&source.header).iter().filter_map(move |value| Some((&source.header, source.read(value)?))))
             .filter(|(_, secret)| !secret.bytes().is_empty())
     }
+}
+
+/// Whether that is so of a word of this value, plain or in Base64 as Basic has it.
+fn any_word(value: &[u8], is: impl Fn(&[u8]) -> bool) -> bool {
+    let words = value.split(|byte| !(byte.is_ascii_alphanumeric() || matches!(byte, b'_' | b'-' | b'+' | b'/' | b'=' | b'.' | b'~')));
+    words
+        .filter(|word| !word.is_empty())
+        .any(|word| is(word) || STANDARD.decode(word).map(Zeroizing::new).is_ok_and(|decoded| decoded.split(|byte| *byte == b':').any(&is)))
 }
 
 /// Where credentials are looked for, in words.

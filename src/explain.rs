@@ -13,15 +13,15 @@ use crate::authn::KeyTable;
 use crate::clock::{Clock, Timestamp};
 use crate::forward::Rewrite;
 use crate::forward::upstream::Upstreams;
-use crate::gate::trace::{Note, Step, Trace};
-use crate::gate::{Admitted, Connection, Gate, Presented, Seen};
+use crate::gate::trace::{Note, Step, Trace, Verdict};
+use crate::gate::{Admitted, Caller, Connection, Gate, Presented, Seen};
 use crate::key::record::KeyRecord;
 use crate::net::Peer;
 use crate::policy::CHECKS;
 use crate::rejection::{Refusal, Rejection};
 use crate::server::framing::{Head, Limits};
 use crate::store::StoreError;
-use crate::telemetry::mask::Mask;
+use crate::telemetry::mask::{HIDDEN, Mask};
 
 /// A request as somebody describes it.
 #[derive(Debug, Clone)]
@@ -49,6 +49,8 @@ pub struct Explanation {
     pub reason: &'static str,
     /// What decided it, as the access log would say.
     pub detail: String,
+    /// Reason that it is let through in spite of, for a time only; empty if there is none.
+    pub would_refuse: &'static str,
     /// What the client would get, if it were refused or answered here.
     pub answer: Option<Answer>,
     /// What the upstream would get.
@@ -60,7 +62,7 @@ pub struct Explanation {
 pub struct Explained {
     /// Its name.
     pub step: &'static str,
-    /// `ok`, `refused`, or `not reached`.
+    /// `ok`, `refused`, `observed` (it would be refused, and is let through for a time), or `not reached`.
     pub verdict: &'static str,
     /// What it looked at.
     pub input: String,
@@ -103,9 +105,13 @@ struct Recorder<'m> {
 impl Trace for Recorder<'_> {
     const THOROUGH: bool = true;
 
-    fn step(&mut self, step: Step, note: impl FnOnce() -> Note, refusal: Option<&Refusal>) {
+    fn step(&mut self, step: Step, note: impl FnOnce() -> Note, verdict: Verdict<'_>) {
         let Note { input, path } = note();
-        let verdict = if refusal.is_some() { "refused" } else { "ok" };
+        let (verdict, refusal) = match verdict {
+            Verdict::Passed => ("ok", None),
+            Verdict::Refused(refusal) => ("refused", Some(refusal)),
+            Verdict::Observed(refusal) => ("observed", Some(refusal)),
+        };
         let detail = refusal.map(ToString::to_string).unwrap_or_default();
         self.steps.push(Explained {
             step: step.name(),
@@ -187,7 +193,7 @@ impl Judge<'_> {
             Err(refusal) => return refused(trace, answers, &refusal, &seen),
             Ok(Admitted::Preflight(headers)) => {
                 let headers = headers.iter().map(|(name, value)| header_line(mask, name, value)).collect();
-                return finish(trace, "", "", Some(Answer { status: 204, headers, body: String::new() }), None);
+                return finish(trace, None, &seen, Some(Answer { status: 204, headers, body: String::new() }), None);
             }
             Ok(Admitted::Forward(permit)) => permit,
         };
@@ -197,11 +203,15 @@ impl Judge<'_> {
             Ok(rewritten) => {
                 let request = masked(mask, &format!("{} {}", rewritten.method, rewritten.uri));
                 let sent = &rewritten.headers;
-                let headers = sent.iter().map(|(name, value)| header_line(mask, name, value)).collect();
+                // An older system's key is a secret too, and nothing of ours tells it from other text.
+                let is_secret = |name: &HeaderName| matches!(permit.caller(), Caller::Older) && gate.carries_credentials(name);
+                let line =
+                    |name, value| if is_secret(name) { (name.to_string(), HIDDEN.to_owned()) } else { header_line(mask, name, value) };
+                let headers = sent.iter().map(|(name, value)| line(name, value)).collect();
                 let is_kept = |name: &str, value: &str| sent.get_all(name).iter().any(|kept| kept.as_bytes() == value.trim().as_bytes());
                 let removed =
                     described.headers.iter().filter(|(name, value)| !is_kept(name, value)).map(|(name, _)| name.to_lowercase()).collect();
-                finish(trace, "", "", None, Some(Forwarded { upstream: permit.upstream(), request, headers, removed }))
+                finish(trace, None, &seen, None, Some(Forwarded { upstream: permit.upstream(), request, headers, removed }))
             }
         }
     }
@@ -212,10 +222,10 @@ fn refused(trace: Recorder<'_>, answers: &Answers, refusal: &Refusal, seen: &See
     let headers = answer.headers().iter().map(|(name, value)| header_line(trace.mask, name, value)).collect();
     let body = String::from_utf8_lossy(answer.body()).into_owned();
     let answer = Answer { status: answer.status().as_u16(), headers, body };
-    finish(trace, refusal.rejection.row().reason, &refusal.detail, Some(answer), None)
+    finish(trace, Some(refusal), seen, Some(answer), None)
 }
 
-fn finish(trace: Recorder<'_>, reason: &'static str, detail: &str, answer: Option<Answer>, forward: Option<Forwarded>) -> Explanation {
+fn finish(trace: Recorder<'_>, refusal: Option<&Refusal>, seen: &Seen, answer: Option<Answer>, forward: Option<Forwarded>) -> Explanation {
     let mut steps = trace.steps;
     let checks = CHECKS.iter().map(|check| Step::Check(check.name));
     for step in [Step::Route, Step::Credential, Step::Environment, Step::Authentication].into_iter().chain(checks) {
@@ -229,8 +239,16 @@ fn finish(trace: Recorder<'_>, reason: &'static str, detail: &str, answer: Optio
             });
         }
     }
-    let detail = masked(trace.mask, detail);
-    Explanation { request: trace.request, steps, reason, detail, answer, forward }
+    let reason = |refusal: &Refusal| refusal.rejection.row().reason;
+    Explanation {
+        request: trace.request,
+        steps,
+        reason: refusal.map_or("", reason),
+        detail: refusal.or(seen.would_refuse.as_ref()).map_or_else(String::new, |refusal| masked(trace.mask, &refusal.detail)),
+        would_refuse: seen.would_refuse.as_ref().map_or("", reason),
+        answer,
+        forward,
+    }
 }
 
 fn header_line(mask: &Mask, name: &HeaderName, value: &HeaderValue) -> (String, String) {

@@ -1,6 +1,7 @@
 //! What a request is, parsed once: method, host, one canonical path, whose it is, its id.
 //! Nothing behind this file looks at the raw target or at forwarding headers again.
 
+pub mod described;
 pub mod path;
 mod request_id;
 

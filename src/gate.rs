@@ -2,8 +2,12 @@
 //! not in configuration. Each step is a file of its own; this one only sequences, and makes the [`Permit`] that forwarding needs.
 
 mod anonymous;
+mod key;
+mod lenience;
 mod limited;
+mod older;
 mod once;
+mod parts;
 mod permit;
 mod rules;
 pub mod seen;
@@ -18,24 +22,23 @@ use http::{HeaderMap, HeaderValue};
 use crate::authn::{Authenticator, Issuers};
 use crate::clock::Timestamp;
 use crate::config::sections::{BrowserRule, EnvironmentName};
-use crate::credential::{ApiKey, Credential};
-use crate::environment::Environments;
+use crate::credential::Credential;
 use crate::facts::{Facts, RequestId, is_preflight};
-use crate::forward::headers::HeaderRules;
 use crate::identity::Identity;
 use crate::key::record::KeyRecord;
-use crate::limit::{Counts, Desk, Limits};
+use crate::limit::{Counts, Desk};
 use crate::net::client::ClientAddr;
 use crate::net::{Peer, is_private};
-use crate::policy::guess_guard::{GuessGuard, Token};
 use crate::policy::{self, CHECKS, Case, browser};
 use crate::rejection::{Refusal, Rejection};
 use crate::route::Route;
 use crate::route::table::Captures;
+pub use lenience::{Lenience, SPARED};
+use older::Older;
 pub use permit::{Caller, Permit};
 pub use rules::Rules;
 pub use seen::Seen;
-use trace::{Note, Step, Trace};
+use trace::{Note, Step, Trace, Verdict};
 
 /// What the gate knows of the connection a request came on.
 #[derive(Debug, Clone)]
@@ -46,6 +49,8 @@ pub struct Connection {
     pub address: Option<HeaderValue>,
     /// Whether it is TLS (`X-Forwarded-Proto`).
     pub tls: bool,
+    /// Whether the other end is a gateway that only asks, and forwards itself.
+    pub asks: bool,
 }
 
 impl Connection {
@@ -56,7 +61,13 @@ impl Connection {
             Peer::Ip(ip) => HeaderValue::try_from(ip.to_string()).ok(),
             Peer::Unix => None,
         };
-        Self { peer, address, tls }
+        Self { peer, address, tls, asks: false }
+    }
+
+    /// One to a gateway that asks.
+    #[must_use]
+    pub fn of_gateway(self) -> Self {
+        Self { asks: true, ..self }
     }
 }
 
@@ -147,7 +158,12 @@ impl Gate {
             seen.request_id = RequestId::new(now);
         }
         // Who stands there is settled before anything the client wrote is looked at.
-        seen.client = self.rules.trust.client(connection.peer, &head.headers);
+        seen.client = if connection.asks && !self.rules.trust.is_told(&head.headers) {
+            // Whoever asks is never whose request it is.
+            ClientAddr(None)
+        } else {
+            self.rules.trust.client(connection.peer, &head.headers)
+        };
         trace.pass(Step::Client, || Note::new(format!("peer {}, client {}", connection.peer, seen.client)).at("client_ip"));
         let facts = trace.judge(Step::Facts, Facts::parse(head), || Note::new(format!("{} {}", head.method, head.uri)))?;
         if is_preflight(&facts.method, &head.headers) {
@@ -157,42 +173,20 @@ impl Gate {
         if route.open {
             return self.open(head, route, Caller::Nobody, now, seen, trace).await;
         }
-        let taken = match presented {
-            Presented::InHeaders => self.rules.credentials.take(&mut head.headers),
-            Presented::Record(record) => self.rules.credentials.stand_in(record).map(Credential::Key),
-        };
-        seen.credential_sent = !matches!(&taken, Err(refusal) if refusal.rejection == Rejection::CredentialMissing);
-        let found = taken.as_ref().ok().and_then(|credential| credential.header().cloned());
-        let note = || Note::new(found.map_or_else(|| format!("looked in {}", self.rules.credentials), |header| format!("in {header}")));
-        let (identity, upstream) = match trace.judge(Step::Credential, taken, || note().at("credentials.sources"))? {
-            Credential::Key(key) => {
-                seen.presented(&key);
-                // From the prefix alone: a key of another environment costs no look-up.
-                let prefix = || format!(" ({}…)", key.prefix.text);
-                let upstream = self.environment(key.prefix.environment, prefix, &facts, route, trace)?;
-                let identity = match presented {
-                    Presented::InHeaders => self.authenticate(&key, connection, head, now, seen, trace).await?,
-                    Presented::Record(record) => {
-                        let verdict = self.authenticator.of_record(record, now).await;
-                        trace.judge(Step::Authentication, verdict, || Note::new(format!("record of {}", record.id)))?
-                    }
-                };
-                (identity, upstream)
-            }
-            Credential::Token(token) => {
-                let identity = self.verify(&token, connection, head, now, seen, trace).await?;
-                // Nothing is known of it before it is verified.
-                (Arc::clone(&identity), self.environment(identity.environment, String::new, &facts, route, trace)?)
-            }
+        let mut older = self.older(head, now);
+        let identified = self.identify(presented, connection, (&facts, route), older.as_deref_mut(), head, now, seen, trace).await;
+        let (identity, upstream) = match identified {
+            Ok(identified) => identified,
+            Err(refusal) => return self.pass_on(refusal, older, (&facts, route), head, now, seen, trace).await,
         };
         seen.identity = Some(Arc::clone(&identity));
-        let mut verdict = self.authorize(&identity, &facts, route, &captures, head, seen, trace);
+        let mut verdict = self.authorize(&identity, &facts, route, &captures, head, now, seen, trace);
         // Last: nothing that is refused anyway is counted.
         if verdict.is_ok() || T::THOROUGH {
             verdict = verdict.and(self.limit(Some(&identity), route, now, seen, trace).await);
         }
         verdict?;
-        let asked = self.ask_once(&identity, &facts, route, head, seen, trace)?;
+        let asked = if connection.asks { None } else { self.ask_once(&identity, &facts, route, head, seen, trace)? };
         Ok(Admitted::Forward(Permit::new(Caller::Known(identity), upstream, route.response_timeout).run_once(asked)))
     }
 
@@ -226,6 +220,53 @@ impl Gate {
         Ok((route, captures))
     }
 
+    /// Steps 4 to 7: what is presented, taken off the request, and who that is; and the upstream of its environment.
+    #[expect(clippy::too_many_arguments, reason = "the parts of one request")]
+    async fn identify<'g, T: Trace>(
+        &'g self,
+        presented: Presented<'_>,
+        connection: &Connection,
+        (facts, route): (&Facts, &Route),
+        older: Option<&mut Older<'g>>,
+        head: &mut Parts,
+        now: Timestamp,
+        seen: &mut Seen,
+        trace: &mut T,
+    ) -> Result<(Arc<Identity>, usize), Refusal> {
+        let found = match presented {
+            Presented::InHeaders => self.rules.credentials.take(&mut head.headers),
+            Presented::Record(record) => self.rules.credentials.stand_in(record).map(Credential::Key),
+        };
+        seen.credential_sent = !matches!(&found, Err(refusal) if refusal.rejection == Rejection::CredentialMissing);
+        let place = found.as_ref().ok().and_then(|credential| credential.header().cloned());
+        let note = || Note::new(place.map_or_else(|| format!("looked in {}", self.rules.credentials), |header| format!("in {header}")));
+        match trace.judge(Step::Credential, found, || note().at("credentials.sources"))? {
+            Credential::Key(key) => {
+                seen.presented(&key);
+                // From the prefix alone: a key of another environment costs no look-up.
+                let prefix = || format!(" ({}…)", key.prefix.text);
+                let upstream = self.environment(key.prefix.environment, prefix, facts, route, trace)?;
+                if let Some(older) = older {
+                    older.claim(key.prefix, upstream);
+                }
+                let identity = match presented {
+                    Presented::InHeaders => self.authenticate(&key, connection, head, now, seen, trace).await?,
+                    Presented::Record(record) => {
+                        let verdict = self.authenticator.of_record(record, now).await;
+                        trace.judge(Step::Authentication, verdict, || Note::new(format!("record of {}", record.id)))?
+                    }
+                };
+                Ok((identity, upstream))
+            }
+            Credential::Token(token) => {
+                let identity = self.verify(&token, connection, head, now, seen, trace).await?;
+                // Nothing is known of it before it is verified.
+                let upstream = self.environment(identity.environment, String::new, facts, route, trace)?;
+                Ok((identity, upstream))
+            }
+        }
+    }
+
     /// Step 5: the environment that a key claims to be of, or that a token is of.
     fn environment<T: Trace>(
         &self,
@@ -237,61 +278,8 @@ impl Gate {
     ) -> Result<usize, Refusal> {
         let verdict = self.rules.environments.check(name, facts, route);
         let place = || self.rules.environments.place(name, verdict.err(), route);
-        let note = || Note::new(format!("{} credential{}", name.name(), what())).at(&place());
+        let note = || Note::new(format!("{} {}", name.name(), what())).at(&place());
         trace.judge(Step::Environment, verdict.map_err(Refusal::from), note)
-    }
-
-    /// Steps 6 and 7: cached credentials are answered here and now; others pay a token for their look-up.
-    async fn authenticate<T: Trace>(
-        &self,
-        key: &ApiKey<'_>,
-        connection: &Connection,
-        head: &Parts,
-        now: Timestamp,
-        seen: &mut Seen,
-        trace: &mut T,
-    ) -> Result<Arc<Identity>, Refusal> {
-        let presented = || format!("{}…/{}", key.prefix.text, key.digest.fingerprint());
-        if !key.plausible {
-            let verdict = Err(Rejection::KeyUnknown.because("checksum or length"));
-            return trace.judge(Step::Authentication, verdict, || Note::new(presented()).at("key_kinds"));
-        }
-        let cached = self.authenticator.cached(&key.digest, now);
-        seen.cached = Some(cached.is_some());
-        let verdict = if let Some(verdict) = cached {
-            verdict
-        } else {
-            // Who joins a look-up pays nothing: a thousand requests that meet a cold key at once are one look-up, not a thousand guesses.
-            // Who only asks how it would be judged is no guess.
-            let pays = !T::THOROUGH && self.guard_applies(connection, head) && !self.authenticator.is_loading(&key.digest);
-            let taken = if pays { self.rules.guard.take(throttled(connection, seen), now) } else { Ok(Token::free()) };
-            let note = || Note::new("uncached credential").at("restrictions.guess_throttle");
-            let stake = trace.judge(Step::GuessGuard, taken, note)?;
-            // Boxed, as is every step that most requests never reach: it would be part of each request's future, and moved with it.
-            let loaded = Box::pin(self.authenticator.load(&key.digest, now)).await;
-            // Only a credential that opens nothing is a guess: a known key's own refusal, or our outage, costs the client nothing.
-            if !matches!(&loaded, Err(refusal) if refusal.rejection == Rejection::KeyUnknown) {
-                self.rules.guard.give_back(&stake);
-            }
-            loaded
-        };
-        let claims_hold = |identity: &Identity| identity.environment == key.prefix.environment && identity.kind() == Some(&key.prefix.kind);
-        let verdict = match verdict {
-            Ok(identity) if !claims_hold(&identity) => {
-                let id = identity.key_id().map_or("", |id| id);
-                Err(Rejection::KeyUnknown.because(format!("prefix and record of {id} disagree")))
-            }
-            verdict => verdict,
-        };
-        let known = verdict.as_ref().ok().cloned();
-        let note = || match &known {
-            Some(identity) => {
-                let id = identity.key_id().map_or("", |id| id);
-                Note::new(format!("{} is {id} of tenant {}", presented(), identity.tenant_id))
-            }
-            None => Note::new(presented()).at("store.url"),
-        };
-        trace.judge(Step::Authentication, verdict, note)
     }
 
     /// Steps 8 and 9, in their order; `explain` goes on after a refusal to say what the later checks would have said.
@@ -303,6 +291,7 @@ impl Gate {
         route: &Route,
         captures: &[&str],
         head: &Parts,
+        now: Timestamp,
         seen: &mut Seen,
         trace: &mut T,
     ) -> Result<(), Refusal> {
@@ -320,9 +309,15 @@ impl Gate {
         seen.exposed = self.rules.browser == BrowserRule::Flag && browser::is_exposed(&case);
         let mut verdict = Ok(());
         for check in CHECKS {
-            let said = trace.judge(Step::Check(check.name), (check.check)(&case), || (check.look)(&case));
-            if verdict.is_ok() {
-                verdict = said;
+            let (step, look) = (Step::Check(check.name), || (check.look)(&case));
+            match (check.check)(&case) {
+                Err(refusal) if self.rules.lenience.observes(check, now) => {
+                    trace.step(step, look, Verdict::Observed(&refusal));
+                    if verdict.is_ok() {
+                        seen.would_refuse.get_or_insert(refusal);
+                    }
+                }
+                said => verdict = verdict.and(trace.judge(step, said, look)),
             }
             if verdict.is_err() && !T::THOROUGH {
                 break;
@@ -354,42 +349,6 @@ impl Gate {
             tracing::warn!(peer = %connection.peer, "a private peer sends X-Forwarded-For and client_ip.trusted_proxies is empty: the guess guard is off until the ingress is declared");
         }
         !undeclared
-    }
-
-    /// Whether the peer's forwarding headers are believed.
-    #[must_use]
-    pub fn trusts(&self, peer: Peer) -> bool {
-        self.rules.trust.trusts(peer)
-    }
-
-    /// What is done to the headers of admitted requests.
-    #[must_use]
-    pub const fn header_rules(&self) -> &HeaderRules {
-        &self.rules.headers
-    }
-
-    /// The limits, for metrics.
-    #[must_use]
-    pub const fn limits(&self) -> &Limits {
-        &self.rules.limits
-    }
-
-    /// What is counted by them.
-    #[must_use]
-    pub const fn counts(&self) -> &Arc<Counts> {
-        &self.counts
-    }
-
-    /// The environments, for `{environment}` in answers.
-    #[must_use]
-    pub const fn environments(&self) -> &Environments {
-        &self.rules.environments
-    }
-
-    /// The guess guard, for readiness.
-    #[must_use]
-    pub fn guard(&self) -> &GuessGuard {
-        &self.rules.guard
     }
 
     /// What a request is before it is judged: an id, and what shapes a refusal of it.

@@ -90,8 +90,8 @@ impl Identity {
             bearer: Bearer::Key { id: ids.key, kind: key.kind.as_str().into() },
             tenant_id: ids.tenant,
             environment: key.environment,
-            tenant_allowlist: allowlist(&tenant.ip_allowlist, "tenant ip_allowlist")?,
-            key_allowlist: allowlist(&key.ip_allowlist, "ip_allowlist")?,
+            tenant_allowlist: allowlist(tenant.ip_allowlist.as_deref(), "tenant ip_allowlist")?,
+            key_allowlist: allowlist(key.ip_allowlist.as_deref(), "ip_allowlist")?,
             referrers: key.referrers.as_ref().map(|list| Referrers::parse(list)).transpose().map_err(|why| format!("referrers: {why}"))?,
             endpoints: key
                 .endpoints
@@ -123,13 +123,13 @@ impl Identity {
                 subject: token.subject.as_str().into(),
             },
             environment: token.environment,
-            tenant_allowlist: tenant.map(|tenant| allowlist(&tenant.ip_allowlist, "tenant ip_allowlist")).transpose()?.flatten(),
+            tenant_allowlist: tenant.map(|tenant| allowlist(tenant.ip_allowlist.as_deref(), "tenant ip_allowlist")).transpose()?.flatten(),
             key_allowlist: None,
             referrers: None,
             endpoints: None,
             limits: tenant.map(|tenant| OwnLimits::compile(None, tenant)).transpose()?.flatten(),
             exposed: AtomicBool::new(false),
-            headers: headers.for_token(token, &id, tenant, told)?,
+            headers: headers.for_token(token, &id, tenant, &told)?,
             tenant_id: id,
             grants,
             ceiling,
@@ -181,6 +181,6 @@ fn under(own: &Grants, ceiling: Option<&Grants>) -> Grants {
     ceiling.map_or_else(|| own.clone(), |ceiling| own.intersect(ceiling))
 }
 
-fn allowlist(list: &Option<Vec<String>>, whose: &str) -> Result<Option<IpSet>, String> {
-    list.as_ref().map(|list| IpSet::parse(list)).transpose().map_err(|why| format!("{whose}: {why}"))
+fn allowlist(list: Option<&[String]>, whose: &str) -> Result<Option<IpSet>, String> {
+    list.map(IpSet::parse).transpose().map_err(|why| format!("{whose}: {why}"))
 }

@@ -10,8 +10,9 @@
 //!            facts             method, host, one canonical path
 //!            route             what that demands
 //!            credential        what is presented, taken off the request
-//!            environment       live or test, from the prefix alone
-//!            policy::guess_guard, authn   who that is: from the cache at once, or by one look-up for all who wait
+//!            environment       live or test, of a key from the prefix alone, of a token once it is verified
+//!            policy::guess_guard, authn   who that is: from the cache at once, or by one look-up for all who wait;
+//!                              a token's signature is checked here, by keys that are kept fresh elsewhere (authn::jwt)
 //!            policy            kind, network, referrer, browser, endpoint, scope
 //!            limit             rate limits and quotas: from what is counted here at once, or by one answer of the store
 //!            idempotency       whether it is to be run once
@@ -21,7 +22,10 @@
 //!       ─▶ forward::upstream   over a worker's own connections
 //!       ─▶ server::tunnel      bytes both ways, where the upstream agreed to a WebSocket
 //!       ─▶ telemetry::access   exactly one line
+//!       ─▶ usage::sheet        counted in the worker's own table, which the store's thread takes away every few seconds
 //! ```
+//!
+//! Where a gateway asks and forwards itself (`server::exchange`'s decision), the way ends behind the gate.
 //!
 //! A refusal anywhere is one variant of [`rejection::Rejection`]; [`answer`] says it in the words of the profile.
 //! [`explain`] runs the same gate with a trace.
@@ -29,7 +33,8 @@
 //! # Threads
 //!
 //! Each worker is a thread with a runtime of its own and never shares a connection: [`server`]. The key table lives on one more
-//! thread ([`authn::KeyTable`]: store, look-ups, the change log and what [`fleet`] is told of it, the store's [`chores`]), the ops listener, the control
+//! thread ([`authn::KeyTable`]: store, look-ups, the change log, what [`fleet`] is told of it, issuers' keys, the store's [`chores`],
+//! and [`usage`] on its way to the store), the ops listener, the control
 //! socket and the look at the files on another, the access log on a third. Workers share the cache and the compiled
 //! configuration ([`app::Snapshot`]), both read without a lock; [`app::reload`] puts another in its place.
 //!

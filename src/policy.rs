@@ -11,6 +11,7 @@ pub mod scope;
 
 use http::HeaderMap;
 
+use crate::config::sections::Observable;
 use crate::facts::Facts;
 use crate::gate::trace::Note;
 use crate::identity::Identity;
@@ -49,19 +50,21 @@ pub struct Check {
     pub check: fn(&Case<'_>) -> Result<(), Refusal>,
     /// Says what it looks at, and where that stands.
     pub look: fn(&Case<'_>) -> Note,
+    /// What it is called where it may be observed instead of enforced.
+    pub observable: Option<Observable>,
 }
 
 /// The checks, in order.
 pub const CHECKS: &[Check] = &[
-    Check { name: "key kind", check: kind::check_kind, look: kind::look_at_kind },
-    Check { name: "credential type", check: kind::check_credential, look: kind::look_at_credential },
-    Check { name: "network", check: network::check, look: network::look },
-    Check { name: "referrer", check: referrer::check, look: referrer::look },
-    Check { name: "browser", check: browser::check, look: browser::look },
-    Check { name: "endpoint", check: endpoint::check, look: endpoint::look },
+    Check { name: "key kind", check: kind::check_kind, look: kind::look_at_kind, observable: None },
+    Check { name: "credential type", check: kind::check_credential, look: kind::look_at_credential, observable: None },
+    Check { name: "network", check: network::check, look: network::look, observable: Some(Observable::Ip) },
+    Check { name: "referrer", check: referrer::check, look: referrer::look, observable: Some(Observable::Referrer) },
+    Check { name: "browser", check: browser::check, look: browser::look, observable: None },
+    Check { name: "endpoint", check: endpoint::check, look: endpoint::look, observable: Some(Observable::Endpoint) },
     // A caller whose own restrictions hold may learn that there is no such route.
-    Check { name: "known route", check: check_matched, look: look_at_route },
-    Check { name: "scope", check: scope::check, look: scope::look },
+    Check { name: "known route", check: check_matched, look: look_at_route, observable: None },
+    Check { name: "scope", check: scope::check, look: scope::look, observable: Some(Observable::Scope) },
 ];
 
 fn check_matched(case: &Case<'_>) -> Result<(), Refusal> {

@@ -211,6 +211,8 @@ pub struct Refusal {
     pub detail: Cow<'static, str>,
     /// Whether it is certain that the upstream got nothing of the request.
     pub unsent: bool,
+    /// Whether what was presented is nobody's here: an older key system may know whose it is.
+    pub unclaimed: bool,
 }
 
 impl Refusal {
@@ -219,11 +221,17 @@ impl Refusal {
     pub fn before_sending(self) -> Self {
         Self { unsent: true, ..self }
     }
+
+    /// What was presented is nobody's here. Only this lets `[migration]` pass it on: never what a record says no to, nor an outage.
+    #[must_use]
+    pub fn of_nobody(self) -> Self {
+        Self { unclaimed: true, ..self }
+    }
 }
 
 impl From<Rejection> for Refusal {
     fn from(rejection: Rejection) -> Self {
-        Self { rejection, detail: Cow::Borrowed(""), unsent: false }
+        Self { rejection, detail: Cow::Borrowed(""), unsent: false, unclaimed: false }
     }
 }
 

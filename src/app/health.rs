@@ -113,6 +113,9 @@ impl Health {
         if app.gate.guard().saw_undeclared_ingress() {
             report.push_str("[!]guess guard off: private peers send forwarding headers, and client_ip.trusted_proxies is empty\n");
         }
+        for (_, note) in app.gate.lenience().notes(self.reloader.now()) {
+            let _ = writeln!(report, "[!]{note}");
+        }
         (state == "serving" && store_met, report)
     }
 }

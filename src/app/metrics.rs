@@ -6,6 +6,7 @@ use std::sync::atomic::{AtomicU64, Ordering};
 
 use super::health::Health;
 use crate::authn::{Counters, ENDINGS};
+use crate::gate::SPARED;
 use crate::rejection::Rejection;
 use crate::telemetry::exposition::Kind::{Counter, Gauge};
 use crate::telemetry::exposition::{Exposition, Kind};
@@ -26,6 +27,7 @@ pub(super) fn scrape(health: &Health) -> String {
     upstreams(&mut text, health);
     limits(&mut text, health);
     keys(&mut text, health);
+    issuers(&mut text, health);
     idempotency(&mut text, health);
     usage(&mut text, health);
     configuration(&mut text, health);
@@ -48,6 +50,12 @@ fn requests(text: &mut Exposition, health: &Health) {
     for (index, rejection) in Rejection::ALL.iter().enumerate().filter(|(_, rejection)| rejection.row().built) {
         let count = sum(&|tally| tally.by_rejection.get(index).map_or(0, tally::Counter::get));
         text.sample("sidegate_decisions_total", &[("reason", rejection.row().reason)], count);
+    }
+    let spared = "Requests let through for a time only (observed checks, older keys passed on), by what they would be refused for.";
+    text.family(Counter, "sidegate_would_refuse_total", spared);
+    for rejection in SPARED {
+        let count = sum(&|tally| tally.would_refuse.get(rejection as usize).map_or(0, tally::Counter::get));
+        text.sample("sidegate_would_refuse_total", &[("reason", rejection.row().reason)], count);
     }
     text.family(Counter, "sidegate_exchanges_ended_total", "Running requests that were ended because their credential was.");
     for rejection in ENDINGS {
@@ -150,6 +158,34 @@ fn keys(text: &mut Exposition, health: &Health) {
     }
     text.one(Gauge, "sidegate_change_log_position", "How far the store's change log has been applied here.", app.fleet.position().0);
     text.one(Gauge, "sidegate_fleet_sidecars", "Sidecars that serve from this store, this one included.", app.fleet.sidecars());
+}
+
+/// Of issuers whose keys are read from a URL.
+fn issuers(text: &mut Exposition, health: &Health) {
+    let app = health.reloader.app().load();
+    let remote: Vec<_> =
+        app.gate.issuers().iter().filter_map(|issuer| Some((&*issuer.name, &*issuer.keys, issuer.keys.counters()?))).collect();
+    if remote.is_empty() {
+        return;
+    }
+    text.family(Counter, "sidegate_jwks_reads_total", "Questions for an issuer's keys, by what came of them.");
+    for (issuer, _, (counters, _)) in &remote {
+        for (outcome, count) in [("read", &counters.read), ("failed", &counters.failed)] {
+            text.sample("sidegate_jwks_reads_total", &[("issuer", issuer), ("outcome", outcome)], count.load(Ordering::Relaxed));
+        }
+    }
+    text.family(Counter, "sidegate_jwks_spared_total", "Tokens with an unknown key for which nobody was asked, since somebody just was.");
+    for (issuer, _, (counters, _)) in &remote {
+        text.sample("sidegate_jwks_spared_total", &[("issuer", issuer)], counters.spared.load(Ordering::Relaxed));
+    }
+    text.family(Gauge, "sidegate_jwks_keys", "Keys of an issuer that are in use.");
+    for (issuer, keys, _) in &remote {
+        text.sample("sidegate_jwks_keys", &[("issuer", issuer)], keys.len() as u64);
+    }
+    text.family(Gauge, "sidegate_jwks_read_timestamp_seconds", "When they were read last.");
+    for (issuer, _, (_, read)) in &remote {
+        text.sample("sidegate_jwks_read_timestamp_seconds", &[("issuer", issuer)], read.map_or(0, |read| read.0 / 1000));
+    }
 }
 
 fn limits(text: &mut Exposition, health: &Health) {

@@ -112,6 +112,8 @@ impl Reloader {
         let snapshot = app.furnish(&table, &writer);
         snapshot.gate.keep_keys();
         let now = clock.now();
+        // A reload tells its warnings itself.
+        snapshot.gate.lenience().notes(now).for_each(|(path, note)| tracing::warn!("{path}: {note}"));
         let reloader = Self {
             app: Arc::new(ArcSwap::from_pointee(snapshot)),
             doors: watch::Sender::new(doors.into_iter().map(|(door, _)| door).collect()),

@@ -63,7 +63,7 @@ impl End {
     }
 
     /// The same deadline, as it was seen before.
-    fn take_over(&self, before: &Self) {
+    pub(super) fn take_over(&self, before: &Self) {
         if self.at == before.at && before.is_over.load(Ordering::Relaxed) {
             self.is_over.store(true, Ordering::Relaxed);
         }

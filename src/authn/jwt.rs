@@ -24,10 +24,10 @@ use crate::rejection::{Refusal, Rejection};
 pub use algorithm::Algorithm;
 pub use claims::Verified;
 pub use compact::{Compact, TOKEN_MAX, is_candidate};
-pub use jwk::KeySet;
+pub use jwk::{KeySet, NoKey};
 pub use keyring::{Counters, Keyring};
 
-use jwk::{NoKey, shown};
+use jwk::shown;
 
 /// Who may issue tokens.
 #[derive(Debug)]
@@ -51,7 +51,7 @@ pub struct Issuer {
     /// Whether tokens may act for tenants that have no record.
     pub takes_unknown_tenants: bool,
     /// Expected `iss`; `None` = none is.
-    issuer: Option<Box<str>>,
+    iss: Option<Box<str>>,
     /// Of which `aud` must name one; none = it need not.
     audiences: Box<[String]>,
     algorithms: Box<[Algorithm]>,
@@ -93,6 +93,14 @@ impl Issuers {
         self.list.is_empty()
     }
 
+    /// The one of this name alone.
+    #[must_use]
+    pub fn only(mut self, name: &str) -> Option<Self> {
+        let only = self.list.iter().find(|issuer| *issuer.name == *name).cloned()?;
+        self.list = [only].into();
+        Some(self)
+    }
+
     /// All of them.
     pub fn iter(&self) -> impl Iterator<Item = &Arc<Issuer>> {
         self.list.iter()
@@ -126,7 +134,7 @@ impl Issuers {
     /// Whose token it is, by its `iss`.
     fn issuer_of(&self, iss: Option<&str>) -> Result<&Arc<Issuer>, Refusal> {
         // An issuer of which none is expected is the only one.
-        let found = self.list.iter().find(|issuer| issuer.issuer.is_none() || issuer.issuer.as_deref() == iss);
+        let found = self.list.iter().find(|issuer| issuer.iss.is_none() || issuer.iss.as_deref() == iss);
         found.ok_or_else(|| {
             Rejection::JwtIssuer.because(iss.map_or_else(|| "iss is missing".to_owned(), |iss| format!("iss is `{}`", shown(iss))))
         })
@@ -172,16 +180,11 @@ impl Issuer {
             let refusal = Rejection::IssuerUnavailable.because(format!("the keys of issuer {} are not to be had", self.name));
             return Err(Unverified::Keyless(Arc::clone(self), refusal));
         };
-        let mut candidates = match keys.find(token.kid.as_deref(), algorithm) {
-            Ok(candidates) => candidates,
-            Err(NoKey::Unknown(why)) if self.keys.is_remote() => {
-                return Err(Unverified::Keyless(Arc::clone(self), signature(why)));
-            }
-            Err(NoKey::Unknown(why) | NoKey::Unfit(why)) => return Err(signature(why).into()),
-        };
-        if candidates.any(|key| key.has_signed(token.signed, &token.signature)) {
-            return Ok(());
+        match keys.have_signed(token, algorithm) {
+            Ok(true) => Ok(()),
+            Ok(false) => Err(signature(format!("no key of issuer {} has signed it so", self.name)).into()),
+            Err(NoKey::Unknown(why)) if self.keys.is_remote() => Err(Unverified::Keyless(Arc::clone(self), signature(why))),
+            Err(NoKey::Unknown(why) | NoKey::Unfit(why)) => Err(signature(why).into()),
         }
-        Err(signature(format!("no key of issuer {} has signed it so", self.name)).into())
     }
 }

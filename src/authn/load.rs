@@ -13,7 +13,7 @@ use super::flight::Flights;
 use super::freshness::{Began, Freshness, Reading};
 use super::slots::{Slot, Slots, TenantSlot, TenantState};
 use super::snapshot::Place;
-use super::token::Token;
+use super::token::{Token, Verifying};
 use super::trouble::Trouble;
 use crate::clock::{Clock, Timestamp};
 use crate::config::sections;
@@ -37,6 +37,8 @@ pub(super) struct Shared {
     pub(super) freshness: Freshness,
     pub(super) caches: Caches<Entry>,
     pub(super) tokens: Caches<Token>,
+    /// Tokens that are being verified.
+    pub(super) verifying: Verifying,
     pub(super) flights: Flights,
     pub(super) peppers: Peppers,
     pub(super) headers: Arc<IdentityHeaders>,
@@ -67,9 +69,10 @@ impl Shared {
     ) -> Self {
         let freshness = Freshness::new(cache);
         let slots = Slots::new(freshness.stale_for_ms());
-        let (counters, caches, tokens, flights) = (Counters::default(), Caches::new(cache), Caches::new(cache), Flights::new());
+        let (counters, caches, tokens, verifying, flights) =
+            (Counters::default(), Caches::new(cache), Caches::new(cache), Verifying::new(), Flights::new());
         let (place, concerned) = (Place::new(&cache.snapshot_file), Notify::new());
-        Self { store, slots, counters, freshness, caches, tokens, flights, peppers, headers, clock, runtime, place, concerned }
+        Self { store, slots, counters, freshness, caches, tokens, verifying, flights, peppers, headers, clock, runtime, place, concerned }
     }
 
     /// Something was changed, and what was read of it is not used again; whether anything was.
@@ -146,15 +149,15 @@ impl Shared {
     async fn read(&self, digest: &Digest, began: Began) -> Result<Entry, Trouble> {
         let found = self.find_key(digest).await.inspect_err(|error| self.blame(error))?;
         self.freshness.answered(began.at);
-        let unknown = || Trouble::Refused(Rejection::KeyUnknown.into());
-        match found.ok_or_else(unknown)? {
+        let unknown = || Refusal::from(Rejection::KeyUnknown);
+        match found.ok_or_else(|| Trouble::Refused(unknown().of_nobody()))? {
             Found::Opens(record, secret_until) => {
                 let key = self.slots.settle_key(&record.id, record.version, record.status == KeyStatus::Revoked, began)?;
                 self.compile(&record, secret_until, key, began).await
             }
             Found::Closed(id, version) => {
                 self.slots.settle_key(&id, version, false, began)?;
-                Err(unknown())
+                Err(Trouble::Refused(unknown()))
             }
         }
     }

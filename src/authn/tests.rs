@@ -7,6 +7,7 @@ mod refresh;
 mod snapshot;
 mod stale;
 mod standing;
+mod tokens;
 
 use std::collections::HashMap;
 use std::sync::Mutex;

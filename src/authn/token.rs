@@ -2,16 +2,17 @@
 //! keys change or its tenant does. Its signature is checked where the request is; only the tenant is asked of the store.
 
 use std::cell::RefCell;
+use std::collections::HashSet;
 use std::fmt;
-use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::thread::LocalKey;
 
 use tokio::time::timeout;
 
 use super::Authenticator;
 use super::Counters;
-use super::cache::{AtHand, End, Hot};
+use super::cache::{AtHand, DigestHash, End, Hot};
 use super::jwt::{Issuers, Verified};
 use super::load::Shared;
 use super::slots::{TenantSlot, TenantState};
@@ -73,7 +74,42 @@ impl Token {
     }
 }
 
+/// Digests of the tokens that are being verified.
+pub(super) struct Verifying(Mutex<HashSet<Digest, DigestHash>>);
+
+/// One of them is; dropping it ends that.
+struct Turn<'a>(&'a Verifying, Option<Digest>);
+
+impl Verifying {
+    pub(super) fn new() -> Self {
+        Self(Mutex::new(HashSet::with_hasher(DigestHash::new())))
+    }
+
+    fn lock(&self) -> MutexGuard<'_, HashSet<Digest, DigestHash>> {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// The first to verify it is who is said to.
+    fn begin(&self, digest: &Digest) -> Turn<'_> {
+        Turn(self, self.lock().insert(*digest).then_some(*digest))
+    }
+}
+
+impl Drop for Turn<'_> {
+    fn drop(&mut self) {
+        if let Some(digest) = &self.1 {
+            self.0.lock().remove(digest);
+        }
+    }
+}
+
 impl Authenticator {
+    /// Whether this token is being verified: who asks now waits for the same keys and the same tenant, and is no further guess.
+    #[must_use]
+    pub fn is_verifying(&self, digest: &Digest) -> bool {
+        self.shared.verifying.lock().contains(digest)
+    }
+
     /// The keys of these issuers are kept fresh from now on.
     pub fn keep_keys(&self, issuers: &Issuers) {
         issuers.keep(&self.shared.runtime, &self.shared.clock);
@@ -98,8 +134,10 @@ impl Authenticator {
     /// Why it is not good, or why that cannot be told.
     pub async fn load_token(&self, text: &[u8], digest: &Digest, issuers: &Issuers, now: Timestamp) -> Result<Arc<Token>, Refusal> {
         let shared = &self.shared;
+        let _turn = shared.verifying.begin(digest);
         let version = issuers.version();
-        let verified = match shared.tokens.entry(digest).filter(|token| token.verified.version == version) {
+        let known = shared.tokens.entry(digest).filter(|token| token.verified.version == version);
+        let verified = match &known {
             Some(token) => Ok(Arc::clone(&token.verified)),
             None => issuers.verify_asking(text, &shared.runtime, &shared.clock, now).await.map(Arc::new),
         };
@@ -109,6 +147,9 @@ impl Authenticator {
         };
         match token {
             Ok(token) => {
+                if let Some(before) = &known {
+                    token.end.take_over(&before.end);
+                }
                 let token = Arc::new(token);
                 if token.is_current(issuers.version()) {
                     shared.tokens.keep(*digest, Arc::clone(&token));

@@ -1,5 +1,6 @@
 //! `sidegate check`: the code of start, without starting. The report is the result, so it goes to stdout.
 
+use crate::config::sections::Role;
 use crate::config::{self, Loaded, Sources};
 
 use super::{Exit, Failure, Globals, output};
@@ -34,7 +35,8 @@ fn summary(loaded: &Loaded) {
     output::line(format_args!("{}: ok ({})", loaded.name(), loaded.counts()));
     for listener in &config.listeners {
         let tls = if listener.tls.is_some() { " (TLS)" } else { "" };
-        output::line(format_args!("  listener {}: {}{tls}", listener.name, listener.address));
+        let role = if listener.role == Role::AuthzHttp { " (decisions for a gateway)" } else { "" };
+        output::line(format_args!("  listener {}: {}{tls}{role}", listener.name, listener.address));
     }
     if !config.admin.listen.is_empty() {
         let names: Vec<&str> = config.admin.tokens.iter().map(|token| token.name.as_str()).collect();

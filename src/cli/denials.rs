@@ -22,8 +22,7 @@ pub struct Args {
     /// Only of this tenant
     #[arg(long, value_name = "ID")]
     tenant: Option<String>,
-    /// Only for this reason, such as ip_denied
-    #[arg(long, value_parser = reason)]
+    #[arg(long, value_parser = reason, help = "Only for this reason, such as ip_denied")]
     reason: Option<String>,
     /// From then on: 24h (ago), 2026-06-01, or a time in RFC 3339
     #[arg(long, value_name = "WHEN")]

@@ -117,6 +117,7 @@ fn print(explanation: &Explanation, described: &Described, loaded: &Loaded) {
         let mark = match step.verdict {
             "refused" => "✗",
             "ok" => "✓",
+            "observed" => "!",
             _ => "·",
         };
         let text = if step.verdict == "not reached" { "not reached" } else { &step.input };
@@ -143,6 +144,10 @@ fn print(explanation: &Explanation, described: &Described, loaded: &Loaded) {
             .get_index(forward.upstream)
             .map(|(name, upstream)| format!("{name} ({})", upstream.url))
             .unwrap_or_default();
+        if !explanation.would_refuse.is_empty() {
+            let detail = if explanation.detail.is_empty() { String::new() } else { format!(": {}", explanation.detail) };
+            output::line(format_args!("let through for a time only, else refused, {}{detail}", explanation.would_refuse));
+        }
         output::line(format_args!("forwarded to {upstream}\n\n{}", forward.request));
         for (name, value) in &forward.headers {
             output::line(format_args!("{name}: {value}"));

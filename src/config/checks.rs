@@ -2,6 +2,7 @@
 
 mod addresses;
 mod answers;
+mod dates;
 mod kinds;
 mod lists;
 mod names;
@@ -19,6 +20,7 @@ pub(super) fn check(config: &Config, tree: &Tree, in_pod: bool, problems: &mut P
     names::check(config, tree, problems);
     kinds::check(config, problems);
     answers::check(config, problems);
+    dates::check(config, problems);
 }
 
 /// Says what `deployment` decides, where nothing is written: `environments.*.allow`.

@@ -1,31 +1,23 @@
 //! What this release parses and does not do yet, in one table. Silence would be a lie: whoever configures one of these is
-//! told at `check` and at start. Where going on without it would open what was meant to be closed, or cannot work, it is an error.
+//! told at `check` and at start.
 
-use super::problem::{Problems, Severity};
-use super::sections::{Config, Role, UnknownKeys};
+use super::problem::Problems;
+use super::sections::Config;
 use super::tree::Tree;
 
 struct Feature {
     name: &'static str,
-    severity: Severity,
     /// What happens without it.
     meanwhile: &'static str,
     /// The paths that configure it; none = it is off.
     configured: fn(&Config, &Tree) -> Vec<String>,
 }
 
-const fn error(name: &'static str, meanwhile: &'static str, configured: fn(&Config, &Tree) -> Vec<String>) -> Feature {
-    Feature { name, severity: Severity::Error, meanwhile, configured }
-}
-
 const fn warning(name: &'static str, meanwhile: &'static str, configured: fn(&Config, &Tree) -> Vec<String>) -> Feature {
-    Feature { name, severity: Severity::Warning, meanwhile, configured }
+    Feature { name, meanwhile, configured }
 }
 
 const FEATURES: &[Feature] = &[
-    error("role = \"authz-http\"", "the gateway that asks would get no decision", |config, _| {
-        listeners(config, "role", |listener| listener.role == Role::AuthzHttp)
-    }),
     warning("[introspection]", "opaque tokens are refused", |config, _| one("introspection.url", !config.introspection.url.is_empty())),
     warning("[oauth_metadata]", "no metadata document is served", |config, _| {
         one("oauth_metadata.resource", !config.oauth_metadata.resource.is_empty())
@@ -39,12 +31,6 @@ const FEATURES: &[Feature] = &[
     warning("[self_service]", "requests to its path go to the upstream like any other", |config, _| {
         one("self_service.path", !config.self_service.path.is_empty())
     }),
-    warning("migration.unknown_keys = \"pass\"", "unknown keys are refused", |config, _| {
-        one("migration.unknown_keys", config.migration.unknown_keys == UnknownKeys::Pass)
-    }),
-    warning("restrictions.observe", "the checks it names refuse", |config, _| {
-        one("restrictions.observe", !config.restrictions.observe.is_empty())
-    }),
     warning("[tracing]", "no traces are sent", |config, _| one("tracing.otlp_endpoint", !config.tracing.otlp_endpoint.is_empty())),
 ];
 
@@ -52,20 +38,11 @@ const FEATURES: &[Feature] = &[
 pub(super) fn check(config: &Config, tree: &Tree, problems: &mut Problems) {
     for feature in FEATURES {
         for path in (feature.configured)(config, tree) {
-            let message = format!("{} is not part of this release yet: {}", feature.name, feature.meanwhile);
-            match feature.severity {
-                Severity::Error => problems.error(path, message),
-                Severity::Warning => problems.warn(path, message),
-            };
+            problems.warn(path, format!("{} is not part of this release yet: {}", feature.name, feature.meanwhile));
         }
     }
 }
 
 fn one(path: &str, configured: bool) -> Vec<String> {
     configured.then(|| path.to_owned()).into_iter().collect()
-}
-
-fn listeners(config: &Config, key: &str, configured: fn(&super::sections::Listener) -> bool) -> Vec<String> {
-    let matching = config.listeners.iter().enumerate().filter(|(_, listener)| configured(listener));
-    matching.map(|(index, _)| format!("listeners[{index}].{key}")).collect()
 }

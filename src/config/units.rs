@@ -8,6 +8,8 @@ use std::time::Duration;
 use serde::de::{Error, Visitor};
 use serde::{Deserialize, Deserializer, Serialize, Serializer};
 
+use crate::clock::Timestamp;
+
 /// A length of time: a whole number and one of `ms s m h d`. `"0s"` often means "none"; the key says so.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
 pub struct Span(pub Duration);
@@ -19,6 +21,13 @@ pub struct Size(pub u64);
 /// Bytes per second: a size and `/s`, or `"0"` for none.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Rate(pub u64);
+
+/// The end of what is for a time only: a time in RFC 3339, or a day, which stands for its first moment in UTC.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Until(pub Timestamp);
+
+/// Bytes of a day, `2027-01-31`.
+const DAY_LEN: usize = 10;
 
 const SPAN_UNITS: [(&str, u64); 5] = [("d", DAY), ("h", 3_600_000), ("m", 60_000), ("s", 1_000), ("ms", 1)];
 const DAY: u64 = 86_400_000;
@@ -102,6 +111,14 @@ impl FromStr for Rate {
     }
 }
 
+impl FromStr for Until {
+    type Err = String;
+    fn from_str(text: &str) -> Result<Self, String> {
+        let whole = if text.len() == DAY_LEN { format!("{text}T00:00:00Z").parse() } else { text.parse() };
+        whole.map(Self).map_err(|_: String| format!("`{text}` is not a date and time of RFC 3339, nor a day"))
+    }
+}
+
 impl fmt::Display for Span {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         // As people write them: up to "72h" in hours, one minute as "60s".
@@ -176,6 +193,21 @@ mod tests {
         fn any_duration_that_is_printed_parses_back(number in 0_u64..5000, unit in 0..SPAN_UNITS.len()) {
             let span = Span(Duration::from_millis(number * SPAN_UNITS[unit].1));
             proptest::prop_assert_eq!(span.to_string().parse::<Span>().unwrap(), span);
+        }
+    }
+
+    #[test]
+    fn a_day_ends_where_it_begins() {
+        for (text, time) in [
+            ("2027-01-31", "2027-01-31T00:00:00Z"),
+            ("2027-01-31T12:30:00Z", "2027-01-31T12:30:00Z"),
+            ("2027-01-31T12:30:00+02:00", "2027-01-31T10:30:00Z"),
+        ] {
+            assert_eq!(text.parse::<Until>().unwrap().0.to_string(), time, "{text}");
+        }
+        // Without an offset it would be another moment on each machine.
+        for text in ["", "tomorrow", "2027-1-31", "2027-02-30", "31.01.2027", "2027-01-31T12:30:00", "2027-01-31 12:30"] {
+            assert!(text.parse::<Until>().is_err(), "{text}");
         }
     }
 

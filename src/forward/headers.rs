@@ -1,6 +1,7 @@
 //! What of the client's headers the upstream sees, and what is set in their place. One pass decides by name;
 //! Connection's tokens are judged first and ours are set last, so that no client can remove them.
 
+mod answer;
 mod trailers;
 
 use http::{HeaderMap, HeaderName, HeaderValue, header};
@@ -227,13 +228,22 @@ impl HeaderRules {
         }
     }
 
+    /// What is said of a caller, and what his environment adds.
+    fn identity_of<'a>(
+        &'a self,
+        caller: &'a Caller,
+        environments: &'a Environments,
+    ) -> (Option<&'a Told>, &'a [(HeaderName, HeaderValue)]) {
+        match caller {
+            Caller::Known(identity) => (Some(&identity.headers), &environments.of(identity.environment).add_headers),
+            Caller::Nobody => (Some(&self.nobody), &[]),
+            Caller::Older | Caller::Preflight => (None, &[]),
+        }
+    }
+
     /// Says who is calling.
     pub(super) fn set_identity(&self, permit: &Permit, environments: &Environments, seen: &Seen, out: &mut impl Fields) {
-        let (own, added) = match permit.caller() {
-            Caller::Known(identity) => (Some(&identity.headers), &*environments.of(identity.environment).add_headers),
-            Caller::Nobody => (Some(&self.nobody), &[][..]),
-            Caller::Preflight => (None, &[][..]),
-        };
+        let (own, added) = self.identity_of(permit.caller(), environments);
         match own {
             Some(told) if added.is_empty() => out.told(told),
             Some(told) => {

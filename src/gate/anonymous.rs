@@ -22,15 +22,20 @@ impl Gate {
         trace: &mut T,
     ) -> Result<Admitted, Refusal> {
         self.rules.credentials.strip(&mut head.headers);
-        let networks = network::contains(self.rules.deployment_allowlist.as_ref(), seen.client, "deployment")
-            .and_then(|()| network::contains(route.allowlist.as_ref(), seen.client, "route"));
-        trace.judge(Step::Check("network"), networks, || Note::new(format!("{}; nobody is authenticated", seen.client)).at(&route.path))?;
+        self.check_networks_of_nobody(route, seen, trace)?;
         if route.open {
             self.limit(None, route, now, seen, trace).await?;
         }
         let upstream = route.upstream.or(self.rules.environments.of(crate::config::sections::EnvironmentName::Live).upstream);
         let upstream = upstream.ok_or_else(|| Rejection::UpstreamUnavailable.because("no upstream is defined"))?;
         Ok(Admitted::Forward(Permit::new(caller, upstream, route.response_timeout)))
+    }
+
+    /// Networks are all that holds anybody back where nobody is known: they are never only observed.
+    pub(super) fn check_networks_of_nobody<T: Trace>(&self, route: &Route, seen: &Seen, trace: &mut T) -> Result<(), Refusal> {
+        let networks = network::contains(self.rules.deployment_allowlist.as_ref(), seen.client, "deployment")
+            .and_then(|()| network::contains(route.allowlist.as_ref(), seen.client, "route"));
+        trace.judge(Step::Check("network"), networks, || Note::new(format!("{}; nobody is authenticated", seen.client)).at(&route.path))
     }
 
     /// A preflight carries no credential. With `[cors]` it is answered here; else it passes, anonymous, where a route takes the method it asks for.

@@ -13,6 +13,8 @@ pub enum Caller {
     Known(Arc<Identity>),
     /// Anybody, on an open route.
     Nobody,
+    /// Whoever an older key system says; nothing is said of anybody.
+    Older,
     /// A browser that asks whether a page may ask; nothing is said of anybody.
     Preflight,
 }

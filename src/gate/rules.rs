@@ -9,6 +9,7 @@ use crate::cors::Cors;
 use crate::credential::Credentials;
 use crate::environment::Environments;
 use crate::forward::headers::HeaderRules;
+use crate::gate::Lenience;
 use crate::idempotency;
 use crate::identity::template::IdentityHeaders;
 use crate::limit::Limits;
@@ -32,6 +33,7 @@ pub struct Rules {
     pub(super) headers: HeaderRules,
     pub(super) limits: Limits,
     pub(super) idempotency: Option<Arc<idempotency::Rules>>,
+    pub(super) lenience: Lenience,
 }
 
 impl Rules {
@@ -46,6 +48,7 @@ impl Rules {
         let cors = Cors::compile(config, problems);
         let limits = Limits::compile(config, problems);
         let idempotency = idempotency::Rules::compile(config, problems);
+        let lenience = Lenience::compile(config, problems);
         // Bad networks are reported where all configured lists are checked.
         let deployment_allowlist = config.restrictions.ip_allowlist.as_ref().map(|list| IpSet::parse(list)).transpose().ok();
         let (trust, credentials, environments) = (trust?, credentials?, environments?);
@@ -63,6 +66,7 @@ impl Rules {
             headers: headers?,
             limits: limits?,
             idempotency: idempotency?,
+            lenience: lenience?,
         })
     }
 

@@ -12,6 +12,7 @@ use crate::identity::Identity;
 use crate::key::digest::Digest;
 use crate::limit::Told;
 use crate::net::client::ClientAddr;
+use crate::rejection::Refusal;
 use crate::route::Scope;
 
 /// What was learnt.
@@ -45,6 +46,9 @@ pub struct Seen {
     pub scopes_used: Scope,
     /// What the client is told of its limits.
     pub limits: Option<Told>,
+    /// What the request was let through in spite of, for a time only: an observed check (the first that would have refused), or that
+    /// its credential is nobody's here.
+    pub would_refuse: Option<Refusal>,
     /// Whether a secret key was shown by a browser.
     pub exposed: bool,
     /// `Origin` of the request, for CORS.
@@ -72,6 +76,7 @@ impl Seen {
             scopes_demanded: String::new(),
             scopes_used: Scope::new(),
             limits: None,
+            would_refuse: None,
             exposed: false,
             origin: headers.get(header::ORIGIN).cloned(),
             grpc: is_grpc(headers),

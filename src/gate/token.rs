@@ -28,9 +28,10 @@ impl Gate {
         let verified = if let Some(verified) = cached {
             verified
         } else {
-            let pays = self.guard_applies(connection, head);
-            let taken = if pays { self.rules.guard.take(throttled(connection, seen), now) } else { Ok(Stake::free()) };
-            let stake = trace.judge(Step::GuessGuard, taken, || Note::new("uncached token").at("restrictions.guess_throttle"))?;
+            // A thousand requests that bring a new token at once are one guess, if it is one.
+            let pays = self.guard_applies(connection, head) && !self.authenticator.is_verifying(&token.digest);
+            let paid = if pays { self.rules.guard.take(throttled(connection, seen), now) } else { Ok(Stake::free()) };
+            let stake = trace.judge(Step::GuessGuard, paid, || Note::new("uncached token").at("restrictions.guess_throttle"))?;
             let loaded = Box::pin(self.authenticator.load_token(token.text(), &token.digest, &self.rules.issuers, now)).await;
             if !matches!(&loaded, Err(refusal) if is_guess(refusal.rejection)) {
                 self.rules.guard.give_back(&stake);

@@ -27,6 +27,8 @@ pub enum Step {
     Limit,
     /// Whether it is to be run once.
     Idempotency,
+    /// Whether a key that is nobody's here is passed on.
+    Migration,
     /// What the upstream sees.
     Rewrite,
 }
@@ -47,6 +49,7 @@ impl Step {
             Self::Check(name) => name,
             Self::Limit => "limit",
             Self::Idempotency => "idempotency",
+            Self::Migration => "migration",
             Self::Rewrite => "rewrite",
         }
     }
@@ -76,17 +79,28 @@ impl Note {
     }
 }
 
+/// What came of a step.
+#[derive(Debug, Clone, Copy)]
+pub enum Verdict<'a> {
+    /// Nothing to be said against the request.
+    Passed,
+    /// Why it is refused.
+    Refused(&'a Refusal),
+    /// Why it would be refused, were the step not observed only.
+    Observed(&'a Refusal),
+}
+
 /// Sees the steps.
 pub trait Trace {
     /// Whether checks go on after the first refusal.
     const THOROUGH: bool;
 
     /// A step with its verdict.
-    fn step(&mut self, step: Step, note: impl FnOnce() -> Note, refusal: Option<&Refusal>);
+    fn step(&mut self, step: Step, note: impl FnOnce() -> Note, verdict: Verdict<'_>);
 
     /// A step that refuses nothing.
     fn pass(&mut self, step: Step, note: impl FnOnce() -> Note) {
-        self.step(step, note, None);
+        self.step(step, note, Verdict::Passed);
     }
 
     /// A step that may refuse; hands its result on.
@@ -94,7 +108,7 @@ pub trait Trace {
     /// # Errors
     /// The step's own.
     fn judge<R>(&mut self, step: Step, result: Result<R, Refusal>, note: impl FnOnce() -> Note) -> Result<R, Refusal> {
-        self.step(step, note, result.as_ref().err());
+        self.step(step, note, result.as_ref().err().map_or(Verdict::Passed, Verdict::Refused));
         result
     }
 }
@@ -102,5 +116,5 @@ pub trait Trace {
 impl Trace for () {
     const THOROUGH: bool = false;
 
-    fn step(&mut self, _step: Step, _note: impl FnOnce() -> Note, _refusal: Option<&Refusal>) {}
+    fn step(&mut self, _step: Step, _note: impl FnOnce() -> Note, _verdict: Verdict<'_>) {}
 }

@@ -85,7 +85,8 @@ impl IdentityHeaders {
     pub fn for_key(&self, key: &KeyRecord, tenant: &TenantRecord, grants: &Grants) -> Result<Told, String> {
         let value = |field: &Field| match field {
             Field::TenantId => tenant.id.clone(),
-            Field::TenantName | Field::TenantMetadata(_) => of_tenant(field, Some(tenant)),
+            Field::TenantName => tenant.name.clone(),
+            Field::TenantMetadata(name) => tenant.metadata.get(&**name).cloned().unwrap_or_default(),
             Field::KeyId => key.id.clone(),
             Field::KeyName => key.name.clone(),
             Field::KeyKind => key.kind.clone(),
@@ -102,13 +103,14 @@ impl IdentityHeaders {
     ///
     /// # Errors
     /// As [`Self::for_key`].
-    pub fn for_token(&self, token: &Verified, tenant_id: &str, tenant: Option<&TenantRecord>, scopes: String) -> Result<Told, String> {
+    pub fn for_token(&self, token: &Verified, tenant_id: &str, tenant: Option<&TenantRecord>, scopes: &str) -> Result<Told, String> {
         let value = |field: &Field| match field {
             Field::TenantId => tenant_id.to_owned(),
-            Field::TenantName | Field::TenantMetadata(_) => of_tenant(field, tenant),
+            Field::TenantName => tenant.map(|tenant| tenant.name.clone()).unwrap_or_default(),
+            Field::TenantMetadata(name) => tenant.and_then(|tenant| tenant.metadata.get(&**name)).cloned().unwrap_or_default(),
             Field::KeyId | Field::KeyName | Field::KeyKind | Field::KeyMetadata(_) => String::new(),
             Field::Subject => token.subject.clone(),
-            Field::Scopes => scopes.clone(),
+            Field::Scopes => scopes.to_owned(),
             Field::Environment => token.environment.name().into(),
             Field::Credential => CredentialType::Jwt.name().into(),
         };
@@ -173,6 +175,11 @@ impl Told {
         &self.lines
     }
 
+    /// Every name, whether or not it has a value.
+    pub fn names(&self) -> impl Iterator<Item = &HeaderName> {
+        self.names.iter()
+    }
+
     /// The headers.
     pub fn iter(&self) -> impl Iterator<Item = (&HeaderName, &[u8])> {
         let mut rest = &*self.lines;
@@ -183,16 +190,6 @@ impl Told {
             Some((name, value.get(..end)?))
         })
     }
-}
-
-/// What a tenant's record says.
-fn of_tenant(field: &Field, tenant: Option<&TenantRecord>) -> String {
-    let said = tenant.and_then(|tenant| match field {
-        Field::TenantName => Some(&tenant.name),
-        Field::TenantMetadata(name) => tenant.metadata.get(&**name),
-        _ => None,
-    });
-    said.cloned().unwrap_or_default()
 }
 
 /// Checks a value as it would be injected.

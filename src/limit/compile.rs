@@ -46,7 +46,9 @@ impl Limits {
             let applies =
                 |quota: &sections::Quota| environment.is_some_and(|own| quota.environments.as_ref().is_none_or(|list| list.contains(&own)));
             let quotas = quotas.iter().zip(config.quotas.values()).filter(|(_, section)| applies(section)).map(|(rule, _)| rule);
-            let rules: Box<[Arc<Rule>]> = rates.iter().chain(quotas).cloned().collect();
+            // Where nobody is known, nothing is counted by who is calling.
+            let rates = rates.iter().filter(|rule| environment.is_some() || !rule.needs_caller());
+            let rules: Box<[Arc<Rule>]> = rates.chain(quotas).cloned().collect();
             Set { policy: policy_of(rules.iter().map(Arc::as_ref)), rules }
         };
         let sets = |rates: &[Arc<Rule>]| {

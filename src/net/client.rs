@@ -14,10 +14,15 @@ use crate::config::sections::Config;
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct ClientAddr(pub Option<IpAddr>);
 
+/// What stands in `trusted_proxies` for whoever may open a Unix socket.
+pub const UNIX: &str = "unix";
+
 /// Whom to believe, and in which header.
 #[derive(Debug)]
 pub struct Trust {
     proxies: IpSet,
+    /// Whether that holds for whoever may open a Unix socket.
+    unix: bool,
     header: HeaderName,
     form: Form,
 }
@@ -42,8 +47,10 @@ impl Trust {
             _ => Form::One,
         };
         // Bad networks are reported where all configured lists are checked.
-        let proxies = IpSet::parse(&config.client_ip.trusted_proxies).ok();
-        Some(Self { proxies: proxies?, header: header?, form })
+        let list = &config.client_ip.trusted_proxies;
+        let networks: Vec<&String> = list.iter().filter(|entry| *entry != UNIX).collect();
+        let proxies = IpSet::parse(&networks).ok();
+        Some(Self { proxies: proxies?, unix: networks.len() < list.len(), header: header?, form })
     }
 
     /// Whether the peer's word about addresses is believed.
@@ -51,14 +58,20 @@ impl Trust {
     pub fn trusts(&self, peer: Peer) -> bool {
         match peer {
             Peer::Ip(ip) => self.proxies.contains(ip),
-            Peer::Unix => false,
+            Peer::Unix => self.unix,
         }
     }
 
     /// Whether nobody is trusted.
     #[must_use]
     pub fn is_empty(&self) -> bool {
-        self.proxies.is_empty()
+        self.proxies.is_empty() && !self.unix
+    }
+
+    /// Whether anything is said of where the request came from.
+    #[must_use]
+    pub fn is_told(&self, headers: &HeaderMap) -> bool {
+        headers.contains_key(&self.header)
     }
 
     /// The header that is read.
@@ -70,9 +83,11 @@ impl Trust {
     /// Whose address the request has.
     #[must_use]
     pub fn client(&self, peer: Peer, headers: &HeaderMap) -> ClientAddr {
-        let Peer::Ip(ip) = peer else { return ClientAddr(None) };
-        if !self.trusts(peer) || !headers.contains_key(&self.header) {
-            return ClientAddr(Some(ip.to_canonical()));
+        if !self.trusts(peer) || !self.is_told(headers) {
+            return ClientAddr(match peer {
+                Peer::Ip(ip) => Some(ip.to_canonical()),
+                Peer::Unix => None,
+            });
         }
         let mut lines: SmallVec<[&str; 4]> = SmallVec::new();
         for value in headers.get_all(&self.header) {
@@ -193,6 +208,18 @@ mod tests {
     fn an_untrusted_peer_is_the_client_whatever_it_says() {
         assert_eq!(client("X-Forwarded-For", "203.0.113.9", &["198.51.100.1"]).as_deref(), Some("203.0.113.9"));
         assert_eq!(client("X-Forwarded-For", "::ffff:203.0.113.9", &["198.51.100.1"]).as_deref(), Some("203.0.113.9"));
+    }
+
+    #[test]
+    fn who_may_open_a_unix_socket_is_believed_only_where_that_is_written() {
+        let headers = HeaderMap::from_iter([(HeaderName::from_static("x-forwarded-for"), "198.51.100.1".parse().unwrap())]);
+        let mut config = Config::default();
+        for (list, expected) in [(&["10.0.0.0/8"][..], None), (&["10.0.0.0/8", "unix"], "198.51.100.1".parse().ok())] {
+            config.client_ip.trusted_proxies = list.iter().map(|entry| (*entry).to_owned()).collect();
+            let trust = Trust::compile(&config, &mut Problems::default()).unwrap();
+            assert_eq!(trust.client(Peer::Unix, &headers).0, expected);
+            assert_eq!((trust.client(Peer::Unix, &HeaderMap::new()).0, trust.trusts(Peer::Unix)), (None, expected.is_some()));
+        }
     }
 
     #[test]

@@ -28,6 +28,8 @@ pub struct Terms {
     pub expires: Option<i64>,
     /// Whether each connection begins with the PROXY protocol.
     pub proxy_protocol: bool,
+    /// Whether gateways ask there, and forward themselves.
+    pub decides: bool,
     /// What it speaks.
     pub speech: Speech,
     /// Its bounds.

@@ -1,6 +1,7 @@
 //! One request, from its head to its answer's head: the data plane's page to read first.
 //! It sequences; what is judged is the gate's, what is rewritten is `forward`'s, what is said is `answer`'s.
 
+mod decision;
 mod once;
 mod unread;
 
@@ -70,6 +71,8 @@ pub async fn answer(session: Rc<Session>, life: Rc<Life>, request: Request<Recei
     // Over HTTP/1 the bytes were judged.
     let framed = if life.is_stream() { fields::canonical(&mut head, session.limits) } else { Ok(()) };
     let mut record = Record::of(&head, &session.scribe, &life);
+    // A refusal in the shape of gRPC has status 200, which a gateway takes for a yes.
+    record.seen.grpc &= !session.connection.asks;
     let outcome = match framed {
         Ok(()) => Contained { exchange: exchange(&session, &life, head, body, &mut record), life: &life }.await,
         Err(refusal) => {
@@ -80,7 +83,7 @@ pub async fn answer(session: Rc<Session>, life: Rc<Life>, request: Request<Recei
     match outcome.unwrap_or_else(|refusal| Outcome::Refused(refusal, Left::Unread)) {
         Outcome::Relayed(response) => relay(&life, response, record),
         Outcome::Switched(head, wire, ahead) => switch(&session, &life, head, wire, ahead, record),
-        Outcome::Preflight(headers, left) => preflight(&life, headers, record, left),
+        Outcome::Answered(status, headers, left) => answered(&life, status, headers, record, left),
         Outcome::Refused(refusal, left) => refuse(&life, refusal, record, left),
     }
 }
@@ -89,11 +92,15 @@ pub async fn answer(session: Rc<Session>, life: Rc<Life>, request: Request<Recei
 enum Outcome {
     Relayed(Response<Source>),
     Switched(response::Parts, Wire, Bytes),
-    Preflight(HeaderMap, Left),
+    /// By us, without content.
+    Answered(StatusCode, HeaderMap, Left),
     Refused(Refusal, Left),
 }
 
 async fn exchange(session: &Rc<Session>, life: &Rc<Life>, head: Parts, body: Received, record: &mut Record) -> Outcome {
+    if session.connection.asks {
+        return Box::pin(decision::decide(session, head, body, record)).await;
+    }
     let unread = Unread::of(&head, &body, session.body_limit);
     match judge(session, &record.generation, head, unread, record.began, &mut record.seen).await {
         Ok(Judged::Forward(mut forward, asked)) => {
@@ -108,7 +115,7 @@ async fn exchange(session: &Rc<Session>, life: &Rc<Life>, head: Parts, body: Rec
                 None => dispatch(life, forward, upload, left, record).await,
             }
         }
-        Ok(Judged::Preflight(headers)) => Outcome::Preflight(headers, Box::pin(unread.discard(body)).await),
+        Ok(Judged::Preflight(headers)) => Outcome::Answered(StatusCode::NO_CONTENT, headers, Box::pin(unread.discard(body)).await),
         Err(refusal) => Outcome::Refused(refusal, Box::pin(unread.discard(body)).await),
     }
 }
@@ -232,11 +239,11 @@ const fn is_malformed(rejection: Rejection) -> bool {
     matches!(rejection, Rejection::RequestInvalid | Rejection::TargetTooLong | Rejection::HeadersTooLarge | Rejection::MethodDenied)
 }
 
-fn preflight(life: &Rc<Life>, headers: HeaderMap, mut record: Box<Record>, left: Left) -> Response<Download> {
+fn answered(life: &Rc<Life>, status: StatusCode, headers: HeaderMap, mut record: Box<Record>, left: Left) -> Response<Download> {
     let mut response = Response::new(());
-    *response.status_mut() = StatusCode::NO_CONTENT;
+    *response.status_mut() = status;
     *response.headers_mut() = headers;
-    record.answered(StatusCode::NO_CONTENT);
+    record.answered(status);
     finish(life, response.headers_mut(), &record.seen, left == Left::Unread);
     response.map(|()| Download::own(Bytes::new(), life, Some(record)))
 }

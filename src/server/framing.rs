@@ -8,6 +8,7 @@ mod head;
 #[cfg(test)]
 mod tests;
 
+pub(crate) use authority::is_valid as is_authority;
 pub use head::{Head, Persistence};
 
 use crate::config::sections::ListenerLimits;

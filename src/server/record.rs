@@ -112,6 +112,12 @@ impl Record {
         })
     }
 
+    /// The request that is told of is another than the one that asks for it.
+    pub(super) fn is_about(&mut self, head: &Parts) {
+        self.asked = Some((head.method.clone(), head.uri.clone()));
+        self.head = self.head.take().map(|_| Head::of(head));
+    }
+
     /// Whether an answer has no content, whatever it says of it.
     pub(super) fn is_head(&self) -> bool {
         self.is_head
@@ -217,12 +223,15 @@ impl Drop for Record {
         if let Some(rejection) = self.life.exchange_over() {
             self.scribe.tally.cut_short(rejection);
         }
+        if let Some(refusal) = &self.seen.would_refuse {
+            self.scribe.tally.would_refuse(refusal.rejection);
+        }
         match self.seen.cached {
             Some(true) => self.scribe.tally.cache_hits.add(1),
             Some(false) => self.scribe.tally.cache_misses.add(1),
             None => {}
         }
-        let refused = self.refusal.is_some();
+        let refused = self.refusal.is_some() || self.seen.would_refuse.is_some();
         self.generation.app.log.write(refused, || self.line());
         self.count();
     }
@@ -233,6 +242,8 @@ impl Record {
         let identity = self.seen.identity.as_deref();
         let (head, asked) = (self.head.as_ref(), self.asked.as_ref());
         let status = self.status.map(|status| status.as_u16());
+        let (refusal, would_refuse) = (self.refusal.as_ref(), self.seen.would_refuse.as_ref());
+        let reason = |refusal: &Refusal| refusal.rejection.row().reason;
         let fingerprint = if identity.is_none() { self.seen.fingerprint() } else { None };
         let subject = identity.and_then(Identity::subject);
         let environment = identity.map(|identity| identity.environment).or(self.seen.environment);
@@ -246,8 +257,9 @@ impl Record {
             client: self.seen.client.0,
             status,
             route: self.seen.route.as_deref(),
-            reason: self.refusal.as_ref().map_or("", |refusal| refusal.rejection.row().reason),
-            detail: self.refusal.as_ref().map_or("", |refusal| &*refusal.detail).into(),
+            reason: refusal.map_or("", reason),
+            would_refuse: would_refuse.map_or("", reason),
+            detail: refusal.or(would_refuse).map_or("", |refusal| &*refusal.detail).into(),
             error: self.error,
             request_id: self.seen.request_id.as_str(),
             tenant: identity.map(|identity| &*identity.tenant_id),

@@ -303,6 +303,7 @@ impl Worker {
     }
 
     fn session(&self, entrance: &Entrance, terms: &Terms, life: Rc<Life>, peer: Peer) -> Rc<Session> {
+        let connection = Connection::new(peer, terms.tls.is_some());
         Rc::new(Session {
             scribe: Rc::new(Scribe {
                 generations: Rc::clone(&self.generations),
@@ -312,7 +313,7 @@ impl Worker {
             }),
             life,
             tunnel: RefCell::default(),
-            connection: Connection::new(peer, terms.tls.is_some()),
+            connection: if terms.decides { connection.of_gateway() } else { connection },
             limits: terms.speech.limits,
             body_limit: match terms.limits.body_bytes.0 {
                 0 => u64::MAX,

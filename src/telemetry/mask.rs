@@ -10,7 +10,8 @@ use crate::key::encoded::layers;
 
 /// Longest value, bytes.
 const LONGEST: usize = 1024;
-const HIDDEN: &str = "[masked]";
+/// What stands for a secret.
+pub(crate) const HIDDEN: &str = "[masked]";
 /// How the header of every JSON Web Token begins: `{"` in base64url.
 const TOKEN: &[u8] = b"eyJ";
 

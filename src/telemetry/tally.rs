@@ -90,6 +90,8 @@ pub struct Tally {
     pub by_rejection: [Counter; Rejection::ALL.len()],
     /// Those that ended early because what admitted them had, in the order of [`Rejection::ALL`].
     pub cut_short: [Counter; Rejection::ALL.len()],
+    /// Those that were let through in spite of it for a time only, in the order of [`Rejection::ALL`].
+    pub would_refuse: [Counter; Rejection::ALL.len()],
     /// Those whose credential was in the cache.
     pub cache_hits: Counter,
     /// Those whose credential had to be asked of the store.
@@ -140,6 +142,7 @@ impl Default for Tally {
             admitted: Counter::default(),
             by_rejection: array::from_fn(|_| Counter::default()),
             cut_short: array::from_fn(|_| Counter::default()),
+            would_refuse: array::from_fn(|_| Counter::default()),
             cache_hits: Counter::default(),
             cache_misses: Counter::default(),
             overhead: Histogram::new(&OVERHEAD_US),
@@ -169,6 +172,13 @@ impl Tally {
     /// A request ended early because of this.
     pub fn cut_short(&self, rejection: Rejection) {
         if let Some(counter) = self.cut_short.get(rejection as usize) {
+            counter.add(1);
+        }
+    }
+
+    /// A request was let through in spite of this.
+    pub fn would_refuse(&self, rejection: Rejection) {
+        if let Some(counter) = self.would_refuse.get(rejection as usize) {
             counter.add(1);
         }
     }

@@ -95,13 +95,10 @@ fn rotation_due(record: &KeyRecord, reminder: Span, now: Timestamp) -> Option<St
 
 fn unused(record: &KeyRecord, usage: &KeyUsage, now: Timestamp) -> Option<String> {
     let days_since = |at: Timestamp| now.0.saturating_sub(at.0) / DAY_MS;
-    match last_use(record, usage.last.as_ref()) {
-        Some(last) => Some(days_since(last.at)).filter(|days| *days >= UNUSED_DAYS).map(|days| format!("unused for {days} days")),
-        None => {
-            let days = days_since(record.created_at);
-            (days >= UNUSED_DAYS).then(|| format!("never used since it was made {days} days ago"))
-        }
-    }
+    let last = last_use(record, usage.last.as_ref());
+    let days = days_since(last.as_ref().map_or(record.created_at, |last| last.at));
+    let words = || if last.is_some() { format!("unused for {days} days") } else { format!("never used since it was made {days} days ago") };
+    (days >= UNUSED_DAYS).then(words)
 }
 
 /// A network that came after it was known where the key is used. Where more come than are kept, none of them says anything.

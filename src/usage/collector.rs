@@ -16,7 +16,7 @@ use crate::store::usage::{Denial, Flush, KeyUse, Usages};
 
 /// How often is flushed: what a process that is killed may lose.
 pub const INTERVAL: Duration = Duration::from_secs(5);
-/// Of one flush: few enough for `store.command_timeout`. More follow at once.
+/// Of one flush: few enough not to keep the store from others. More follow at once.
 const KEYS_AT_ONCE: usize = 2_000;
 const DENIALS_AT_ONCE: usize = 256;
 /// What waits while the store is away.
@@ -96,7 +96,7 @@ impl Collector {
             self.gather(&mut backlog);
             self.flush(&mut backlog).await;
             if stops {
-                return self.give_up(&backlog);
+                return backlog.give_up();
             }
         }
     }
@@ -116,6 +116,8 @@ impl Collector {
             self.counters.denials_over.fetch_add(page.left_out_denials, Ordering::Relaxed);
             self.add(backlog, page.into_parts());
         }
+        // Each worker's are in order.
+        backlog.denials.sort_by_key(|denial| denial.time);
     }
 
     fn add(&self, backlog: &mut Backlog, more: Flush) {
@@ -156,18 +158,18 @@ impl Collector {
             }
         }
     }
-
-    /// The process ends.
-    fn give_up(&self, backlog: &Backlog) {
-        let requests: u64 = backlog.keys.values().map(KeyUse::requests).sum();
-        if requests > 0 || !backlog.denials.is_empty() {
-            let denials = backlog.denials.len();
-            tracing::warn!(requests, denials, "the store does not take the usage of these requests: it is lost");
-        }
-    }
 }
 
 impl Backlog {
+    /// The process ends.
+    fn give_up(&self) {
+        let requests: u64 = self.keys.values().map(KeyUse::requests).sum();
+        if requests > 0 || !self.denials.is_empty() {
+            let denials = self.denials.len();
+            tracing::warn!(requests, denials, "the store does not take the usage of these requests: it is lost");
+        }
+    }
+
     fn next(&mut self) -> Option<Flush> {
         let keys: Vec<Arc<str>> = self.keys.keys().take(KEYS_AT_ONCE).cloned().collect();
         let keys = keys.iter().filter_map(|key| self.keys.remove(key)).collect();
@@ -181,3 +183,6 @@ impl std::fmt::Debug for Collector {
         f.debug_struct("Collector").field("counters", &self.counters).finish_non_exhaustive()
     }
 }
+
+#[cfg(test)]
+mod tests;

@@ -329,11 +329,17 @@ mod tests {
     fn what_does_not_fit_is_told() {
         let sheet = sheet();
         let keys: Vec<Arc<str>> = (0..=KEYS_MAX).map(|n| format!("key_{n}").into()).collect();
-        keys.iter().for_each(|key| sheet.count(&exchange(key)));
+        for key in &keys {
+            sheet.count(&exchange(key));
+        }
         let scopes: Vec<String> = (0..=DEMANDS_MAX).map(|n| format!("read:{n}")).collect();
-        scopes.iter().for_each(|scopes| sheet.count(&Exchange { scopes, ..exchange(&keys[0]) }));
+        for scopes in &scopes {
+            sheet.count(&Exchange { scopes, ..exchange(&keys[0]) });
+        }
         let networks: Vec<Network> = (0..=NETWORKS_MAX).map(|n| format!("10.0.{n}.0/24").parse().unwrap()).collect();
-        networks.iter().for_each(|network| sheet.count(&Exchange { network: Some(*network), ..exchange(&keys[0]) }));
+        for network in &networks {
+            sheet.count(&Exchange { network: Some(*network), ..exchange(&keys[0]) });
+        }
         let page = sheet.take();
         assert_eq!(page.lost_requests, 1);
         let first = page.keys.into_values().find(|entry| entry.key == keys[0]).unwrap();

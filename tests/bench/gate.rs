@@ -5,6 +5,9 @@ use std::pin::pin;
 use std::sync::Arc;
 use std::task::{Context, Poll, Waker};
 
+use aws_lc_rs::hmac;
+use base64::Engine as _;
+use base64::engine::general_purpose::URL_SAFE_NO_PAD;
 use bytes::BytesMut;
 use http::request::Parts;
 use http::{HeaderValue, Request, Uri};
@@ -15,17 +18,21 @@ use sidegate::authn::KeyTable;
 use sidegate::clock::{Clock, Timestamp};
 use sidegate::config::problem::Problems;
 use sidegate::config::sections::Config;
-use sidegate::gate::{Admitted, Connection, Gate, Rules};
+use sidegate::gate::{Admitted, Connection, Gate, Rules, Seen};
 use sidegate::identity::template::IdentityHeaders;
 use sidegate::key::digest::{Digest, Peppers};
 use sidegate::key::format;
 use sidegate::key::record::KeyRecord;
-use sidegate::net::Peer;
+use sidegate::net::{Network, Peer};
+use sidegate::policy::scope;
 use sidegate::rejection::Refusal;
 use sidegate::store::Audited;
 use sidegate::tenant::TenantRecord;
+use sidegate::usage::{Exchange, Sheet};
 
 const NOW: Timestamp = Timestamp(1_800_000_000_000);
+
+const SECRET: &[u8] = b"a secret that is long enough for HS256";
 
 /// A limit that nobody comes near.
 pub(crate) const LIMIT: &str = "[rate_limits.all]\nby = [\"key\"]\nrequests = 1000000000\nper = \"1s\"\ndefault = true\n";
@@ -35,6 +42,7 @@ pub(crate) struct Bench {
     gate: Gate,
     peer: Connection,
     secret: String,
+    usage: Arc<Sheet>,
     _table: KeyTable,
     _dir: tempfile::TempDir,
 }
@@ -45,8 +53,30 @@ impl Bench {
         Self::with("")
     }
 
+    /// The same with a token in the key's place, signed with a secret that the configuration names.
+    pub(crate) fn with_token() -> Self {
+        let secret = tempfile::NamedTempFile::new().unwrap();
+        std::fs::write(secret.path(), SECRET).unwrap();
+        let issuer = format!(
+            "[[issuers]]\nname = \"users\"\nalgorithms = [\"HS256\"]\nissuer = \"https://auth.example\"\naudiences = [\"api\"]\nsecret_file = \"{}\"\n",
+            secret.path().display()
+        );
+        let claims = json!({
+            "iss": "https://auth.example", "aud": "api", "org_id": "acme", "sub": "ada@example.com", "scope": "read:* write:items",
+            "iat": NOW.0 / 1000, "exp": NOW.0 / 1000 + 3600, "jti": "0198d0a4-6b1e-7c3f-9a52-3f1c2d4e5b6a",
+        });
+        let encode = |part: String| URL_SAFE_NO_PAD.encode(part);
+        let signed = format!("{}.{}", encode(json!({ "alg": "HS256", "typ": "JWT" }).to_string()), encode(claims.to_string()));
+        let signature = hmac::sign(&hmac::Key::new(hmac::HMAC_SHA256, SECRET), signed.as_bytes());
+        Self::presenting(&issuer, |_| format!("{signed}.{}", URL_SAFE_NO_PAD.encode(signature)))
+    }
+
     /// The same, with what else the configuration says.
     pub(crate) fn with(more: &str) -> Self {
+        Self::presenting(more, |key| key)
+    }
+
+    fn presenting(more: &str, credential: impl FnOnce(String) -> String) -> Self {
         let dir = tempfile::tempdir().unwrap();
         let route = |n| format!("[[routes]]\nname = \"r{n}\"\nmatch = \"GET /v{n}/{{resource}}/**\"\nscopes = [\"read:{{resource}}\"]\n");
         let routes: Vec<String> = (0..10).map(route).collect();
@@ -59,11 +89,12 @@ impl Bench {
         let rules = Rules::compile(&config, Some(&headers), &mut problems).unwrap_or_else(|| panic!("{:?}", problems.list()));
         // Written before the table is open, so that no news of it empties the cache later.
         let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
-        let secret = runtime.block_on(seed(&config));
+        let secret = credential(runtime.block_on(seed(&config)));
         let table = KeyTable::start(&config, headers, &Clock::manual(NOW)).unwrap();
         let peer = Connection::new(Peer::Ip(IpAddr::V4(std::net::Ipv4Addr::LOCALHOST)), false);
         let gate = Gate::new(rules, Arc::clone(table.authenticator()), Arc::clone(table.desk()));
-        let bench = Self { peer, gate, secret, _table: table, _dir: dir };
+        let usage = table.usage().open(config.keys.last_used_resolution);
+        let bench = Self { peer, gate, secret, usage, _table: table, _dir: dir };
         let mut head = bench.head();
         let mut seen = Gate::begin(&head.headers, NOW);
         runtime.block_on(bench.gate.decide(&mut head, &bench.peer, NOW, &mut seen)).unwrap();
@@ -91,10 +122,34 @@ impl Bench {
     /// Decides, without a runtime: a cached credential is ready on the first poll.
     pub(crate) fn decide(&self, head: &mut Parts) -> Result<Admitted, Refusal> {
         let mut seen = Gate::begin(&head.headers, NOW);
-        let mut decision = pin!(self.gate.decide(head, &self.peer, NOW, &mut seen));
+        self.judge(head, &mut seen)
+    }
+
+    /// The same, and counts it as a worker does at the end of an exchange.
+    pub(crate) fn decide_and_count(&self, head: &mut Parts) -> Result<Admitted, Refusal> {
+        let mut seen = Gate::begin(&head.headers, NOW);
+        let decided = self.judge(head, &mut seen);
+        // Tokens are nobody's keys.
+        let Some(key) = seen.identity.as_deref().unwrap().key_id() else { return decided };
+        self.usage.count(&Exchange {
+            key,
+            began: NOW,
+            refused: None,
+            admitted: true,
+            client: seen.client.0,
+            network: seen.client.0.map(|ip| Network::around(ip, 24, 64)),
+            scopes: scope::text(&seen.scopes_used),
+            received_bytes: 10,
+            sent_bytes: 1000,
+        });
+        decided
+    }
+
+    fn judge(&self, head: &mut Parts, seen: &mut Seen) -> Result<Admitted, Refusal> {
+        let mut decision = pin!(self.gate.decide(head, &self.peer, NOW, seen));
         match decision.as_mut().poll(&mut Context::from_waker(Waker::noop())) {
             Poll::Ready(decided) => decided,
-            Poll::Pending => panic!("a cached key waited"),
+            Poll::Pending => panic!("a cached credential waited"),
         }
     }
 }

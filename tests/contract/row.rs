@@ -127,6 +127,8 @@ pub(crate) struct Expect {
     pub(crate) closed: bool,
     /// What the access line's detail contains.
     pub(crate) detail: Option<String>,
+    /// The reason that it is let through in spite of.
+    pub(crate) would_refuse: Option<String>,
 }
 
 /// What the upstream saw.
@@ -163,6 +165,11 @@ impl Row {
     /// Whether an admitted request is forwarded: Sidegate answers preflights itself.
     pub(crate) fn reaches_upstream(&self) -> bool {
         self.upstream.name != "none"
+    }
+
+    /// Whether the credential, being nobody's here, goes on to the upstream.
+    pub(crate) fn is_passed_on(&self) -> bool {
+        matches!(self.expect.would_refuse.as_deref(), Some("key_unknown" | "credential_malformed"))
     }
 
     /// Whether a client of HTTP/2 can send the request at all.

@@ -16,14 +16,14 @@ const README: &str = include_str!("../../README.md");
 
 /// A fenced block after `<!-- test: … -->`.
 #[derive(Debug)]
-struct Marked<'a> {
-    what: &'a str,
-    block: &'a str,
+pub(crate) struct Marked<'a> {
+    pub(crate) what: &'a str,
+    pub(crate) block: &'a str,
 }
 
-fn marked() -> Vec<Marked<'static>> {
+pub(crate) fn marked(page: &str) -> Vec<Marked<'_>> {
     let mut all = Vec::new();
-    for part in README.split("<!-- test: ").skip(1) {
+    for part in page.split("<!-- test: ").skip(1) {
         let (what, rest) = part.split_once(" -->\n").unwrap();
         let block = rest.strip_prefix("```").and_then(|rest| rest.split_once('\n')).and_then(|(_, rest)| rest.split_once("```"));
         all.push(Marked { what, block: block.map_or("", |(block, _)| block) });
@@ -32,7 +32,7 @@ fn marked() -> Vec<Marked<'static>> {
 }
 
 /// `$ command` and the lines expected after it.
-fn commands(block: &str) -> Vec<(String, String)> {
+pub(crate) fn commands(block: &str) -> Vec<(String, String)> {
     let mut commands: Vec<(String, String)> = Vec::new();
     for line in block.lines() {
         match line.strip_prefix("$ ") {
@@ -63,18 +63,28 @@ fn line_matches(pattern: &str, line: &str) -> bool {
     }
 }
 
-fn free_port() -> u16 {
+/// What is wrong about what a command printed; nothing, if it is what the page says.
+pub(crate) fn difference(command: &str, expected: &str, printed: &str) -> String {
+    let pattern: Vec<&str> = expected.lines().collect();
+    let text: Vec<&str> = printed.trim_end().lines().collect();
+    if matches(&pattern, &text) {
+        return String::new();
+    }
+    format!("$ {command}\n--- the page says\n{expected}--- it prints\n{}\n", text.join("\n"))
+}
+
+pub(crate) fn free_port() -> u16 {
     TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap().port()
 }
 
 /// Runs commands in one bash that keeps its variables in a file between blocks; what each printed.
-fn run(commands: &[String], dir: &Path) -> Vec<String> {
+pub(crate) fn run(commands: &[String], dir: &Path) -> Vec<String> {
     let binary = Path::new(env!("CARGO_BIN_EXE_sidegate")).parent().unwrap();
     let mut script = String::from("[ -f .env ] && . ./.env\n");
     for command in commands {
         write!(script, "{command}\nprintf '\\n@@@@\\n'\n").unwrap();
     }
-    script.push_str("declare -p KEY > .env 2> /dev/null || true\n");
+    script.push_str("{ declare -p KEY ID; declare -f sidegate; } > .env 2> /dev/null || true\n");
     let path = format!("{}:{}", binary.display(), std::env::var_os("PATH").unwrap().to_string_lossy());
     let mut child = Command::new("bash")
         .args(["-c", "exec bash -s 2>&1"])
@@ -107,7 +117,7 @@ fn the_readmes_commands_print_what_it_says() {
     let there = |text: &str| places.iter().fold(text.to_owned(), |text, (theirs, ours)| text.replace(ours, theirs));
     let mut serve = None;
     let mut wrong = String::new();
-    for Marked { what, block } in marked() {
+    for Marked { what, block } in marked(README) {
         match what {
             "file proxy.toml" => {
                 std::fs::write(dir.path().join("proxy.toml"), format!("{}\n[ops]\nlisten = \"\"\nsocket = \"\"\n", here(block))).unwrap();
@@ -126,12 +136,7 @@ fn the_readmes_commands_print_what_it_says() {
                 let commands = commands(block);
                 let printed = run(&commands.iter().map(|(command, _)| here(command)).collect::<Vec<_>>(), dir.path());
                 for ((command, expected), printed) in commands.iter().zip(printed) {
-                    let printed = there(&printed);
-                    let pattern: Vec<&str> = expected.lines().collect();
-                    let text: Vec<&str> = printed.trim_end().lines().collect();
-                    if !matches(&pattern, &text) {
-                        write!(wrong, "$ {command}\n--- the README says\n{expected}--- it prints\n{}\n", text.join("\n")).unwrap();
-                    }
+                    wrong.push_str(&difference(command, expected, &there(&printed)));
                 }
             }
             "rejections" => {}

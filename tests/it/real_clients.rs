@@ -5,6 +5,7 @@
 mod api;
 mod browser;
 mod command_line;
+mod issuers;
 mod node;
 mod python;
 mod script;

@@ -79,12 +79,25 @@ fn plaintext_is_nowhere(kind: Kind) {
             once(serve.address, &request);
         }
     }
-    let lines = serve.access(secrets.len() * 5).len();
-    assert_eq!(lines, secrets.len() * 5);
+    // What nobody can tell from a name is not hidden where names are.
+    for secret in secrets.iter().filter(|secret| secret.starts_with("sk_")) {
+        once(serve.address, &Request::get(&format!("/v1/{secret}/x")));
+        once(serve.address, &Request::get("/v1/users").header("X-Request-Id", &format!("id-{secret}")));
+    }
+    let sent = secrets.len() * 7 - 2;
+    let lines = serve.access(sent).len();
+    assert_eq!(lines, sent);
     let (status, stdout, stderr) = serve.stop();
     assert!(status.success());
     output.push_str(&stdout.text());
     output.push_str(&stderr.text());
+    // What was counted and refused is in the store by now.
+    for arguments in [&["denials", "--json", "--limit", "1000"][..], &["keys", "usage", "--tenant", "acme", "--json"]] {
+        let told = process::run(arguments, &config).ok();
+        assert!(told.contains("credential_missing") || told.contains("request_invalid"), "{told}");
+        shown.push(told);
+    }
+    shown.push(process::run(&["keys", "list", "--attention", "--json"], &config).ok());
 
     let mut places: Vec<(String, Vec<u8>)> = vec![("what was printed".into(), output.into_bytes())];
     places.extend(shown.into_iter().map(|text| ("what a command showed".to_owned(), text.into_bytes())));

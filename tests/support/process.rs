@@ -83,7 +83,14 @@ pub(crate) struct Serve {
 impl Serve {
     /// Runs `serve` with a configuration file, whose `[ops] listen` is empty; returns when it listens.
     pub(crate) fn start(config: &Path) -> Self {
-        let mut child = command(&["serve"], config).stdin(Stdio::null()).stdout(Stdio::piped()).stderr(Stdio::piped()).spawn().unwrap();
+        Self::start_with(config, &[])
+    }
+
+    /// The same, with more in its environment.
+    pub(crate) fn start_with(config: &Path, environment: &[(&str, &std::ffi::OsStr)]) -> Self {
+        let mut command = command(&["serve"], config);
+        command.envs(environment.iter().copied());
+        let mut child = command.stdin(Stdio::null()).stdout(Stdio::piped()).stderr(Stdio::piped()).spawn().unwrap();
         let stdout = Lines::gather(child.stdout.take().unwrap());
         let stderr = Lines::gather(child.stderr.take().unwrap());
         let address = stderr.find(|line| line.split_once("listening on ").and_then(|(_, address)| parse_address(address)));

@@ -131,12 +131,23 @@ impl Sidecar {
         self
     }
 
+    /// Drains and ends; its home stays.
+    pub(crate) fn stop(&mut self) {
+        if let Some(running) = self.running.take() {
+            running.stop();
+        }
+    }
+
     pub(crate) fn address(&self) -> SocketAddr {
         self.running.as_ref().unwrap().address("public").unwrap()
     }
 }
 
 impl Sidecar {
+    pub(crate) fn listener(&self, name: &str) -> SocketAddr {
+        self.running.as_ref().unwrap().address(name).unwrap()
+    }
+
     pub(crate) fn ops(&self) -> SocketAddr {
         self.running.as_ref().unwrap().address("ops").unwrap()
     }
@@ -144,8 +155,6 @@ impl Sidecar {
 
 impl Drop for Sidecar {
     fn drop(&mut self) {
-        if let Some(running) = self.running.take() {
-            running.stop();
-        }
+        self.stop();
     }
 }

@@ -24,13 +24,13 @@ pub(crate) const SECRET: &str = "a secret that is long enough for HS512, which a
 
 /// A key of an issuer.
 pub(crate) enum Signer {
-    Secret(hmac::Key),
+    Secret(Box<hmac::Key>),
     Pair(&'static str, KeyPair),
 }
 
 impl Signer {
     pub(crate) fn secret(secret: &[u8]) -> Self {
-        Self::Secret(hmac::Key::new(hmac::HMAC_SHA256, secret))
+        Self::Secret(Box::new(hmac::Key::new(hmac::HMAC_SHA256, secret)))
     }
 
     pub(crate) fn generate(algorithm: &'static str) -> Self {

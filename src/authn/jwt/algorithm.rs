@@ -108,7 +108,7 @@ pub struct Key {
 }
 
 enum Material {
-    Secret(hmac::Key),
+    Secret(Box<hmac::Key>),
     Public(ParsedPublicKey),
 }
 
@@ -117,7 +117,7 @@ impl Key {
     #[must_use]
     pub fn secret(algorithm: Algorithm, secret: &[u8]) -> Option<Self> {
         let Family::Secret(hash) = algorithm.family() else { return None };
-        Some(Self { algorithm, material: Material::Secret(hmac::Key::new(hash, secret)) })
+        Some(Self { algorithm, material: Material::Secret(Box::new(hmac::Key::new(hash, secret))) })
     }
 
     /// RSA, from modulus and exponent, big-endian.

@@ -65,7 +65,9 @@ fn words<'c>(value: &'c Json, name: &str, separated: bool) -> Result<Vec<&'c str
             let words = list.iter().map(|item| item.as_text().ok_or_else(|| malformed(format!("{name} holds {}", item.kind()))));
             words.collect()
         }
-        other => Err(malformed(format!("{name} is {}, neither a string nor an array of them", other.kind()))),
+        other @ (Json::Null | Json::Bool | Json::Whole(_) | Json::Number | Json::Object(_)) => {
+            Err(malformed(format!("{name} is {}, neither a string nor an array of them", other.kind())))
+        }
     }
 }
 

@@ -106,7 +106,7 @@ fn compile(
         path: path.to_owned(),
         keys: Arc::new(keys),
         takes_unknown_tenants: entry.unknown_tenant == UnknownTenant::Allow,
-        issuer: (!entry.issuer.is_empty()).then(|| entry.issuer.as_str().into()),
+        iss: (!entry.issuer.is_empty()).then(|| entry.issuer.as_str().into()),
         audiences: entry.audiences.clone().into(),
         algorithms,
         leeway_ms: entry.leeway.as_millis(),

@@ -39,10 +39,8 @@ impl Json {
     pub(super) fn object(bytes: &[u8]) -> Result<Members, String> {
         let mut source = serde_json::Deserializer::from_slice(bytes);
         let read = Depth(DEPTH_MAX).deserialize(&mut source).and_then(|value| source.end().map(|()| value));
-        match read.map_err(|error| format!("not the JSON that is allowed here, at character {}: {}", error.column(), why(&error)))? {
-            Self::Object(members) => Ok(members),
-            _ => Err("not an object".into()),
-        }
+        let read = read.map_err(|error| format!("not the JSON that is allowed here, at character {}: {}", error.column(), why(&error)))?;
+        if let Self::Object(members) = read { Ok(members) } else { Err(format!("{}, not an object", read.kind())) }
     }
 
     /// The text that it is.

@@ -7,6 +7,7 @@ use base64::Engine as _;
 use base64::engine::general_purpose::URL_SAFE_NO_PAD;
 
 use super::algorithm::{Algorithm, Family, Key};
+use super::compact::Compact;
 use super::json::{Json, Members};
 
 /// Keys of a document, at most.
@@ -87,7 +88,7 @@ impl KeySet {
     ///
     /// # Errors
     /// Why there is none.
-    pub fn find(&self, kid: Option<&str>, algorithm: Algorithm) -> Result<impl Iterator<Item = &Key>, NoKey> {
+    fn find(&self, kid: Option<&str>, algorithm: Algorithm) -> Result<impl Iterator<Item = &Key>, NoKey> {
         let is_it = move |named: &&Named| !self.is_named || kid.is_none() || named.kid.as_deref() == kid;
         let fits = move |named: &&Named| is_it(named) && named.key.algorithm() == algorithm;
         if !self.keys.iter().any(|named| is_it(&named)) {
@@ -99,6 +100,14 @@ impl KeySet {
             2.. if self.is_named => Err(NoKey::Unfit(format!("it has no kid, and several keys are for {algorithm}"))),
             _ => Ok(self.keys.iter().filter(fits).map(|named| &named.key)),
         }
+    }
+
+    /// Whether one of them has signed a token.
+    ///
+    /// # Errors
+    /// Why none of them is meant.
+    pub fn have_signed(&self, token: &Compact<'_>, algorithm: Algorithm) -> Result<bool, NoKey> {
+        Ok(self.find(token.kid.as_deref(), algorithm)?.any(|key| key.has_signed(token.signed, &token.signature)))
     }
 
     /// How many there are.
@@ -114,6 +123,14 @@ impl KeySet {
     }
 }
 
+impl From<NoKey> for String {
+    fn from(no: NoKey) -> Self {
+        match no {
+            NoKey::Unknown(why) | NoKey::Unfit(why) => why,
+        }
+    }
+}
+
 /// What a stranger wrote, for the log.
 pub(super) fn shown(text: &str) -> String {
     text.chars().take(64).collect::<String>().escape_debug().to_string()
@@ -121,7 +138,7 @@ pub(super) fn shown(text: &str) -> String {
 
 /// One key. Certificates in it, and where it says that it is from, are not looked at.
 fn read(jwk: &Members, algorithms: &[Algorithm]) -> Result<Named, String> {
-    if !jwk.get("use").is_none_or(|usage| usage.as_text() == Some("sig")) {
+    if jwk.get("use").is_some_and(|usage| usage.as_text() != Some("sig")) {
         return Err("its use is not sig".into());
     }
     match jwk.get("key_ops") {

@@ -54,7 +54,7 @@ struct Remote {
 #[derive(Debug, Default)]
 pub struct Counters {
     /// Documents that were put to use, or were the same as before.
-    pub fetched: AtomicU64,
+    pub read: AtomicU64,
     /// Questions that yielded none.
     pub failed: AtomicU64,
     /// Tokens with an unknown key for which nobody was asked, since somebody just was.
@@ -198,7 +198,7 @@ impl Keyring {
         });
         match answer {
             Ok((keys, digest)) => {
-                remote.counters.fetched.fetch_add(1, Ordering::Relaxed);
+                remote.counters.read.fetch_add(1, Ordering::Relaxed);
                 let failures = {
                     let mut state = remote.state();
                     (state.read, state.document) = (Some(began), Some(digest));

@@ -7,13 +7,14 @@ use http::Uri;
 
 use crate::config::path::join;
 use crate::config::problem::Problems;
-use crate::config::sections::Config;
+use crate::config::sections::{Config, Role};
 use crate::server::bind::Address;
 
 pub(super) fn check(config: &Config, problems: &mut Problems) {
     taken(config, problems);
     loops(config, problems);
     introductions(config, problems);
+    questions(config, problems);
 }
 
 /// No two sockets of one address; a wildcard address holds the others of its port.
@@ -57,6 +58,22 @@ fn introductions(config: &Config, problems: &mut Problems) {
             problems
                 .error(format!("listeners[{index}].proxy_protocol"), "nobody is trusted to say whose connection it is")
                 .help("name the balancer's networks in [client_ip] trusted_proxies");
+        }
+    }
+}
+
+/// What a gateway says of a request is believed of trusted proxies only: without any, nobody could ask.
+fn questions(config: &Config, problems: &mut Problems) {
+    for (index, _) in config.listeners.iter().enumerate().filter(|(_, listener)| listener.role == Role::AuthzHttp) {
+        let path = format!("listeners[{index}].role");
+        if config.client_ip.trusted_proxies.is_empty() {
+            problems
+                .error(path, "nobody is trusted to say which request is asked about")
+                .help("name the gateway's networks in [client_ip] trusted_proxies, \"unix\" for a Unix socket");
+        } else if config.upstreams.is_empty() {
+            problems
+                .warn(path, "there is no upstream, and keys of an environment without one are refused (environment_blocked)")
+                .help("leave `upstream` as it is by default: a gateway forwards itself, and nothing is sent there");
         }
     }
 }

@@ -3,6 +3,7 @@
 use crate::config::problem::Problems;
 use crate::config::sections::Config;
 use crate::net::Network;
+use crate::net::client::UNIX;
 
 pub(super) fn check(config: &Config, problems: &mut Problems) {
     let mut has_allowlist = None;
@@ -54,7 +55,9 @@ fn networks(path: &str, list: &[String], problems: &mut Problems) {
 
 fn trusted_proxies(config: &Config, allowlist: Option<String>, problems: &mut Problems) {
     let list = &config.client_ip.trusted_proxies;
-    networks("client_ip.trusted_proxies", list, problems);
+    for (index, entry) in list.iter().enumerate().filter(|(_, entry)| *entry != UNIX) {
+        problems.parse::<Network>(&format!("client_ip.trusted_proxies[{index}]"), entry);
+    }
     if list.iter().any(|entry| entry.ends_with("/0")) {
         problems
             .warn("client_ip.trusted_proxies", "every peer is trusted to say whose address a request has")

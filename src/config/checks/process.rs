@@ -1,4 +1,4 @@
-//! Listeners, the store of a pod, dates, secrets in the file, and what is only one key's own business.
+//! Listeners, the store of a pod, secrets in the file, and what is only one key's own business.
 
 use std::net::IpAddr;
 
@@ -6,7 +6,7 @@ use http::HeaderName;
 
 use crate::config::path::{self, join};
 use crate::config::problem::Problems;
-use crate::config::sections::{Config, UnknownKeys};
+use crate::config::sections::Config;
 use crate::config::tree::{SourceKind, Tree};
 use crate::config::units::Span;
 use crate::server::bind::Address;
@@ -22,7 +22,6 @@ pub(super) fn check(config: &Config, tree: &Tree, in_pod: bool, problems: &mut P
     }
     listeners(config, tree, problems);
     admin(config, problems);
-    dates(config, problems);
     secrets(config, tree, problems);
     values(config, problems);
 }
@@ -70,26 +69,6 @@ fn admin(config: &Config, problems: &mut Problems) {
         problems
             .error("admin.listen", "the management API on another address than loopback needs TLS")
             .help("add [admin.tls] cert_file and key_file, or listen on 127.0.0.1 or a Unix socket");
-    }
-}
-
-fn dates(config: &Config, problems: &mut Problems) {
-    let observe = &config.restrictions;
-    let migration = &config.migration;
-    for (path, date, needed_by) in [
-        ("restrictions.observe_until", &observe.observe_until, (!observe.observe.is_empty()).then_some("restrictions.observe")),
-        ("migration.until", &migration.until, (migration.unknown_keys == UnknownKeys::Pass).then_some("migration.unknown_keys")),
-    ] {
-        let key = path.rsplit('.').next().unwrap_or(path);
-        if date.is_empty() {
-            if let Some(at) = needed_by {
-                problems
-                    .error(at, format!("this is for a time only: `{key}` says until when"))
-                    .help(format!("{key} = \"2027-01-31T00:00:00Z\""));
-            }
-        } else if date.parse::<jiff::Timestamp>().is_err() {
-            problems.error(path, format!("`{date}` is not a date and time of RFC 3339")).help("such as \"2027-01-31T00:00:00Z\"");
-        }
     }
 }
 

@@ -44,7 +44,7 @@ impl Default for Cors {
 #[derive(Debug, Clone, PartialEq, Deserialize, Serialize)]
 #[serde(deny_unknown_fields, default)]
 pub struct ClientIp {
-    /// Peers whose forwarding header is believed.
+    /// Peers whose forwarding header is believed; `unix` = whoever may open a Unix socket.
     pub trusted_proxies: Vec<String>,
     /// The one header read.
     pub header: String,
@@ -69,7 +69,7 @@ pub struct Restrictions {
     pub guess_throttle: GuessThrottle,
     /// Checks that let through and record.
     pub observe: Vec<Observable>,
-    /// End of `observe`, RFC 3339.
+    /// End of `observe`: RFC 3339, or a day.
     pub observe_until: String,
 }
 
@@ -124,13 +124,26 @@ pub enum Observable {
     Scope,
 }
 
+impl Observable {
+    /// The word in `restrictions.observe`.
+    #[must_use]
+    pub const fn name(self) -> &'static str {
+        match self {
+            Self::Ip => "ip",
+            Self::Referrer => "referrer",
+            Self::Endpoint => "endpoint",
+            Self::Scope => "scope",
+        }
+    }
+}
+
 /// `[migration]`
 #[derive(Debug, Clone, Default, PartialEq, Deserialize, Serialize)]
 #[serde(deny_unknown_fields, default)]
 pub struct Migration {
     /// What becomes of keys that this table does not know.
     pub unknown_keys: UnknownKeys,
-    /// End of `pass`, RFC 3339.
+    /// End of `pass`: RFC 3339, or a day.
     pub until: String,
 }
 

@@ -224,7 +224,10 @@ fn each_rule_has_its_words() {
         ("[ops]\nlisten = \"127.0.0.1:8080\"", "is already taken by"),
         ("[admin]\nlisten = \"127.0.0.1:1\"", "needs a token"),
         ("[restrictions]\nobserve = [\"ip\"]", "`observe_until` says until when"),
+        ("[migration]\nunknown_keys = \"pass\"", "`until` says until when"),
         ("[migration]\nunknown_keys = \"pass\"\nuntil = \"tomorrow\"", "is not a date and time of RFC 3339"),
+        ("[restrictions]\nobserve_until = \"2027-13-01\"", "is not a date and time of RFC 3339"),
+        ("[restrictions]\nobserve = [\"kind\"]", "one of `ip`, `referrer`, `endpoint`, `scope`"),
         ("[credentials]\nsources = []", "an empty `sources` would let nobody in"),
         ("[keys]\nmax_expires_in = \"1 year\"", "is not a duration"),
         ("[scopes]\n\"a\" = \"\"\n[[routes]]\nname = \"x\"\nmatch = \"GET /\"\nscopes = [\"b\"]", "the scope `b` is not in [scopes]"),
@@ -239,6 +242,8 @@ fn each_rule_has_its_words() {
         ("[errors.map]\n\"429\" = { code = \"X\" }", "429 and 5xx have no group"),
         ("[errors.map]\nkey_expired = { status = 200 }", "is not the status of a refusal"),
         ("[[listeners]]\nname = \"public\"\naddress = \"[::]:1\"\nproxy_protocol = true", "nobody is trusted to say"),
+        ("[[listeners]]\nname = \"public\"\naddress = \"[::]:1\"\nrole = \"authz-http\"", "nobody is trusted to say which request"),
+        ("[client_ip]\ntrusted_proxies = [\"unix:\"]", "`unix:` is not"),
         ("[tracing]\nsample_ratio = 2.0", "a ratio is 0 to 1"),
         ("[cache]\nsnapshot_file = \"keys\"", "needs [store] pepper_file"),
         ("[store]\npepper_file = \"p\"\n[cache]\nsnapshot_file = \"s\"\nstale_for = \"0s\"", "nothing of it may be served"),
@@ -251,6 +256,13 @@ fn each_rule_has_its_words() {
         ("[restrictions]\nip_allowlist = [\"192.0.2.1\"]", "without `client_ip.trusted_proxies`"),
         ("profile = \"gatelithix\"", "keys of environment test are refused"),
         ("[store]\npepper_file = \"/dev/null\"\n[cache]\nsnapshot_file = \"s\"\nstale_for = \"0s\"", "nothing of it may be served"),
+        ("[migration]\nunknown_keys = \"pass\"\nuntil = \"2999-01-01\"", "passed on without identity until 2999-01-01T00:00:00Z"),
+        (
+            "upstream = \"\"\n[client_ip]\ntrusted_proxies = [\"unix\"]\n[[listeners]]\nname = \"public\"\naddress = \"unix:/s\"\nrole = \"authz-http\"",
+            "a gateway forwards itself",
+        ),
+        ("[migration]\nunknown_keys = \"pass\"\nuntil = \"2020-01-01\"", "the end is past"),
+        ("[restrictions]\nobserve = [\"ip\"]\nobserve_until = \"2999-01-01\"", "ip: only observed until 2999-01-01T00:00:00Z"),
         ("[[key_kinds]]\nname = \"old\"\nlegacy_prefixes = { live = [\"sk_\"] }\nprefixes = { live = \"o_\" }", "the longer wins"),
     ] {
         let loaded = loaded(text);

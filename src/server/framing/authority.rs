@@ -4,7 +4,7 @@ use std::net::Ipv6Addr;
 
 /// Whether `value` is a host, with or without port. Narrower than RFC 3986: no percent-encoding, no sub-delimiters,
 /// no empty label (but one trailing dot), no empty port, never user information.
-pub(super) fn is_valid(value: &[u8]) -> bool {
+pub(crate) fn is_valid(value: &[u8]) -> bool {
     if let Some(rest) = value.strip_prefix(b"[") {
         let Some(end) = memchr::memchr(b']', rest) else { return false };
         let (address, port) = rest.split_at(end);

@@ -1,4 +1,5 @@
-//! What a request leaves in its worker's table: its share of its key's usage, and, if it was refused, a denial that support can find.
+//! What a request leaves in its worker's table: its share of its key's usage, and, if it was refused, or is let through for a time
+//! only, a denial that support can find.
 
 use std::sync::Arc;
 
@@ -34,14 +35,15 @@ impl Record {
                 sent_bytes: self.sent,
             });
         }
-        if let Some(refusal) = &self.refusal {
+        let told = self.refusal.as_ref().map(|refusal| (refusal, false));
+        if let Some((refusal, observed)) = told.or(self.seen.would_refuse.as_ref().map(|refusal| (refusal, true))) {
             let known = identity.map(|identity| (identity.key_id(), &identity.tenant_id));
             let known = known.or(owner.as_ref().map(|(key, tenant)| (Some(key), tenant)));
-            self.generation.usage.deny(refusal.rejection, || self.denial(refusal, known));
+            self.generation.usage.deny(refusal.rejection, || self.denial(refusal, observed, known));
         }
     }
 
-    fn denial(&self, refusal: &Refusal, known: Option<(Option<&Arc<str>>, &Arc<str>)>) -> Denial {
+    fn denial(&self, refusal: &Refusal, observed: bool, known: Option<(Option<&Arc<str>>, &Arc<str>)>) -> Denial {
         let log = &self.generation.app.log;
         // One that the client chose was not looked at where a request ended before the gate.
         let id = self.seen.request_id.as_str();
@@ -52,7 +54,7 @@ impl Record {
             request_id,
             reason: refusal.rejection.row().reason.to_owned(),
             detail: log.masked(&refusal.detail),
-            observed: false,
+            observed,
             status: self.status.map(|status| status.as_u16()),
             tenant: known.map(|(_, tenant)| tenant.to_string()),
             key: known.and_then(|(key, _)| key).map(ToString::to_string),

@@ -1,9 +1,11 @@
 //! Usage in Redis: of each key a hash of what was seen of it and a hash a day of what was counted, added by one script; and a capped
 //! stream of denials. A flush is one pipeline, sent once: what the server refused is left, what it did not answer is given up.
 
+mod read;
 mod script;
 
 use std::collections::HashMap;
+use std::time::Duration;
 
 use async_trait::async_trait;
 use redis::streams::StreamRangeReply;
@@ -12,19 +14,19 @@ use tokio::time::timeout;
 
 use super::RedisStore;
 use super::connection::{Connection, LinkError};
-use crate::clock::Timestamp;
 use crate::store::codec::corrupt;
-use crate::store::usage::{
-    DENIALS_KEPT, DayUsage, Denial, DenialFilter, Flush, Flushed, KeyUsage, KeyUse, LastUse, NetworkSeen, ScopeUsed, Usages,
-};
+use crate::store::usage::{DENIALS_KEPT, Denial, DenialFilter, Flush, Flushed, KeyUsage, KeyUse, LastUse, Usages};
 use crate::store::{Page, StoreError};
 use crate::usage::Day;
+use read::{key_usage, last_use, of_day};
 pub(super) use script::Script;
 
 /// Commands of one read.
-const AT_ONCE: usize = 500;
+const AT_ONCE: usize = 1_000;
 /// Entries of the stream that are looked through at once.
 const PAGE: usize = 500;
+/// Nobody waits for a flush, and what is given up too early is lost.
+const PATIENCE: Duration = Duration::from_secs(5);
 /// What the server says before it has done anything: what was asked may be asked again.
 const REFUSALS: [&str; 9] = ["READONLY", "LOADING", "OOM", "MISCONF", "CLUSTERDOWN", "MASTERDOWN", "NOREPLICAS", "TRYAGAIN", "BUSY"];
 
@@ -73,7 +75,7 @@ impl RedisStore {
 
     /// The answer to each command; an error says that nobody knows what was done.
     async fn answers_of(&self, mut connection: Connection, commands: &Pipeline) -> Result<Vec<Value>, LinkError> {
-        let limit = self.link.command_timeout();
+        let limit = self.link.command_timeout().max(PATIENCE);
         match timeout(limit, connection.send_all(commands)).await {
             Ok(answers) => answers.map_err(LinkError::Redis),
             Err(_) => Err(self.link.no_answer_within(limit)),
@@ -181,46 +183,6 @@ impl Flushed {
             }
         }
         again
-    }
-}
-
-/// The fields of a key's hash that begin so, with their two times, the latest first.
-fn seen<T: Ord>(hash: &HashMap<String, String>, kind: &str, make: impl Fn(&str, Timestamp, Timestamp) -> (Timestamp, T)) -> Vec<T> {
-    let of_field = |(field, times): (&String, &String)| {
-        let (first, last) = times.split_once(' ')?;
-        Some(make(field.strip_prefix(kind)?, Timestamp(first.parse().ok()?), Timestamp(last.parse().ok()?)))
-    };
-    let mut all: Vec<(Timestamp, T)> = hash.iter().filter_map(of_field).collect();
-    all.sort_by(|a, b| b.0.cmp(&a.0).then_with(|| a.1.cmp(&b.1)));
-    all.into_iter().map(|(_, one)| one).collect()
-}
-
-fn last_use(text: &str) -> Option<LastUse> {
-    let (at, from) = text.split_once(' ')?;
-    Some(LastUse { at: Timestamp(at.parse().ok()?), from: (!from.is_empty()).then(|| from.to_owned()) })
-}
-
-fn of_day(day: Day, hash: &HashMap<String, String>) -> Option<DayUsage> {
-    let number = |field: &str| hash.get(field).and_then(|text| text.parse().ok()).unwrap_or(0);
-    let denied = hash.iter().filter_map(|(field, count)| Some((field.strip_prefix("denied:")?.to_owned(), count.parse().ok()?)));
-    (!hash.is_empty()).then(|| DayUsage {
-        day,
-        requests: number("requests"),
-        denied: denied.collect(),
-        received_bytes: number("received"),
-        sent_bytes: number("sent"),
-    })
-}
-
-fn key_usage(hash: &HashMap<String, String>, days: Vec<DayUsage>) -> KeyUsage {
-    let time = |field: &str| hash.get(field).and_then(|text| text.parse().ok()).map(Timestamp);
-    KeyUsage {
-        days,
-        last: hash.get("last").and_then(|text| last_use(text)),
-        networks: seen(hash, "n:", |network, first, last| (last, NetworkSeen { network: network.to_owned(), first, last })),
-        networks_missed: time("networks_missed"),
-        scopes: seen(hash, "s:", |scope, _, last| (last, ScopeUsed { scope: scope.to_owned(), last })),
-        scopes_missed: time("scopes_missed"),
     }
 }
 

@@ -121,7 +121,7 @@ async fn the_networks_and_scopes_that_were_seen_last_stay(store: Shared) {
         let missed = (index >= NETWORKS_MAX).then(|| at(index));
         assert_eq!(usage_of(&store, "key_1").await.networks_missed, missed);
     }
-    let scopes = (0..SCOPES_MAX + 1).map(|index| (format!("read:{index}").into(), at(index))).collect::<Vec<(Box<str>, _)>>();
+    let scopes = (0..=SCOPES_MAX).map(|index| (format!("read:{index}").into(), at(index))).collect::<Vec<(Box<str>, _)>>();
     for scopes in scopes.chunks(50) {
         flush(&store, vec![KeyUse { scopes: scopes.iter().cloned().collect(), ..requests("key_1", 0, 1) }], vec![]).await;
     }

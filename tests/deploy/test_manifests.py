@@ -1,0 +1,183 @@
+"""What is sent to a cluster: the Kustomize component and its example, the Helm chart and its example. Each is rendered and held to
+the schemas of every Kubernetes that is promised, to the restricted pod security standard, and to what the pages say of them."""
+
+import copy
+import json
+import re
+import shutil
+import tempfile
+import unittest
+from pathlib import Path
+
+import kubernetes_validate
+import yaml
+from helm_python import chart as helm
+
+from here import DEPLOY, needs, run
+
+VERSIONS = [f"1.{minor}" for minor in range(30, 38)]
+# Their schemas are the Prometheus operator's; test_monitoring holds what is in them to the sidecar.
+OPERATORS = {"PodMonitor", "PrometheusRule"}
+CHART = DEPLOY / "helm" / "sidegate"
+ALL_ON = {name: {"enabled": True} for name in ("podMonitor", "prometheusRule", "dashboard")}
+
+
+def example_overlay():
+    return list(yaml.safe_load_all(run("kubectl", "kustomize", DEPLOY / "example" / "overlay")))
+
+
+def rendered(path, values, name="orders"):
+    texts = helm.Chart.load(str(path)).render(values=values, name=name, namespace="orders").values()
+    return [document for text in texts for document in yaml.safe_load_all(text) if document]
+
+
+def example_chart(values=None):
+    """The API's chart, with the sidecar's where `helm dependency build` puts it."""
+    with tempfile.TemporaryDirectory() as directory:
+        path = Path(directory) / "orders"
+        shutil.copytree(DEPLOY / "example" / "chart", path)
+        shutil.copytree(CHART, path / "charts" / "sidegate")
+        return rendered(path, values or {})
+
+
+def only(documents, kind, name=None):
+    (found,) = [document for document in documents if document["kind"] == kind and name in (None, document["metadata"]["name"])]
+    return found
+
+
+class Manifests(unittest.TestCase):
+    maxDiff = None
+
+    def is_valid(self, documents):
+        for document in documents:
+            for version in VERSIONS if document["kind"] not in OPERATORS else []:
+                with self.subTest(kind=document["kind"], version=version):
+                    kubernetes_validate.validate(document, version, strict=True)
+
+    @needs("kubectl")
+    def test_the_example_overlay_is_valid_for_every_kubernetes(self):
+        self.is_valid(example_overlay())
+
+    def test_the_charts_are_valid_for_every_kubernetes(self):
+        self.is_valid(example_chart())
+        self.is_valid(rendered(CHART, {"config": "version = 1\n", **ALL_ON}))
+
+    def test_a_manifest_that_is_wrong_is_found(self):
+        pod = only(example_chart(), "Deployment")["spec"]["template"]["spec"]
+        for spoil in (lambda pod: pod["initContainers"][0].update(restartPolicy=1), lambda pod: pod.update(terminationGracePeriod=1)):
+            wrong = copy.deepcopy(pod)
+            spoil(wrong)
+            manifest = {"apiVersion": "v1", "kind": "Pod", "metadata": {"name": "a"}, "spec": wrong}
+            for version in VERSIONS:
+                with self.assertRaises(kubernetes_validate.ValidationError):
+                    kubernetes_validate.validate(manifest, version, strict=True)
+
+    @needs("kubectl")
+    def test_chart_and_component_make_the_same_sidecar(self):
+        def parts(documents):
+            pod = only(documents, "Deployment")["spec"]["template"]["spec"]
+            volumes = {volume["name"]: sorted(set(volume) - {"name"}) for volume in pod["volumes"]}
+            (sidecar,) = pod["initContainers"]
+            policy = only(documents, "NetworkPolicy")["spec"]
+            return sidecar, volumes, pod["containers"][0]["lifecycle"], policy["ingress"]
+
+        self.assertEqual(parts(example_chart()), parts(example_overlay()))
+        rule = yaml.safe_load((DEPLOY / "monitoring" / "prometheusrule.yaml").read_text())["spec"]
+        board = json.loads((DEPLOY / "monitoring" / "dashboard.json").read_text())
+        for documents, name in ((example_chart(), "orders-sidegate-dashboard"), (example_overlay(), "sidegate-dashboard")):
+            self.assertEqual(only(documents, "PrometheusRule")["spec"], rule)
+            self.assertEqual(json.loads(only(documents, "ConfigMap", name)["data"]["dashboard.json"]), board)
+            self.assertEqual(only(documents, "PodMonitor")["spec"]["podMetricsEndpoints"], [{"port": "sidegate-ops", "path": "/metrics"}])
+
+    def test_the_sidecar_keeps_its_promises(self):
+        documents = example_chart()
+        pod = only(documents, "Deployment")["spec"]["template"]["spec"]
+        (sidecar,) = pod["initContainers"]
+        self.assertEqual(sidecar["restartPolicy"], "Always")
+        # Neither the API nor the key table may hold up the API's start; only readiness asks for the table.
+        self.assertEqual({probe: sidecar[probe]["httpGet"] for probe in ("startupProbe", "livenessProbe", "readinessProbe")}, {
+            "startupProbe": {"path": "/livez", "port": "sidegate-ops"},
+            "livenessProbe": {"path": "/livez", "port": "sidegate-ops"},
+            "readinessProbe": {"path": "/readyz", "port": "sidegate-ops"},
+        })
+        self.assertEqual(sidecar["lifecycle"]["preStop"]["exec"]["command"], ["/sidegate", "drain", "--wait"])
+        self.assertNotIn("cpu", sidecar["resources"]["limits"])
+        self.assertIn("memory", sidecar["resources"]["limits"])
+        self.assertFalse([mount for mount in sidecar["volumeMounts"] if "subPath" in mount])
+        self.assertFalse([variable for variable in sidecar.get("env", []) if "valueFrom" in variable])
+        # The default drain_timeout is 25 s; the API has its preStop before it.
+        self.assertGreater(pod["terminationGracePeriodSeconds"], 25 + pod["containers"][0]["lifecycle"]["preStop"]["sleep"]["seconds"])
+
+    @needs("kubectl")
+    def test_every_container_meets_the_restricted_standard(self):
+        for documents in (example_overlay(), example_chart()):
+            pod = only(documents, "Deployment")["spec"]["template"]["spec"]
+            self.assertFalse({"hostNetwork", "hostPID", "hostIPC"} & set(pod))
+            self.assertTrue(all(set(volume) & {"configMap", "secret", "emptyDir"} for volume in pod["volumes"]))
+            for container in pod["initContainers"] + pod["containers"]:
+                context = container["securityContext"]
+                self.assertIs(context["allowPrivilegeEscalation"], False)
+                self.assertIs(context["runAsNonRoot"], True)
+                self.assertEqual(context["capabilities"], {"drop": ["ALL"]})
+                self.assertEqual(context["seccompProfile"], {"type": "RuntimeDefault"})
+                self.assertFalse([port for port in container.get("ports", []) if "hostPort" in port])
+            self.assertIs(pod["initContainers"][0]["securityContext"]["readOnlyRootFilesystem"], True)
+
+    @needs("kubectl")
+    def test_services_lead_to_the_sidecar_and_what_opts_out_is_left_alone(self):
+        self.assertEqual(only(example_overlay(), "Service")["spec"]["ports"][0]["targetPort"], "sidegate")
+        with tempfile.TemporaryDirectory(dir=DEPLOY) as directory:
+            overlay = Path(directory)
+            job = {"apiVersion": "apps/v1", "kind": "Deployment", "metadata": {"name": "other", "labels": {"auth": "none"}},
+                   "spec": {"selector": {"matchLabels": {"a": "b"}}, "template": {"metadata": {"labels": {"a": "b"}}, "spec": {"containers": []}}}}
+            (overlay / "other.yaml").write_text(yaml.safe_dump(job))
+            (overlay / "kustomization.yaml").write_text(yaml.safe_dump({
+                "apiVersion": "kustomize.config.k8s.io/v1beta1", "kind": "Kustomization",
+                "resources": ["../example/api", "other.yaml"], "components": ["../sidecar"]}))
+            documents = list(yaml.safe_load_all(run("kubectl", "kustomize", overlay)))
+        self.assertEqual(only(documents, "Deployment", "other"), job)
+        self.assertIn("initContainers", only(documents, "Deployment", "orders")["spec"]["template"]["spec"])
+
+    @needs("kubectl")
+    def test_the_secret_of_the_runbook_is_what_the_sidecar_mounts(self):
+        with tempfile.TemporaryDirectory() as directory:
+            for name in ("pepper", "redis-password"):
+                (Path(directory) / name).write_text("secret\n")
+            command = "kubectl create secret generic sidegate -n orders --from-file=pepper --from-file=redis-password --dry-run=client -o yaml"
+            self.assertIn(command, (DEPLOY / "runbook.md").read_text())
+            secret = yaml.safe_load(run(*command.split(), cwd=directory))
+        self.is_valid([secret])
+        overlay = example_overlay()
+        volumes = only(overlay, "Deployment")["spec"]["template"]["spec"]["volumes"]
+        self.assertIn({"name": "sidegate-secrets", "secret": {"secretName": secret["metadata"]["name"]}}, volumes)
+        config = only(overlay, "ConfigMap", "sidegate")["data"]["proxy.toml"]
+        self.assertEqual(sorted(re.findall(r"/run/secrets/sidegate/([a-z-]+)", config)), sorted(secret["data"]))
+
+    def test_values_that_mean_nothing_are_refused(self):
+        for values in ({}, {"config": ""}, {"config": "a", "imge": {}}, {"config": "a", "image": {"digest": "latest"}},
+                       {"config": "a", "ports": {"public": 80}}, {"config": "a", "podMonitor": True}):
+            with self.subTest(values=values), self.assertRaises(Exception):
+                rendered(CHART, values)
+        values = {"sidegate": {"image": {"digest": "sha256:" + "0" * 64}, "secretName": "", "ports": {"public": 9000}}}
+        pod = only(example_chart(values), "Deployment")["spec"]["template"]["spec"]
+        (sidecar,) = pod["initContainers"]
+        self.assertEqual(sidecar["image"], "registry.example/sidegate@sha256:" + "0" * 64)
+        self.assertEqual(sidecar["ports"][0]["containerPort"], 9000)
+        self.assertNotIn("sidegate-secrets", [volume["name"] for volume in pod["volumes"]])
+
+    def test_the_charts_are_linted(self):
+        for path, values in ((CHART, {"config": "version = 1\n", **ALL_ON}),):
+            messages = helm.lint(str(path), values=values, strict=True)["messages"]
+            self.assertFalse([message for message in messages if "icon" not in str(message)])
+
+    def test_the_release_is_the_crates(self):
+        version = next(line.split('"')[1] for line in (DEPLOY.parent / "Cargo.toml").read_text().splitlines() if line.startswith("version = "))
+        chart = yaml.safe_load((CHART / "Chart.yaml").read_text())
+        self.assertEqual((chart["version"], chart["appVersion"]), (version, version))
+        self.assertIn(f'default "{version}"', (CHART / "templates" / "_sidecar.tpl").read_text())
+        self.assertIn(f"ARG VERSION={version}\n", (DEPLOY / "Containerfile").read_text())
+        self.assertIn(f"newTag: {version}\n", (DEPLOY / "example" / "overlay" / "kustomization.yaml").read_text())
+
+
+if __name__ == "__main__":
+    unittest.main()
