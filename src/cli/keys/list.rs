@@ -35,8 +35,7 @@ pub struct List {
     /// Only those that somebody should look at, and why
     #[arg(long)]
     attention: bool,
-    /// Only those whose secret is older than keys.rotate_reminder
-    #[arg(long)]
+    #[arg(long, help = "Only those whose secret is older than keys.rotate_reminder")]
     due: bool,
 }
 
