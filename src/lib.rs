@@ -33,9 +33,9 @@
 //! # Threads
 //!
 //! Each worker is a thread with a runtime of its own and never shares a connection: [`server`]. The key table lives on one more
-//! thread ([`authn::KeyTable`]: store, look-ups, the change log, what [`fleet`] is told of it, issuers' keys, and [`usage`] on its
-//! way to the store), the ops and the admin
-//! listener ([`admin`]), the control socket and the look at the files on another, the access log on a third. Workers share the cache and the compiled
+//! thread ([`authn::KeyTable`]: store, look-ups, the change log, what [`fleet`] is told of it, issuers' keys, [`usage`] on its way to
+//! the store, and the store's [`chores`]), the ops and the admin listener ([`admin`]), the control socket and the look at the files
+//! on another, the access log on a third. Workers share the cache and the compiled
 //! configuration ([`app::Snapshot`]), both read without a lock; [`app::reload`] puts another in its place.
 //!
 //! # Configuration
@@ -48,6 +48,7 @@ pub mod answer;
 pub mod app;
 pub mod audit;
 pub mod authn;
+pub mod chores;
 pub mod cli;
 pub mod clock;
 pub mod config;
