@@ -249,7 +249,10 @@ impl Work {
 fn refuse(error: LifecycleError) -> Refusal {
     let certain = |rejection: Rejection, why: String| rejection.because(why).before_sending();
     match error {
-        LifecycleError::Invalid(_) => certain(Rejection::BodyInvalid, "a member is none that a key's record may have".into()),
+        // Which members, not what stands there.
+        LifecycleError::Invalid(faults) => {
+            certain(Rejection::BodyInvalid, faults.iter().map(|fault| fault.field.as_ref()).collect::<Vec<_>>().join(" "))
+        }
         LifecycleError::NoKey(id) => certain(Rejection::KeyNotFound, id),
         LifecycleError::State(why) => certain(Rejection::KeyNotFound, why),
         LifecycleError::Limit { .. } => certain(Rejection::KeyLimit, error.to_string()),
