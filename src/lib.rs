@@ -69,6 +69,7 @@ pub mod policy;
 pub mod rejection;
 pub mod route;
 pub mod server;
+pub mod session;
 pub mod store;
 pub mod telemetry;
 pub mod tenant;
