@@ -1,8 +1,9 @@
 //! Builds everything from a configuration: compile (all problems at once), then start in order; stop in reverse.
 //! No global state: several sidecars may run in one process, as tests do.
 
+mod admin;
 mod control;
-mod health;
+pub(crate) mod health;
 mod http;
 mod metrics;
 mod office;
@@ -10,6 +11,7 @@ mod ops;
 mod probes;
 pub mod reload;
 mod running;
+mod status;
 mod table;
 
 use std::io::{self, Write};
@@ -17,6 +19,7 @@ use std::sync::Arc;
 
 use tokio_rustls::TlsAcceptor;
 
+use crate::admin as admin_api;
 use crate::answer::Answers;
 use crate::authn::KeyTable;
 use crate::clock::Clock;
@@ -56,6 +59,7 @@ pub struct App {
     last_used_resolution: Span,
     probes: Probes,
     key_rules: Arc<key::rules::Rules>,
+    admin: Arc<admin_api::Settings>,
 }
 
 /// What judges and answers requests: one immutable snapshot, swapped as a whole.
@@ -81,6 +85,8 @@ pub struct Snapshot {
     pub probes: Probes,
     /// Management of its key table.
     pub management: Management,
+    /// Whom the admin listener knows.
+    pub admin: Arc<admin_api::Settings>,
     _table: Hold,
 }
 
@@ -91,6 +97,7 @@ pub fn compile(config: &Config, problems: &mut Problems) -> Option<App> {
     let answers = Answers::compile(config, problems);
     let upstreams = Upstreams::compile(config, problems);
     let listeners: Vec<_> = config.listeners.iter().enumerate().map(|(index, each)| listener(index, each, problems)).collect();
+    let admin = admin_api::Settings::compile(config, problems);
     for (path, address) in [("ops.listen", &config.ops.listen), ("admin.listen", &config.admin.listen)] {
         if !address.is_empty() {
             problems.parse::<bind::Address>(path, address);
@@ -111,6 +118,7 @@ pub fn compile(config: &Config, problems: &mut Problems) -> Option<App> {
         last_used_resolution: config.keys.last_used_resolution,
         probes: probes?,
         key_rules: Arc::new(key_rules?),
+        admin: Arc::new(admin?),
     })
 }
 
@@ -128,6 +136,7 @@ impl App {
             fleet: Arc::clone(table.fleet()),
             probes: self.probes,
             management: table.management(self.key_rules),
+            admin: self.admin,
             _table: table.hold(),
         }
     }

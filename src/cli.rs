@@ -2,10 +2,12 @@
 
 pub mod audit;
 pub mod check;
+pub mod completions;
 pub mod config_show;
 mod control;
 pub mod demo;
 pub mod denials;
+mod desk;
 pub mod drain;
 mod edit;
 pub mod explain;
@@ -49,6 +51,12 @@ pub struct Globals {
     /// Store, instead of the configuration's [store] url
     #[arg(long, global = true, value_name = "URL")]
     pub store: Option<String>,
+    /// Management API of a running instance, instead of the store: unix:/path, https://… or http:// on this machine
+    #[arg(long, global = true, env = "SIDEGATE_ADMIN", value_name = "URL")]
+    pub admin: Option<String>,
+    /// File with a token of [[admin.tokens]], for --admin
+    #[arg(long, global = true, env = "SIDEGATE_ADMIN_TOKEN_FILE", value_name = "FILE")]
+    pub admin_token_file: Option<PathBuf>,
     /// Print JSON
     #[arg(long, global = true)]
     pub json: bool,
@@ -98,6 +106,10 @@ enum Command {
     Healthcheck(healthcheck::Args),
     /// A tour without any set-up: echo upstream, embedded store, four keys
     Demo(demo::Args),
+    /// Print what makes a shell complete commands and flags
+    Completions(completions::Completions),
+    /// Print the manual page of a command, or write all of them
+    Man(completions::Pages),
     /// Print the version
     Version,
 }
@@ -206,6 +218,8 @@ fn run(cli: &Cli) -> Result<(), Failure> {
         Command::Drain(args) => drain::run(args, globals),
         Command::Healthcheck(args) => healthcheck::run(args, globals),
         Command::Demo(args) => demo::run(args, globals),
+        Command::Completions(args) => completions::completions(args),
+        Command::Man(args) => completions::pages(args),
         Command::Version => {
             version(globals);
             Ok(())

@@ -161,12 +161,25 @@ impl Explainer {
     /// Judges a described request. `presented` says whether its credential stands in its headers or a record is taken for it.
     #[must_use]
     pub fn explain(&self, described: &Described, presented: Presented<'_>) -> Explanation {
-        self.key_table.runtime().block_on(self.judge(described, presented, self.clock.now()))
+        let Self { gate, answers, upstreams, mask, limits, .. } = self;
+        let judge = Judge { gate, answers, upstreams, mask, limits: *limits };
+        self.key_table.runtime().block_on(judge.judge(described, presented, self.clock.now()))
     }
 }
 
-impl Explainer {
-    async fn judge(&self, described: &Described, presented: Presented<'_>, now: Timestamp) -> Explanation {
+/// A gate that is asked how it would judge, and what its answers are made of.
+#[expect(missing_docs, reason = "the parts of a sidecar")]
+pub struct Judge<'a> {
+    pub gate: &'a Gate,
+    pub answers: &'a Answers,
+    pub upstreams: &'a Upstreams,
+    pub(crate) mask: &'a Mask,
+    pub limits: Limits,
+}
+
+impl Judge<'_> {
+    /// Judges a described request.
+    pub async fn judge(&self, described: &Described, presented: Presented<'_>, now: Timestamp) -> Explanation {
         let Self { gate, answers, upstreams, mask, .. } = self;
         let asked = format!("{} {}", described.method, described.target);
         let mut trace = Recorder { mask, request: masked(mask, &asked), steps: Vec::new() };

@@ -7,6 +7,7 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 
 use arc_swap::ArcSwapOption;
+use serde_json::{Value, json};
 use tokio::sync::watch;
 use tokio::time::sleep;
 
@@ -175,6 +176,32 @@ impl Seen {
     #[must_use]
     pub fn is_late(&self) -> bool {
         self.silent > LATE
+    }
+
+    /// In one word.
+    #[must_use]
+    pub fn state(&self) -> &'static str {
+        match (self.is_gone(), self.is_late()) {
+            (true, _) => "gone",
+            (false, true) => "late",
+            (false, false) => "live",
+        }
+    }
+
+    /// As people are shown it, where the change log ends at `position`.
+    #[must_use]
+    pub fn shown(&self, position: Position) -> Value {
+        let instance = &self.instance;
+        json!({
+            "id": instance.id,
+            "name": instance.name,
+            "state": self.state(),
+            "release": instance.version,
+            "started_at": instance.started_at,
+            "position": instance.position,
+            "behind": position.0.saturating_sub(instance.position.0),
+            "silent_ms": u64::try_from(self.silent.as_millis()).unwrap_or(u64::MAX),
+        })
     }
 
     /// Until when it may serve what it had read, should it be unable to reach the store.

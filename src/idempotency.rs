@@ -17,8 +17,9 @@ use std::time::Duration;
 use http::{HeaderMap, HeaderName, Method};
 
 use crate::config::problem::Problems;
-use crate::config::sections::{Config, IdempotencyMode};
+use crate::config::sections::{self, Config, IdempotencyMode};
 use crate::facts::Facts;
+use crate::facts::path::CanonicalPath;
 use crate::identity::{Bearer, Identity};
 use crate::net::client::ClientAddr;
 use crate::rejection::{Refusal, Rejection};
@@ -29,7 +30,7 @@ pub use key::Key;
 pub use ledger::{Begun, Counters, Ledger};
 pub use memory::{Memory, Taken};
 pub use reservation::{Outcome, Reservation};
-pub use seal::{Roots, Scope, Ticket};
+pub use seal::{Holder, Roots, Scope, Ticket};
 
 /// The kind whose keys only servers have. Callers with any other may be told apart by their address alone.
 const SECRET: &str = "secret";
@@ -124,7 +125,39 @@ impl Rules {
             }
         };
         let fingerprint = Fingerprint::of_head(&facts.method, &facts.path);
-        Ok(Some(Box::new(Asked { rules: Arc::clone(self), ticket: Ticket { scope, key }, fingerprint })))
+        Ok(Some(Box::new(Asked { rules: Arc::clone(self), ticket: Ticket { scope, key, holder: None }, fingerprint })))
+    }
+
+    /// The same for the management API, whatever the mode: who sends a key there is protected.
+    #[must_use]
+    pub fn of_management(section: &sections::Idempotency, header: HeaderName) -> Arc<Self> {
+        Arc::new(Self {
+            required: true,
+            methods: Box::new([Method::POST]),
+            header,
+            ttl: section.ttl.0,
+            max_body: MAX_BODY,
+            lease: section.lock_timeout.0,
+            max_stored: section.max_stored_per_tenant.0,
+        })
+    }
+
+    /// What a token of the management API asks for, if that is to be done once.
+    ///
+    /// # Errors
+    /// `idempotency_key_invalid`; a path that no request may have.
+    pub fn ask_for_token(self: &Arc<Self>, actor: &str, holder: Holder, head: &http::request::Parts) -> Result<Option<Asked>, Refusal> {
+        if !self.methods.contains(&head.method) {
+            return Ok(None);
+        }
+        let Some(key) = Key::find(&head.headers, &self.header)? else { return Ok(None) };
+        let target = head.uri.path_and_query().cloned().ok_or(Rejection::RequestInvalid)?;
+        let fingerprint = Fingerprint::of_head(&head.method, &CanonicalPath::parse(target)?);
+        Ok(Some(Asked {
+            rules: Arc::clone(self),
+            ticket: Ticket { scope: Scope::of_token(actor), key, holder: Some(holder) },
+            fingerprint,
+        }))
     }
 
     /// What `explain` says of it.

@@ -33,8 +33,8 @@
 //! # Threads
 //!
 //! Each worker is a thread with a runtime of its own and never shares a connection: [`server`]. The key table lives on one more
-//! thread ([`authn::KeyTable`]: store, look-ups, the change log, what [`fleet`] is told of it, issuers' keys, and [`usage`] on its
-//! way to the store), the ops listener, the control
+//! thread ([`authn::KeyTable`]: store, look-ups, the change log, what [`fleet`] is told of it, issuers' keys, [`usage`] on its way to
+//! the store, and the store's [`chores`]), the ops listener, the control
 //! socket and the look at the files on another, the access log on a third. Workers share the cache and the compiled
 //! configuration ([`app::Snapshot`]), both read without a lock; [`app::reload`] puts another in its place.
 //!
@@ -43,10 +43,12 @@
 //! [`config`] reads and merges layers and reports all mistakes at once; every module compiles what concerns it, and the request path sees only that.
 //! Time is read in [`clock`] alone.
 
+pub mod admin;
 pub mod answer;
 pub mod app;
 pub mod audit;
 pub mod authn;
+pub mod chores;
 pub mod cli;
 pub mod clock;
 pub mod config;

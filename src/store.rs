@@ -86,6 +86,18 @@ pub struct Page<T> {
     pub unreadable: Vec<StoreError>,
 }
 
+/// Where a key stands in lists: the cursor behind it.
+#[must_use]
+pub fn place_of_key(record: &KeyRecord) -> String {
+    codec::Record::place(record)
+}
+
+/// Where a tenant stands in lists.
+#[must_use]
+pub fn place_of_tenant(record: &TenantRecord) -> String {
+    codec::Record::place(record)
+}
+
 /// Primitives of the key table.
 #[async_trait]
 pub trait Store: Send + Sync {

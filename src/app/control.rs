@@ -2,6 +2,7 @@
 //! only its own user can open, and whose callers are asked by the kernel who they are.
 
 use std::fs::{Permissions, set_permissions};
+use std::future::ready;
 use std::io;
 use std::os::unix::fs::PermissionsExt as _;
 use std::sync::Arc;
@@ -11,7 +12,6 @@ use bytes::Bytes;
 use http_body_util::Full;
 use hyper::body::Incoming;
 use hyper::http::{Method, Request, Response, StatusCode};
-use serde::Serialize;
 use serde_json::json;
 use tokio::net::UnixStream;
 use tokio::task::spawn_blocking;
@@ -19,8 +19,7 @@ use tokio::time::sleep;
 
 use super::health::Health;
 use super::http::{self, json, text};
-use super::reload::{Outcome, Standing, Trigger};
-use crate::clock::Timestamp;
+use super::reload::{Outcome, Trigger};
 use crate::server::bind::{self, Bound};
 use crate::server::socket::Socket;
 
@@ -49,29 +48,6 @@ pub(super) struct Control {
     health: Arc<Health>,
 }
 
-/// `GET /status`.
-#[derive(Debug, Serialize)]
-struct Status<'a> {
-    version: &'static str,
-    pid: u32,
-    state: &'static str,
-    ready: bool,
-    started_at: Timestamp,
-    uptime_s: u64,
-    configuration: &'a Standing,
-    listeners: Vec<ListenerStatus>,
-    connections: usize,
-    requests_in_flight: u64,
-}
-
-#[derive(Debug, Serialize)]
-struct ListenerStatus {
-    name: String,
-    address: String,
-    tls: bool,
-    connections: usize,
-}
-
 impl Control {
     pub(super) const fn new(health: Arc<Health>) -> Self {
         Self { health }
@@ -83,16 +59,17 @@ impl Control {
             Ok(own) => own,
             Err(error) => return tracing::error!(%error, "the control socket cannot be served"),
         };
-        let welcomes = move |socket: &Socket| matches!(socket, Socket::Unix(stream) if user_of(stream).is_ok_and(|user| user == own));
-        let answer = move |request| Arc::clone(&self).answer(request);
-        http::serve("the control socket", &bound, welcomes, answer).await;
+        let is_own = move |socket: &Socket| matches!(socket, Socket::Unix(stream) if user_of(stream).is_ok_and(|user| user == own));
+        let welcome = move |socket, _| ready(Some(socket).filter(is_own));
+        let answer = move |request, _| Arc::clone(&self).answer(request);
+        http::serve("the control socket", &bound, http::SHORT, welcome, answer).await;
     }
 
     async fn answer(self: Arc<Self>, request: Request<Incoming>) -> Response<Full<Bytes>> {
         match (request.method(), request.uri().path()) {
             (&Method::POST, "/reload") => self.reload().await,
             (&Method::POST, "/drain") => self.drain(request.uri().query() == Some("wait")).await,
-            (&Method::GET, "/status") => self.status(),
+            (&Method::GET, "/status") => json(StatusCode::OK, &self.health.status()),
             (_, "/reload" | "/drain" | "/status") => {
                 text(StatusCode::METHOD_NOT_ALLOWED, "POST /reload, POST /drain, GET /status\n".into())
             }
@@ -128,32 +105,6 @@ impl Control {
         }
         let in_flight = self.health.tallies.in_flight();
         json(StatusCode::OK, &json!({ "state": self.health.state(), "requests_in_flight": in_flight }))
-    }
-
-    fn status(&self) -> Response<Full<Bytes>> {
-        let reloader = &self.health.reloader;
-        let doors = reloader.doors().borrow().clone();
-        let listeners: Vec<_> = doors
-            .iter()
-            .map(|door| {
-                let terms = door.listener.terms.load();
-                let (name, tls) = (terms.name.to_string(), terms.tls.is_some());
-                ListenerStatus { name, address: door.bound.to_string(), tls, connections: door.listener.open() }
-            })
-            .collect();
-        let status = Status {
-            version: env!("CARGO_PKG_VERSION"),
-            pid: std::process::id(),
-            state: self.health.state(),
-            ready: self.health.readiness().0,
-            started_at: self.health.started_at,
-            uptime_s: self.health.uptime().as_secs(),
-            configuration: &reloader.standing(),
-            connections: listeners.iter().map(|listener| listener.connections).sum(),
-            listeners,
-            requests_in_flight: self.health.tallies.in_flight(),
-        };
-        json(StatusCode::OK, &status)
     }
 }
 

@@ -15,24 +15,24 @@ use crate::telemetry::tally::Tallies;
 
 /// A sidecar's knowledge of itself.
 #[derive(Debug)]
-pub(super) struct Health {
+pub(crate) struct Health {
     /// What it runs with.
-    pub(super) reloader: Arc<Reloader>,
+    pub(crate) reloader: Arc<Reloader>,
     /// What the workers count.
-    pub(super) tallies: Arc<Tallies>,
+    pub(crate) tallies: Arc<Tallies>,
     stage: Stopper,
     serving: AtomicBool,
     left: OnceLock<Instant>,
     /// Whether the store was ever seen to answer.
     store_met: AtomicBool,
     /// When it started.
-    pub(super) started_at: Timestamp,
+    pub(crate) started_at: Timestamp,
     started: Instant,
 }
 
 impl Health {
     /// Of a sidecar that starts now.
-    pub(super) fn new(reloader: Arc<Reloader>, stage: Stopper, now: Timestamp) -> Self {
+    pub(crate) fn new(reloader: Arc<Reloader>, stage: Stopper, now: Timestamp) -> Self {
         let store_met = AtomicBool::new(reloader.app().load().gate.authenticator().store_status().reachable);
         Self {
             reloader,
@@ -47,28 +47,28 @@ impl Health {
     }
 
     /// The workers accept.
-    pub(super) fn serve(&self) {
+    pub(crate) fn serve(&self) {
         self.serving.store(true, Ordering::Release);
     }
 
     /// The sidecar is on its way out: not ready, and every answer closes its connection.
-    pub(super) fn leave(&self) {
+    pub(crate) fn leave(&self) {
         self.left.get_or_init(instant);
         self.stage.advance(Stage::Leave);
     }
 
     /// How long it has been leaving.
-    pub(super) fn leaving_for(&self) -> Option<Duration> {
+    pub(crate) fn leaving_for(&self) -> Option<Duration> {
         self.left.get().map(Instant::elapsed)
     }
 
     /// How long it has been running.
-    pub(super) fn uptime(&self) -> Duration {
+    pub(crate) fn uptime(&self) -> Duration {
         self.started.elapsed()
     }
 
     /// In one word.
-    pub(super) fn state(&self) -> &'static str {
+    pub(crate) fn state(&self) -> &'static str {
         match (self.serving.load(Ordering::Acquire), self.left.get()) {
             (_, Some(_)) => "draining",
             (true, None) => "serving",
@@ -77,7 +77,7 @@ impl Health {
     }
 
     /// Whether requests should be sent here, and every check with its outcome, one a line.
-    pub(super) fn readiness(&self) -> (bool, String) {
+    pub(crate) fn readiness(&self) -> (bool, String) {
         let mut report = String::new();
         let state = self.state();
         report.push_str(match state {

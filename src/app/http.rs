@@ -8,7 +8,7 @@ use std::time::Duration;
 
 use bytes::Bytes;
 use http_body_util::Full;
-use hyper::body::Incoming;
+use hyper::body::{Body, Incoming};
 use hyper::http::{HeaderValue, Request, Response, StatusCode, header};
 use hyper::server::conn::http1;
 use hyper::service::service_fn;
@@ -18,42 +18,45 @@ use tokio::sync::Semaphore;
 use tokio::task::spawn_local;
 use tokio::time::sleep;
 
+use crate::net::Peer;
 use crate::server::bind::Bound;
 use crate::server::socket::Socket;
 
 /// Probes and scrapers, at once.
 const CONNECTIONS: usize = 64;
-const HEADER_TIMEOUT: Duration = Duration::from_secs(5);
+/// For the head of a probe's request; also how long its connection may be idle.
+pub(super) const SHORT: Duration = Duration::from_secs(5);
 const ACCEPT_PAUSE: Duration = Duration::from_millis(100);
 
-/// Answers on `bound` whom `welcomes` takes, until the runtime ends.
-pub(super) async fn serve<F, A>(name: &'static str, bound: &Bound, welcomes: impl Fn(&Socket) -> bool, answer: F)
+/// Answers on `bound`, where no connection is silent for longer than `idle`, whom `welcome` lets in, until the runtime ends.
+pub(super) async fn serve<W, E, F, A, B>(name: &'static str, bound: &Bound, idle: Duration, welcome: W, answer: F)
 where
-    F: Fn(Request<Incoming>) -> A + 'static,
-    A: Future<Output = Response<Full<Bytes>>> + 'static,
+    W: Fn(Socket, Peer) -> E + 'static,
+    E: Future<Output = Option<Socket>> + 'static,
+    F: Fn(Request<Incoming>, Peer) -> A + 'static,
+    A: Future<Output = Response<B>> + 'static,
+    B: Body<Data: 'static, Error: std::error::Error + Send + Sync> + 'static,
 {
     let listening = match bound.listen() {
         Ok(listening) => listening,
         Err(error) => return tracing::error!(%error, "{name} cannot be served"),
     };
-    let (room, answer) = (Arc::new(Semaphore::new(CONNECTIONS)), Rc::new(answer));
+    let (room, welcome, answer) = (Arc::new(Semaphore::new(CONNECTIONS)), Rc::new(welcome), Rc::new(answer));
     loop {
         let Ok(place) = Arc::clone(&room).acquire_owned().await else { return };
-        let Ok((socket, _)) = listening.accept().await else {
+        let Ok((socket, peer)) = listening.accept().await else {
             sleep(ACCEPT_PAUSE).await;
             continue;
         };
-        if !welcomes(&socket) {
-            continue;
-        }
-        let answer = Rc::clone(&answer);
+        let (welcome, answer) = (Rc::clone(&welcome), Rc::clone(&answer));
         spawn_local(async move {
+            let Some(socket) = welcome(socket, peer).await else { return };
             let service = service_fn(|request| {
-                let answer = answer(request);
+                let answer = answer(request, peer);
                 async { Ok::<_, Infallible>(answer.await) }
             });
             let mut builder = http1::Builder::new();
-            builder.timer(TokioTimer::new()).header_read_timeout(HEADER_TIMEOUT);
+            builder.timer(TokioTimer::new()).header_read_timeout(idle);
             let _ = builder.serve_connection(TokioIo::new(socket), service).await;
             drop(place);
         });

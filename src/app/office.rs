@@ -1,4 +1,4 @@
-//! The thread beside the workers: the ops listener, the control socket, and the look at the files from time to time.
+//! The thread beside the workers: the ops and the admin listener, the control socket, and the look at the files from time to time.
 //! None of it is on the way of a request, and nothing of it waits for a worker.
 
 use std::path::{Path, PathBuf};
@@ -11,12 +11,16 @@ use tokio::sync::oneshot;
 use tokio::task::{spawn_blocking, spawn_local};
 use tokio::time::sleep;
 
+use super::admin;
 use super::control::Control;
 use super::health::Health;
 use super::ops::Ops;
 use super::reload::{Reloader, Trigger};
+use crate::admin::Api;
 use crate::server::bind::Bound;
 
+/// How long the end waits for what is being managed.
+const GOODBYE: Duration = Duration::from_secs(1);
 /// How often the files are looked at.
 const LOOK: Duration = Duration::from_secs(1);
 
@@ -30,9 +34,10 @@ pub(super) struct Office {
 
 impl Office {
     /// Starts it, on sockets that are bound.
-    pub(super) fn start(health: Arc<Health>, ops: Option<Bound>, control: Option<Bound>) -> std::io::Result<Self> {
+    pub(super) fn start(health: Arc<Health>, ops: Option<Bound>, control: Option<Bound>, admin: Option<Bound>) -> std::io::Result<Self> {
         let (stop, stopped) = oneshot::channel();
-        let files = ops.iter().chain(&control).filter_map(Bound::file).map(Path::to_owned).collect();
+        let files = ops.iter().chain(&control).chain(&admin).filter_map(Bound::file).map(Path::to_owned).collect();
+        let api = admin.map(|bound| (Arc::new(Api::new(Arc::clone(&health))), bound));
         let work = async move {
             if let Some(bound) = ops {
                 spawn_local(Ops::new(Arc::clone(&health)).serve(bound));
@@ -41,7 +46,14 @@ impl Office {
                 spawn_local(Arc::new(Control::new(Arc::clone(&health))).serve(bound));
             }
             spawn_local(look(Arc::clone(&health.reloader)));
+            let api = api.map(|(api, bound)| {
+                spawn_local(admin::serve(Arc::clone(&api), bound));
+                api
+            });
             let _ = stopped.await;
+            if let Some(api) = api {
+                api.settle(GOODBYE).await;
+            }
         };
         let thread = thread::Builder::new().name("ops".into()).spawn(move || {
             match Builder::new_current_thread().enable_all().build_local(LocalOptions::default()) {

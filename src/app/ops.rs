@@ -1,6 +1,7 @@
 //! The ops listener: `/livez`, `/readyz`, `/readyz?verbose`, `/metrics`, `/probe/<name>`. GET only; nothing of a request or a key.
 //! Losing the store later does not make a sidecar unready: it still serves the keys it knows.
 
+use std::future::ready;
 use std::rc::Rc;
 use std::sync::Arc;
 
@@ -33,8 +34,8 @@ impl Ops {
     pub(super) async fn serve(self: Rc<Self>, bound: Bound) {
         let sweeping = Rc::clone(&self);
         spawn_local(async move { sweeping.prober.sweep().await });
-        let answer = move |request| Rc::clone(&self).answer(request);
-        http::serve("the ops listener", &bound, |_| true, answer).await;
+        let answer = move |request, _| Rc::clone(&self).answer(request);
+        http::serve("the ops listener", &bound, http::SHORT, |socket, _| ready(Some(socket)), answer).await;
     }
 
     async fn answer(self: Rc<Self>, request: Request<Incoming>) -> Response<Full<Bytes>> {

@@ -13,7 +13,7 @@ use tokio::sync::watch;
 use super::health::Health;
 use super::office::Office;
 use super::reload::{Origin, Reloader};
-use super::{App, control};
+use super::{App, admin, control};
 use crate::clock::{Clock, instant};
 use crate::config::sections::{Config, Shutdown};
 use crate::server::bind::bind;
@@ -33,7 +33,8 @@ pub struct Running {
     working: Receiver<()>,
     health: Arc<Health>,
     office: Option<Office>,
-    ops: Option<(Option<SocketAddr>, String)>,
+    /// The listeners that are no worker's: name and address.
+    own: Vec<(&'static str, Option<SocketAddr>, String)>,
     log: Arc<Writer>,
 }
 
@@ -71,6 +72,8 @@ impl Running {
         let reloader = Arc::new(reloader);
         let ops = (!config.ops.listen.is_empty()).then(|| bind(&config.ops.listen)).transpose();
         let ops = ops.with_context(|| format!("ops.listen: cannot listen on {}", config.ops.listen))?;
+        let admin = (!config.admin.listen.is_empty()).then(|| admin::bind(&config.admin.listen, &reloader.app().load().admin)).transpose();
+        let admin = admin.with_context(|| format!("admin.listen: cannot listen on {}", config.admin.listen))?;
         let stage = Stopper(Arc::new(watch::Sender::new(Stage::Serve)));
         let health = Arc::new(Health::new(Arc::clone(&reloader), stage.clone(), now));
         let shared = Arc::new(Shared {
@@ -85,8 +88,11 @@ impl Running {
             workers: Vec::new(),
             listening,
             working,
-            ops: ops.as_ref().map(|bound| (bound.address(), bound.to_string())),
-            office: Some(Office::start(Arc::clone(&health), ops, control::bind(&config.ops.socket))?),
+            own: [("ops", &ops), ("admin", &admin)]
+                .into_iter()
+                .filter_map(|(name, bound)| bound.as_ref().map(|bound| (name, bound.address(), bound.to_string())))
+                .collect(),
+            office: Some(Office::start(Arc::clone(&health), ops, control::bind(&config.ops.socket), admin)?),
             health,
             log,
         };
@@ -107,11 +113,11 @@ impl Running {
         Ok(running)
     }
 
-    /// Address of the listener with this name (`public`, or the ops listener as `ops`); `None` for Unix sockets.
+    /// Address of the listener with this name (`public`, or `ops` and `admin` for those); `None` for Unix sockets.
     #[must_use]
     pub fn address(&self, listener: &str) -> Option<SocketAddr> {
-        if listener == "ops" {
-            return self.ops.as_ref()?.0;
+        if let Some((_, address, _)) = self.own.iter().find(|(name, _, _)| *name == listener) {
+            return *address;
         }
         let doors = self.health.reloader.doors();
         let doors = doors.borrow();
@@ -124,7 +130,7 @@ impl Running {
         let doors = self.health.reloader.doors();
         let doors = doors.borrow();
         let listeners = doors.iter().map(|door| (door.listener.terms.load().name.to_string(), door.bound.to_string()));
-        listeners.chain(self.ops.iter().map(|(_, text)| ("ops".to_owned(), text.clone()))).collect()
+        listeners.chain(self.own.iter().map(|(name, _, text)| ((*name).to_owned(), text.clone()))).collect()
     }
 
     /// What puts another configuration in the place of this one.

@@ -18,6 +18,7 @@ use tokio::time::{sleep, timeout};
 use super::Authenticator;
 use super::snapshot::{Snapshot, Turn};
 use crate::audit::Actor;
+use crate::chores::Chores;
 use crate::clock::Clock;
 use crate::config::sections::Config;
 use crate::fleet::{self, Standing};
@@ -119,6 +120,7 @@ impl KeyTable {
             let predecessor = first.and_then(|file| file.restore(&authenticator.shared, !store.is_reachable()));
             let patience = config.store.command_timeout.0;
             let desk = Arc::new(Desk::new(Arc::clone(&store), Arc::clone(&at), Handle::current(), clock.clone(), patience));
+            let chores = Chores::new(&config, Arc::clone(&store), clock.clone());
             let usage = Collector::new(usages);
             let _ = opened.send(Ok((
                 Arc::clone(&authenticator),
@@ -134,6 +136,7 @@ impl KeyTable {
                 never = follow(changes, &authenticator, &clock, &at) => match never {},
                 never = beat(instance.as_ref(), predecessor, &store, &at) => match never {},
                 never = keep(snapshot.as_ref(), &authenticator) => match never {},
+                never = tidy(makes.then_some(chores)) => match never {},
                 _ = stopped => {}
             }
             drop(stop_usage);
@@ -255,6 +258,14 @@ async fn beat(instance: Option<&Instance>, predecessor: Option<String>, store: &
 async fn keep(snapshot: Option<&Arc<Snapshot>>, authenticator: &Authenticator) -> Infallible {
     match snapshot {
         Some(file) => file.keep(&authenticator.shared).await,
+        None => pending().await,
+    }
+}
+
+/// Does the store's chores, for ever; who only looks does none.
+async fn tidy(chores: Option<Chores>) -> Infallible {
+    match chores {
+        Some(chores) => chores.run().await,
         None => pending().await,
     }
 }

@@ -4,7 +4,8 @@
 mod export;
 mod replay;
 
-use super::keys::context::{Access, Context};
+use super::desk::{self, Desk};
+use super::keys::context::Access;
 use super::keys::progress::Shown;
 use super::when::When;
 use super::{Failure, Globals, output};
@@ -80,8 +81,8 @@ impl List {
 }
 
 fn list(args: &List, globals: &Globals) -> Result<(), Failure> {
-    let context = Context::open(Access::Read, globals)?;
-    let now = context.clock.now();
+    let desk = desk::open(Access::Read, globals)?;
+    let now = desk.now();
     let query = Query {
         tenant: args.tenant.as_deref(),
         of: args.key.as_deref().map(|id| (Object::Key, id)),
@@ -91,7 +92,7 @@ fn list(args: &List, globals: &Globals) -> Result<(), Failure> {
     };
     let mut events = Vec::new();
     // One more than is shown: then it is known that there are more.
-    each(&context, query, |event| {
+    each(&*desk, query, |event| {
         if args.admits(&event) {
             events.push(event.shown());
         }
@@ -118,11 +119,11 @@ fn print(events: &[Event], globals: &Globals) {
 }
 
 /// Hands over events, page by page, until `take` has enough. Those that cannot be read are told on stderr, and counted.
-fn each(context: &Context, query: Query<'_>, mut take: impl FnMut(Event) -> Result<bool, Failure>) -> Result<usize, Failure> {
+fn each(desk: &dyn Desk, query: Query<'_>, mut take: impl FnMut(Event) -> Result<bool, Failure>) -> Result<usize, Failure> {
     let (mut cursor, mut unreadable) = (None::<String>, 0);
     loop {
         let asked = Query { cursor: cursor.as_deref(), limit: PAGE, ..query };
-        let page = context.run(async { Ok(context.lifecycle.store.list_events(&asked).await?) })?;
+        let page = desk.events(&asked)?;
         unreadable += page.unreadable.len();
         page.unreadable.iter().for_each(|error| output::note(format_args!("sidegate: left out: {error}")));
         for event in page.items {

@@ -38,6 +38,10 @@ fn summary(loaded: &Loaded) {
         let role = if listener.role == Role::AuthzHttp { " (decisions for a gateway)" } else { "" };
         output::line(format_args!("  listener {}: {}{tls}{role}", listener.name, listener.address));
     }
+    if !config.admin.listen.is_empty() {
+        let names: Vec<&str> = config.admin.tokens.iter().map(|token| token.name.as_str()).collect();
+        output::line(format_args!("  management: {} (tokens: {})", config.admin.listen, names.join(", ")));
+    }
     for (name, upstream) in &config.upstreams {
         output::line(format_args!("  upstream {name}: {}", upstream.url));
     }

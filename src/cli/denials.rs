@@ -2,12 +2,10 @@
 
 use serde_json::Value;
 
-use super::keys::context::{Access, Context};
+use super::keys::context::Access;
 use super::keys::view;
-use super::{Exit, Failure, Globals, output};
-use crate::clock::Timestamp;
-use crate::config::units::Span;
-use crate::key::lifecycle::LifecycleError;
+use super::when::When;
+use super::{Exit, Failure, Globals, desk, output};
 use crate::key::shown;
 use crate::rejection::Rejection;
 use crate::store::usage::{Denial, DenialFilter};
@@ -26,34 +24,12 @@ pub struct Args {
     tenant: Option<String>,
     #[arg(long, value_parser = reason, help = "Only for this reason, such as ip_denied")]
     reason: Option<String>,
-    /// None earlier than so long ago, such as 24h, or than this time (RFC 3339)
-    #[arg(long, value_name = "D", value_parser = Since::parse)]
-    since: Option<Since>,
+    /// From then on: 24h (ago), 2026-06-01, or a time in RFC 3339
+    #[arg(long, value_name = "WHEN")]
+    since: Option<When>,
     /// At most so many
     #[arg(long, value_name = "N", default_value_t = 100, value_parser = clap::value_parser!(u32).range(1..))]
     limit: u32,
-}
-
-/// A time, or one before now.
-#[derive(Debug, Clone, Copy)]
-enum Since {
-    Ago(Span),
-    At(Timestamp),
-}
-
-impl Since {
-    fn parse(text: &str) -> Result<Self, String> {
-        let at = text.parse().map(Self::At);
-        at.or_else(|_| text.parse().map(Self::Ago))
-            .map_err(|_: String| format!("`{text}` is neither a duration, such as 24h, nor a time in RFC 3339"))
-    }
-
-    fn time(self, now: Timestamp) -> Timestamp {
-        match self {
-            Self::Ago(span) => now.plus_millis(-span.as_millis()),
-            Self::At(at) => at,
-        }
-    }
 }
 
 fn reason(text: &str) -> Result<String, String> {
@@ -70,22 +46,22 @@ const COLUMNS: [&str; 9] = ["time", "request_id", "reason", "detail", "tenant", 
 /// # Errors
 /// `Exit::NotFound` where nothing is kept of the request that was named.
 pub fn run(args: &Args, globals: &Globals) -> Result<(), Failure> {
-    let context = Context::open(Access::Read, globals)?;
+    let desk = desk::open(Access::Read, globals)?;
     let filter = DenialFilter {
         request_id: args.request.clone(),
         key: args.key.clone(),
         tenant: args.tenant.clone(),
         reason: args.reason.clone(),
-        since: args.since.map(|since| since.time(context.clock.now())),
+        since: args.since.map(|when| when.at(desk.now())),
     };
     let limit = usize::try_from(args.limit).unwrap_or(usize::MAX);
-    let page = context.run(async { context.usages.denials(&filter, None, limit).await.map_err(LifecycleError::from) })?;
-    if let (Some(id), true) = (&args.request, page.items.is_empty()) {
+    let denials = desk.denials(&filter, limit)?;
+    if let (Some(id), true) = (&args.request, denials.is_empty()) {
         return Err(Exit::NotFound.because(format!(
             "no refusal of request {id} is kept: it was not refused, or too long ago; a sidecar tells of a refusal within seconds"
         )));
     }
-    print(&page.items, globals);
+    print(&denials, globals);
     Ok(())
 }
 

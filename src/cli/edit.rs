@@ -3,7 +3,25 @@
 
 use std::collections::BTreeMap;
 
+use serde::Deserialize;
+use serde_json::{Map, Value, json};
+
+use crate::key::record::KeyRecord;
 use crate::net::Network;
+use crate::tenant::TenantRecord;
+
+/// What an update may change of a key or a tenant. A tenant has no referrers and endpoints; of a key no scopes at all is none.
+#[derive(Debug, Clone, Default, PartialEq, Deserialize)]
+#[serde(default)]
+pub(super) struct Terms {
+    pub(super) name: String,
+    pub(super) scopes: Option<Vec<String>>,
+    pub(super) ip_allowlist: Option<Vec<String>>,
+    pub(super) referrers: Option<Vec<String>>,
+    pub(super) endpoints: Option<Vec<String>>,
+    pub(super) rate_limit: Option<Value>,
+    pub(super) metadata: BTreeMap<String, String>,
+}
 
 /// Of a list that a record may lack: absent = anything is allowed, empty = nothing.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, clap::ValueEnum)]
@@ -15,30 +33,84 @@ pub(super) enum Whole {
 }
 
 /// A change of a list: as a whole first, then what is taken away, then what is added.
-#[derive(Debug, Clone, Copy)]
-pub(super) struct ListEdit<'a> {
+#[derive(Debug, Clone, Default)]
+pub(super) struct ListEdit {
     pub(super) whole: Option<Whole>,
-    pub(super) remove: &'a [String],
-    pub(super) add: &'a [String],
+    pub(super) remove: Vec<String>,
+    pub(super) add: Vec<String>,
 }
 
-impl ListEdit<'_> {
-    pub(super) const fn is_nothing(&self) -> bool {
-        self.whole.is_none() && self.remove.is_empty() && self.add.is_empty()
+/// A change of terms. Nothing given changes nothing.
+#[derive(Debug, Clone, Default)]
+pub(super) struct Edit {
+    pub(super) name: Option<String>,
+    pub(super) scopes: ListEdit,
+    pub(super) networks: ListEdit,
+    pub(super) origins: ListEdit,
+    pub(super) endpoints: ListEdit,
+    /// JSON's null takes it away.
+    pub(super) rate_limit: Option<Value>,
+    pub(super) metadata: Vec<(String, String)>,
+    pub(super) remove_metadata: Vec<String>,
+}
+
+impl Edit {
+    /// What one entry of each list is called, how it is changed, and where it stands.
+    fn lists(&self) -> [(&'static str, &ListEdit, fn(&mut Terms) -> &mut Option<Vec<String>>); 4] {
+        [
+            ("scope", &self.scopes, |terms| &mut terms.scopes),
+            ("network", &self.networks, |terms| &mut terms.ip_allowlist),
+            ("origin", &self.origins, |terms| &mut terms.referrers),
+            ("endpoint", &self.endpoints, |terms| &mut terms.endpoints),
+        ]
     }
 
-    /// Changes a list; `what` one entry of it is called. What is to be taken away must be there: a mistyped network that silently
-    /// stays allowed would be worse than a word.
+    pub(super) fn is_nothing(&self) -> bool {
+        self.name.is_none()
+            && self.rate_limit.is_none()
+            && self.metadata.is_empty()
+            && self.remove_metadata.is_empty()
+            && self.lists().iter().all(|(_, edit, _)| edit.whole.is_none() && edit.remove.is_empty() && edit.add.is_empty())
+    }
+
+    /// Changes terms.
     ///
     /// # Errors
-    /// It is not there.
-    pub(super) fn apply(&self, what: &str, list: &mut Option<Vec<String>>) -> Result<(), String> {
+    /// What is to be taken away is not there.
+    pub(super) fn apply(&self, terms: &mut Terms) -> Result<(), String> {
+        if let Some(name) = &self.name {
+            terms.name.clone_from(name);
+        }
+        for (what, edit, list) in self.lists() {
+            edit.apply(what, list(terms))?;
+        }
+        if let Some(limit) = &self.rate_limit {
+            terms.rate_limit = Some(limit.clone()).filter(|limit| !limit.is_null());
+        }
+        for name in &self.remove_metadata {
+            terms.metadata.remove(name).ok_or_else(|| format!("there is no metadata `{name}`"))?;
+        }
+        terms.metadata.extend(self.metadata.iter().cloned());
+        Ok(())
+    }
+
+    /// What its maker should know of the lists.
+    pub(super) fn remarks(&self, mut before: Terms, mut after: Terms) -> Vec<String> {
+        let lists = self.lists().into_iter();
+        lists.filter_map(|(what, edit, list)| edit.remark(what, list(&mut before).as_deref(), list(&mut after).as_deref())).collect()
+    }
+}
+
+impl ListEdit {
+    /// Changes a list. What is to be taken away must be there: a mistyped network that silently stays allowed would be worse than
+    /// a word.
+    fn apply(&self, what: &str, list: &mut Option<Vec<String>>) -> Result<(), String> {
         match self.whole {
             Some(Whole::Any) => *list = None,
             Some(Whole::None) => *list = Some(Vec::new()),
             None => {}
         }
-        for gone in self.remove {
+        for gone in &self.remove {
             let entries = list.as_mut().ok_or_else(|| format!("any {what} is allowed: there is no `{gone}` to take away"))?;
             let before = entries.len();
             entries.retain(|entry| !is_same(entry, gone));
@@ -47,7 +119,7 @@ impl ListEdit<'_> {
                 return Err(format!("there is no {what} `{gone}`, but {there}"));
             }
         }
-        for new in self.add {
+        for new in &self.add {
             let entries = list.get_or_insert_default();
             if !entries.iter().any(|entry| is_same(entry, new)) {
                 entries.push(new.clone());
@@ -56,8 +128,7 @@ impl ListEdit<'_> {
         Ok(())
     }
 
-    /// What its maker should know of that.
-    pub(super) fn remark(&self, what: &str, before: Option<&[String]>, after: Option<&[String]>) -> Option<String> {
+    fn remark(&self, what: &str, before: Option<&[String]>, after: Option<&[String]>) -> Option<String> {
         match (before, after) {
             (None, Some([_, ..])) if self.whole.is_none() => {
                 Some(format!("any {what} was allowed until now; from now on only what is listed"))
@@ -75,16 +146,65 @@ fn is_same(one: &str, other: &str) -> bool {
     one == other || one.parse::<Network>().is_ok_and(|network| other.parse() == Ok(network))
 }
 
-/// Changes metadata.
-///
-/// # Errors
-/// What is to be taken away is not there.
-pub(super) fn metadata(map: &mut BTreeMap<String, String>, set: &[(String, String)], remove: &[String]) -> Result<(), String> {
-    for name in remove {
-        map.remove(name).ok_or_else(|| format!("there is no metadata `{name}`"))?;
+impl Terms {
+    pub(super) fn of_key(key: &KeyRecord) -> Self {
+        Self {
+            name: key.name.clone(),
+            scopes: Some(key.scopes.clone()),
+            ip_allowlist: key.ip_allowlist.clone(),
+            referrers: key.referrers.clone(),
+            endpoints: key.endpoints.clone(),
+            rate_limit: key.rate_limit.clone(),
+            metadata: key.metadata.clone(),
+        }
     }
-    map.extend(set.iter().cloned());
-    Ok(())
+
+    pub(super) fn into_key(self, key: &mut KeyRecord) {
+        key.name = self.name;
+        key.scopes = self.scopes.unwrap_or_default();
+        (key.ip_allowlist, key.referrers, key.endpoints) = (self.ip_allowlist, self.referrers, self.endpoints);
+        (key.rate_limit, key.metadata) = (self.rate_limit, self.metadata);
+    }
+
+    pub(super) fn of_tenant(tenant: &TenantRecord) -> Self {
+        Self {
+            name: tenant.name.clone(),
+            scopes: tenant.scopes.clone(),
+            ip_allowlist: tenant.ip_allowlist.clone(),
+            rate_limit: tenant.rate_limit.clone(),
+            metadata: tenant.metadata.clone(),
+            ..Self::default()
+        }
+    }
+
+    pub(super) fn into_tenant(self, tenant: &mut TenantRecord) {
+        (tenant.name, tenant.scopes, tenant.ip_allowlist) = (self.name, self.scopes, self.ip_allowlist);
+        (tenant.rate_limit, tenant.metadata) = (self.rate_limit, self.metadata);
+    }
+
+    /// The merge patch that makes these of others: what differs, null for what is taken away.
+    pub(super) fn patch(&self, before: &Self) -> Map<String, Value> {
+        let mut patch = Map::new();
+        let mut differs = |name: &str, old: Value, new: Value| {
+            if old != new {
+                patch.insert(name.to_owned(), new);
+            }
+        };
+        differs("name", json!(before.name), json!(self.name));
+        differs("scopes", json!(before.scopes), json!(self.scopes));
+        differs("ip_allowlist", json!(before.ip_allowlist), json!(self.ip_allowlist));
+        differs("referrers", json!(before.referrers), json!(self.referrers));
+        differs("endpoints", json!(before.endpoints), json!(self.endpoints));
+        differs("rate_limit", json!(before.rate_limit), json!(self.rate_limit));
+        let set = self.metadata.iter().filter(|(name, value)| before.metadata.get(*name) != Some(value));
+        let gone = before.metadata.keys().filter(|name| !self.metadata.contains_key(*name));
+        let words: Map<String, Value> =
+            set.map(|(name, value)| (name.clone(), json!(value))).chain(gone.map(|name| (name.clone(), Value::Null))).collect();
+        if !words.is_empty() {
+            patch.insert("metadata".to_owned(), Value::Object(words));
+        }
+        patch
+    }
 }
 
 #[cfg(test)]
@@ -97,8 +217,7 @@ mod tests {
 
     fn edited(before: Option<&[&str]>, whole: Option<Whole>, remove: &[&str], add: &[&str]) -> Result<Option<Vec<String>>, String> {
         let mut entries = before.map(list);
-        let (remove, add) = (list(remove), list(add));
-        ListEdit { whole, remove: &remove, add: &add }.apply("network", &mut entries).map(|()| entries)
+        ListEdit { whole, remove: list(remove), add: list(add) }.apply("network", &mut entries).map(|()| entries)
     }
 
     #[test]
@@ -124,9 +243,31 @@ mod tests {
 
     #[test]
     fn who_narrows_or_shuts_is_told() {
-        let edit = ListEdit { whole: None, remove: &[], add: &list(&["a"]) };
+        let edit = ListEdit { add: list(&["a"]), ..ListEdit::default() };
         assert!(edit.remark("network", None, Some(&list(&["a"]))).is_some());
         assert!(edit.remark("network", Some(&list(&["b"])), Some(&list(&["b", "a"]))).is_none());
         assert!(edit.remark("network", Some(&list(&["b"])), Some(&[])).is_some());
+    }
+
+    #[test]
+    fn a_patch_says_what_differs_and_makes_one_of_the_other() {
+        let before = Terms {
+            name: "ci".into(),
+            scopes: Some(list(&["a"])),
+            ip_allowlist: Some(list(&["10.0.0.0/8"])),
+            metadata: [("team".to_owned(), "blue".to_owned()), ("plan".to_owned(), "pro".to_owned())].into(),
+            ..Terms::default()
+        };
+        let edit = Edit {
+            networks: ListEdit { whole: Some(Whole::Any), ..ListEdit::default() },
+            metadata: vec![("region".into(), "eu".into())],
+            remove_metadata: list(&["team"]),
+            ..Edit::default()
+        };
+        let mut after = before.clone();
+        edit.apply(&mut after).unwrap();
+        let patch = after.patch(&before);
+        assert_eq!(Value::from(patch), json!({ "ip_allowlist": null, "metadata": { "region": "eu", "team": null } }));
+        assert!(before.patch(&before).is_empty());
     }
 }

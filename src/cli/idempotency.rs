@@ -80,7 +80,7 @@ impl Which {
         }
         let client = (!is_secret).then_some(ClientAddr(self.client));
         let key = Key::parse(self.key.as_bytes()).map_err(|why| usage(format!("not an Idempotency-Key: {why}")))?;
-        Ok(Ticket { scope: Scope::new(&self.tenant, context.environment(&self.env)?, &self.kind, client), key })
+        Ok(Ticket { scope: Scope::new(&self.tenant, context.environment(&self.env)?, &self.kind, client), key, holder: None })
     }
 }
 

@@ -14,6 +14,7 @@ mod usage;
 mod verify;
 pub(crate) mod view;
 
+use super::desk::KeyVerb;
 use super::{Failure, Globals};
 
 /// Its commands.
@@ -56,8 +57,8 @@ pub fn run(command: &Command, globals: &Globals) -> Result<(), Failure> {
         Command::Show(args) => list::show(args, globals),
         Command::Update(args) => update::update(args, globals),
         Command::Rotate(args) => make::rotate(args, globals),
-        Command::Deactivate(args) => state::deactivate(args, globals),
-        Command::Activate(args) => state::activate(args, globals),
+        Command::Deactivate(args) => state::change(args, KeyVerb::Deactivate, globals),
+        Command::Activate(args) => state::change(args, KeyVerb::Activate, globals),
         Command::Revoke(args) => revoke::revoke(args, globals),
         Command::Verify(args) => verify::run(args, globals),
         Command::Usage(args) => usage::run(args, globals),

@@ -6,8 +6,6 @@ use super::keys::context::{Access, Context};
 use super::{Failure, Globals, control, output};
 use crate::clock::instant;
 use crate::config;
-use crate::store::change::Position;
-use crate::store::instance::Seen;
 
 /// Its flags.
 #[derive(Debug, clap::Args)]
@@ -33,7 +31,7 @@ pub fn run(_args: &Args, globals: &Globals) -> Result<(), Failure> {
     let url = config::without_passwords(&context.config.store.url);
     let took = format!("{:.1}", took.as_secs_f64() * 1000.0);
     if globals.json {
-        let sidecars: Vec<_> = sidecars.iter().map(|seen| fields(seen, position)).collect();
+        let sidecars: Vec<_> = sidecars.iter().map(|seen| seen.shown(position)).collect();
         output::json(
             &json!({ "store": { "url": url, "answered_in_ms": took.parse::<f64>().ok(), "position": position }, "sidecar": local, "sidecars": sidecars }),
         );
@@ -42,7 +40,7 @@ pub fn run(_args: &Args, globals: &Globals) -> Result<(), Failure> {
     if !globals.quiet {
         output::note(format_args!("store {url}: answered in {took} ms; change log at {}; sidecars: {}", position.0, sidecars.len()));
     }
-    let rows = sidecars.iter().map(|seen| row(&fields(seen, position)));
+    let rows = sidecars.iter().map(|seen| row(&seen.shown(position)));
     output::table(&COLUMNS, rows);
     Ok(())
 }
@@ -84,20 +82,6 @@ fn describe(local: &Value) {
 
 const COLUMNS: [&str; 7] = ["name", "state", "release", "started_at", "position", "behind", "silent_ms"];
 
-fn fields(seen: &Seen, position: Position) -> Value {
-    let instance = &seen.instance;
-    json!({
-        "id": instance.id,
-        "name": instance.name,
-        "state": state(seen),
-        "release": instance.version,
-        "started_at": instance.started_at,
-        "position": instance.position,
-        "behind": position.0.saturating_sub(instance.position.0),
-        "silent_ms": u64::try_from(seen.silent.as_millis()).unwrap_or(u64::MAX),
-    })
-}
-
 fn row(fields: &Value) -> Vec<String> {
     let text = |name: &&str| match fields.get(*name) {
         Some(Value::String(text)) => text.clone(),
@@ -105,12 +89,4 @@ fn row(fields: &Value) -> Vec<String> {
         None => String::new(),
     };
     COLUMNS.iter().map(text).collect()
-}
-
-fn state(seen: &Seen) -> &'static str {
-    match (seen.is_gone(), seen.is_late()) {
-        (true, _) => "gone",
-        (false, true) => "late",
-        (false, false) => "live",
-    }
 }

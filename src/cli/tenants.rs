@@ -3,14 +3,13 @@
 mod delete;
 mod update;
 
-use super::keys::context::{Access, Context, given, pair};
+use super::desk::{self, TenantVerb};
+use super::keys::context::{Access, given, pair};
 use super::keys::view;
-use super::wait::Wait;
-use super::{Failure, Globals, output};
-use crate::key::shown;
+use super::wait::{Wait, confirm};
+use super::{Failure, Globals};
 use crate::limit;
 use crate::tenant::lifecycle::NewTenant;
-use crate::tenant::{TenantRecord, TenantStatus};
 
 /// Its commands.
 #[derive(Debug, clap::Subcommand)]
@@ -80,14 +79,14 @@ pub fn run(command: &Command, globals: &Globals) -> Result<(), Failure> {
         Command::List => list(globals),
         Command::Show(args) => show(args, globals),
         Command::Update(args) => update::update(args, globals),
-        Command::Suspend(args) => set_status(args, TenantStatus::Suspended, globals),
-        Command::Resume(args) => set_status(args, TenantStatus::Active, globals),
+        Command::Suspend(args) => change(args, TenantVerb::Suspend, globals),
+        Command::Resume(args) => change(args, TenantVerb::Resume, globals),
         Command::Delete(args) => delete::delete(args, globals),
     }
 }
 
 fn create(args: &Create, globals: &Globals) -> Result<(), Failure> {
-    let context = Context::open(Access::Make, globals)?;
+    let desk = desk::open(Access::Make, globals)?;
     let new = NewTenant {
         id: args.id.clone(),
         name: args.name.clone().unwrap_or_else(|| args.id.clone()),
@@ -96,33 +95,23 @@ fn create(args: &Create, globals: &Globals) -> Result<(), Failure> {
         rate_limit: args.rate_limit.clone(),
         metadata: args.metadata.iter().cloned().collect(),
     };
-    print(&context.run(context.lifecycle.create_tenant(new))?, globals);
+    view::print_record(&desk.create_tenant(new)?, globals);
     Ok(())
 }
 
 fn list(globals: &Globals) -> Result<(), Failure> {
-    let context = Context::open(Access::Read, globals)?;
-    let shown: Vec<_> = context.run(context.lifecycle.list_tenants())?.iter().map(shown::fields).collect();
-    view::print_list(&shown, &["id", "name", "status", "created_at"], globals);
+    view::print_list(&desk::open(Access::Read, globals)?.tenants()?, &["id", "name", "status", "created_at"], globals);
     Ok(())
 }
 
 fn show(args: &One, globals: &Globals) -> Result<(), Failure> {
-    let context = Context::open(Access::Read, globals)?;
-    print(&context.run(context.lifecycle.find_tenant(&args.id))?, globals);
+    view::print_record(&desk::open(Access::Read, globals)?.tenant(&args.id)?, globals);
     Ok(())
 }
 
-fn set_status(args: &Change, status: TenantStatus, globals: &Globals) -> Result<(), Failure> {
-    let context = Context::open(Access::Change, globals)?;
-    print(&context.run(context.lifecycle.set_tenant_status(&args.id, status))?, globals);
-    args.wait.confirm(&context, globals)
-}
-
-fn print(record: &TenantRecord, globals: &Globals) {
-    if globals.quiet {
-        output::line(&record.id);
-    } else {
-        view::print(&shown::fields(record), globals);
-    }
+fn change(args: &Change, verb: TenantVerb, globals: &Globals) -> Result<(), Failure> {
+    let mut desk = desk::open(Access::Change, globals)?;
+    desk.wait_for(args.wait.wait);
+    view::print_record(&desk.change_tenant(&args.id, verb)?, globals);
+    confirm(&*desk, globals)
 }

@@ -31,6 +31,7 @@ pub(super) fn resolve(config: &mut Config, tree: &Tree, directory: &Path, proble
         config.ops.socket = base("ops.socket").join(&config.ops.socket).display().to_string();
     }
     absolute_text(&mut config.store.url, "embedded:", base("store.url"));
+    absolute_text(&mut config.admin.listen, "unix:", base("admin.listen"));
     for (index, listener) in config.listeners.iter_mut().enumerate() {
         absolute_text(&mut listener.address, "unix:", base(&format!("listeners[{index}].address")));
     }

@@ -33,6 +33,10 @@ fn entry(fields: &[(&str, &Node)], place: Place) -> Node {
 
 fn listen(tree: &mut Tree, problems: &mut Problems) {
     let Some(shorthand) = string_at(tree, &[key("listen")]) else { return };
+    // Who proxies nothing has no clients, unless it is said where they come.
+    if proxies_nothing(tree) && !tree.is_written("listen") {
+        return set(tree, &key("listen"), Node::text("", Place::default()));
+    }
     let public = {
         let Some(Node { value: Value::List(listeners), .. }) = tree.root.step_mut(&key("listeners")) else { return };
         if listeners.is_empty() {
@@ -53,6 +57,12 @@ fn listen(tree: &mut Tree, problems: &mut Problems) {
         problem.place = Some(shorthand.place);
     }
     set(tree, &key("listen"), Node::text("", Place::default()));
+}
+
+fn proxies_nothing(tree: &Tree) -> bool {
+    let is_empty = |node: &Node| matches!(&node.value, Value::Table(table) if table.entries.is_empty());
+    string_at(tree, &[key("upstream")]).is_some_and(|upstream| upstream.as_str() == Some(""))
+        && tree.root.find(&[key("upstreams")]).is_none_or(is_empty)
 }
 
 fn upstream(tree: &mut Tree, problems: &mut Problems) {

@@ -2,7 +2,7 @@
 //! told at `check` and at start.
 
 use super::problem::Problems;
-use super::sections::{Audit, Config, Keys};
+use super::sections::Config;
 use super::tree::Tree;
 
 struct Feature {
@@ -18,12 +18,6 @@ const fn warning(name: &'static str, meanwhile: &'static str, configured: fn(&Co
 }
 
 const FEATURES: &[Feature] = &[
-    warning("purge_after", "revoked and expired records stay", |config, _| {
-        one("keys.purge_after", config.keys.purge_after != Keys::default().purge_after)
-    }),
-    warning("[audit] retention", "no events are recorded", |config, _| {
-        one("audit.retention", config.audit.retention != Audit::default().retention)
-    }),
     warning("[introspection]", "opaque tokens are refused", |config, _| one("introspection.url", !config.introspection.url.is_empty())),
     warning("[oauth_metadata]", "no metadata document is served", |config, _| {
         one("oauth_metadata.resource", !config.oauth_metadata.resource.is_empty())
@@ -34,7 +28,6 @@ const FEATURES: &[Feature] = &[
     warning("identity.signed", "the upstream gets plain identity headers only", |config, _| {
         one("identity.signed", !config.identity.signed.header.is_empty())
     }),
-    warning("the management API", "nothing listens there", |config, _| one("admin.listen", !config.admin.listen.is_empty())),
     warning("[self_service]", "requests to its path go to the upstream like any other", |config, _| {
         one("self_service.path", !config.self_service.path.is_empty())
     }),

@@ -33,7 +33,8 @@ impl Gate {
             verdict
         } else {
             // Who joins a look-up pays nothing: a thousand requests that meet a cold key at once are one look-up, not a thousand guesses.
-            let pays = self.guard_applies(connection, head) && !self.authenticator.is_loading(&key.digest);
+            // Who only asks how it would be judged is no guess.
+            let pays = !T::THOROUGH && self.guard_applies(connection, head) && !self.authenticator.is_loading(&key.digest);
             let taken = if pays { self.rules.guard.take(throttled(connection, seen), now) } else { Ok(Token::free()) };
             let note = || Note::new("uncached credential").at("restrictions.guess_throttle");
             let stake = trace.judge(Step::GuessGuard, taken, note)?;

@@ -29,7 +29,8 @@ impl Gate {
             verified
         } else {
             // A thousand requests that bring a new token at once are one guess, if it is one.
-            let pays = self.guard_applies(connection, head) && !self.authenticator.is_verifying(&token.digest);
+            // Who only asks how it would be judged is no guess.
+            let pays = !T::THOROUGH && self.guard_applies(connection, head) && !self.authenticator.is_verifying(&token.digest);
             let paid = if pays { self.rules.guard.take(throttled(connection, seen), now) } else { Ok(Stake::free()) };
             let stake = trace.judge(Step::GuessGuard, paid, || Note::new("uncached token").at("restrictions.guess_throttle"))?;
             let loaded = Box::pin(self.authenticator.load_token(token.text(), &token.digest, &self.rules.issuers, now)).await;

@@ -1,12 +1,14 @@
 //! Names and seals. A reservation is found by an HMAC over scope and key; its answer is sealed (AES-256-GCM) under a key that is
-//! derived (HKDF) from scope and Idempotency-Key, and pepper where there is one. None of these is stored: who has the store has
-//! neither the key nor the answer, and who has another tenant's credential has another name and another seal.
+//! derived (HKDF) from scope and Idempotency-Key, pepper where there is one, and the credential where the answer shows a secret. None
+//! of these is stored: who has the store has neither the key nor the answer, and who has another tenant's credential has another
+//! name and another seal.
 
 use std::net::IpAddr;
 
 use aws_lc_rs::aead::{AES_256_GCM, Aad, LessSafeKey, NONCE_LEN, Nonce, UnboundKey};
-use aws_lc_rs::digest::{SHA256, digest};
+use aws_lc_rs::digest::{Context, SHA256, digest};
 use aws_lc_rs::{hkdf, hmac, rand};
+use zeroize::Zeroizing;
 
 use super::Key;
 use crate::config::sections::EnvironmentName;
@@ -43,9 +45,38 @@ impl Scope {
         Self { tenant: tenant.into(), bytes }
     }
 
+    /// Of a token of the management API, by its name in the audit, which no tenant has.
+    #[must_use]
+    pub fn of_token(actor: &str) -> Self {
+        Self { tenant: actor.into(), bytes: [b"token:", actor.as_bytes()].concat() }
+    }
+
     /// Whose it is.
     pub(super) fn tenant(&self) -> &str {
         &self.tenant
+    }
+}
+
+/// What only who presents a credential can derive, of its text: nobody keeps it, and the store cannot know it.
+pub struct Holder(Box<Zeroizing<[u8; 32]>>);
+
+impl Holder {
+    /// Of a credential.
+    #[must_use]
+    pub fn of(credential: &[u8]) -> Self {
+        let mut context = Context::new(&SHA256);
+        context.update(b"sidegate holder of a credential v1");
+        context.update(credential);
+        // On the heap: nearly every request is judged with none.
+        let mut own = Box::new(Zeroizing::new([0; 32]));
+        own.copy_from_slice(context.finish().as_ref());
+        Self(own)
+    }
+}
+
+impl std::fmt::Debug for Holder {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str("Holder(…)")
     }
 }
 
@@ -56,6 +87,8 @@ pub struct Ticket {
     pub scope: Scope,
     /// The key.
     pub key: Key,
+    /// Who alone may have the answer, where it shows a secret. The name is the same for all.
+    pub holder: Option<Holder>,
 }
 
 /// What names and seals are derived from: one for each pepper, or one without. The first writes, all read.
@@ -130,6 +163,10 @@ fn sealing_key(root: &hmac::Key, ticket: &Ticket) -> Option<LessSafeKey> {
     let mut salt = hmac::Context::with_key(root);
     salt.update(b"seal");
     salt.update(&ticket.scope.bytes);
+    if let Some(Holder(holder)) = &ticket.holder {
+        salt.update(b"holder");
+        salt.update(&***holder);
+    }
     let derived = hkdf::Salt::new(hkdf::HKDF_SHA256, salt.sign().as_ref()).extract(ticket.key.bytes());
     let derived = derived.expand(&[b"sidegate idempotency answer v1"], &AES_256_GCM).ok().map(UnboundKey::from);
     derived.map(LessSafeKey::new)
@@ -142,7 +179,7 @@ mod tests {
     use super::*;
 
     fn ticket(scope: Scope, key: &str) -> Ticket {
-        Ticket { scope, key: Key::parse(key.as_bytes()).unwrap() }
+        Ticket { scope, key: Key::parse(key.as_bytes()).unwrap(), holder: None }
     }
 
     fn roots(peppers: &str) -> Roots {
@@ -181,6 +218,23 @@ mod tests {
                 }
             }
         }
+    }
+
+    #[test]
+    fn what_is_sealed_for_a_holder_has_the_same_name_and_opens_for_nobody_else() {
+        for peppers in ["", "p"] {
+            let roots = roots(peppers);
+            let of =
+                |secret: Option<&str>| Ticket { holder: secret.map(|text| Holder::of(text.as_bytes())), ..ticket(scopes().remove(0), "a") };
+            let place = roots.place(&of(Some("sk_live_1")));
+            let sealed = roots.seal(&of(Some("sk_live_1")), &place, b"an answer".to_vec()).unwrap();
+            assert_eq!(roots.open(&of(Some("sk_live_1")), &place, &sealed).unwrap(), b"an answer");
+            for other in [of(Some("sk_live_2")), of(None)] {
+                assert_eq!(roots.place(&other).ids, place.ids);
+                assert!(roots.open(&other, &place, &sealed).is_none());
+            }
+        }
+        assert_eq!(format!("{:?}", Holder::of(b"sk_live_1")), "Holder(…)");
     }
 
     #[test]

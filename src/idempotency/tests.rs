@@ -38,7 +38,7 @@ fn asked(tenant: &str, key: &str, body: &[u8]) -> Asked {
     let path = CanonicalPath::parse("/pay".parse().unwrap()).unwrap();
     let mut fingerprint = Fingerprint::of_head(&Method::POST, &path);
     fingerprint.add(body);
-    Asked { rules: rules(), ticket: Ticket { scope, key: Key::parse(key.as_bytes()).unwrap() }, fingerprint }
+    Asked { rules: rules(), ticket: Ticket { scope, key: Key::parse(key.as_bytes()).unwrap(), holder: None }, fingerprint }
 }
 
 /// What somebody does next.

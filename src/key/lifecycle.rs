@@ -13,7 +13,7 @@ use secrecy::{ExposeSecret as _, SecretString};
 use super::digest::{Digest, Peppers, StoredDigest};
 use super::format::{NoRandomness, generate, last4, random_base62};
 use super::record::{FORMAT, KeyRecord, KeyStatus, PreviousSecret};
-use super::rules::Rules;
+use super::rules::{Fault, Rules};
 use crate::audit::{Action, Actor, Event, Subject};
 use crate::clock::{Clock, Timestamp};
 use crate::config::sections::EnvironmentName;
@@ -32,8 +32,8 @@ pub(crate) const PAGE: usize = 500;
 #[derive(Debug, thiserror::Error)]
 pub enum LifecycleError {
     /// What was asked for cannot be.
-    #[error("{}", .0.join("\n"))]
-    Invalid(Vec<String>),
+    #[error("{}", words(.0, "\n"))]
+    Invalid(Vec<Fault>),
     /// No key with this id.
     #[error("there is no key {0}")]
     NoKey(String),
@@ -169,7 +169,10 @@ impl Lifecycle {
         let tenant = self.find_tenant(&new.tenant).await?;
         let (prefix, expires_at) = match (self.rules.issue(&new.kind, new.environment), self.rules.expiry(new.expires.as_deref(), now)) {
             (Ok(prefix), Ok(expires_at)) => (prefix, expires_at),
-            (prefix, expires_at) => return Err(LifecycleError::Invalid(prefix.err().into_iter().chain(expires_at.err()).collect())),
+            (prefix, expires_at) => {
+                let wrong = [prefix.err().map(|why| Fault::new("kind", why)), expires_at.err().map(|why| Fault::new("expires_at", why))];
+                return Err(LifecycleError::Invalid(wrong.into_iter().flatten().collect()));
+            }
         };
         let key = generate(&prefix.text)?;
         let mut record = KeyRecord {
@@ -229,10 +232,13 @@ impl Lifecycle {
         let now = self.clock.now();
         let overlap = overlap.unwrap_or(self.rules.rotate_overlap);
         let found = self.find_key(id).await?;
-        let prefix = self.rules.issue(&found.kind, found.environment).map_err(|why| LifecycleError::Invalid(vec![why]))?;
+        let prefix =
+            self.rules.issue(&found.kind, found.environment).map_err(|why| LifecycleError::Invalid(vec![Fault::new("kind", why)]))?;
         let key = generate(&prefix.text)?;
         let until = now.plus_millis(Span(overlap).as_millis()).in_range();
-        let until = until.map_err(|why| LifecycleError::Invalid(vec![format!("an overlap of {} is too long: {why}", Span(overlap))]))?;
+        let until = until.map_err(|why| {
+            LifecycleError::Invalid(vec![Fault::new("overlap", format!("an overlap of {} is too long: {why}", Span(overlap)))])
+        })?;
         let mut ended = None;
         let record = self.change(id, Action::Rotate, |record| {
             not_revoked(record)?;
@@ -422,6 +428,11 @@ impl Lifecycle {
         }
         Err(conflict.into())
     }
+}
+
+/// All that is wrong, in words.
+pub(crate) fn words(wrong: &[Fault], between: &str) -> String {
+    wrong.iter().map(|fault| fault.why.as_str()).collect::<Vec<_>>().join(between)
 }
 
 /// What a modification asks for.

@@ -1,7 +1,9 @@
 //! What a record must be to be written: every rule of the contract about keys and tenants, told all at once.
 //! A record that could not be served is refused here, when somebody is there to read why.
 
+use std::borrow::Cow;
 use std::collections::{BTreeMap, BTreeSet};
+use std::fmt;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -15,6 +17,8 @@ use crate::identity::template::IdentityHeaders;
 use crate::identity::{Identity, Ids};
 use crate::limit::own::OwnLimits;
 use crate::net::IpSet;
+use crate::policy::endpoint::Endpoints;
+use crate::policy::referrer::Referrers;
 use crate::policy::scope::check_grant;
 use crate::tenant::TenantRecord;
 
@@ -22,6 +26,29 @@ use crate::tenant::TenantRecord;
 const TEXT_MAX: usize = 256;
 /// Longest id and metadata name.
 const ID_MAX: usize = 64;
+
+/// Something that is wrong with a record: where, and in words.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Fault {
+    /// Path of the field, such as `scopes[1]`; empty = no single one.
+    pub field: Cow<'static, str>,
+    /// What is wrong, said so that the field needs no naming.
+    pub why: String,
+}
+
+impl Fault {
+    /// Of a field.
+    #[must_use]
+    pub fn new(field: impl Into<Cow<'static, str>>, why: impl Into<String>) -> Self {
+        Self { field: field.into(), why: why.into() }
+    }
+}
+
+impl fmt::Display for Fault {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(&self.why)
+    }
+}
 
 /// The rules, compiled from the configuration.
 #[derive(Debug)]
@@ -75,28 +102,41 @@ impl Rules {
 
     /// What is wrong with a key's record; nothing = it may be written.
     #[must_use]
-    pub fn check_key(&self, key: &KeyRecord, tenant: &TenantRecord) -> Vec<String> {
-        let mut wrong: Vec<String> = [check_id("key id", &key.id), check_name(&key.name)].into_iter().filter_map(Result::err).collect();
-        wrong.extend(key.scopes.iter().filter_map(|scope| self.check_scope(scope).err()));
-        wrong.extend(check_metadata(&key.metadata));
+    pub fn check_key(&self, key: &KeyRecord, tenant: &TenantRecord) -> Vec<Fault> {
+        let mut wrong = self.check_common("key id", &key.id, &key.name, &key.scopes, &key.metadata);
+        let lists = [
+            ("ip_allowlist", key.ip_allowlist.as_ref().and_then(|list| IpSet::parse(list).err())),
+            ("referrers", key.referrers.as_ref().and_then(|list| Referrers::parse(list).err())),
+            ("endpoints", key.endpoints.as_ref().and_then(|list| Endpoints::parse(list).err())),
+        ];
+        wrong.extend(lists.into_iter().filter_map(|(field, why)| Some(Fault::new(field, format!("{field}: {}", why?)))));
+        wrong.extend(OwnLimits::check_key(key).err().map(|why| Fault::new("rate_limit", why)));
         if wrong.is_empty() {
-            // The rest is what serving the key would find: networks, origins, endpoints, header values.
-            wrong.extend(
-                Identity::compile(Ids { key: key.id.as_str().into(), tenant: tenant.id.as_str().into() }, key, tenant, &self.headers).err(),
-            );
+            // The rest is what serving the key would find: header values, and what is wrong with its tenant.
+            let ids = Ids { key: key.id.as_str().into(), tenant: tenant.id.as_str().into() };
+            wrong.extend(Identity::compile(ids, key, tenant, &self.headers).err().map(|why| Fault::new("", why)));
         }
         wrong
     }
 
     /// What is wrong with a tenant's record.
     #[must_use]
-    pub fn check_tenant(&self, tenant: &TenantRecord) -> Vec<String> {
-        let mut wrong: Vec<String> =
-            [check_id("tenant id", &tenant.id), check_name(&tenant.name)].into_iter().filter_map(Result::err).collect();
-        wrong.extend(tenant.scopes.iter().flatten().filter_map(|scope| self.check_scope(scope).err()));
-        wrong.extend(check_metadata(&tenant.metadata));
-        wrong.extend(tenant.ip_allowlist.as_ref().and_then(|list| IpSet::parse(list).err()));
-        wrong.extend(OwnLimits::check_tenant(tenant).err());
+    pub fn check_tenant(&self, tenant: &TenantRecord) -> Vec<Fault> {
+        let scopes = tenant.scopes.as_deref().unwrap_or_default();
+        let mut wrong = self.check_common("tenant id", &tenant.id, &tenant.name, scopes, &tenant.metadata);
+        let allowlist = tenant.ip_allowlist.as_ref().and_then(|list| IpSet::parse(list).err());
+        wrong.extend(allowlist.map(|why| Fault::new("ip_allowlist", why)));
+        wrong.extend(OwnLimits::check_tenant(tenant).err().map(|why| Fault::new("rate_limit", why)));
+        wrong
+    }
+
+    /// What keys and tenants have alike.
+    fn check_common(&self, id_is: &str, id: &str, name: &str, scopes: &[String], metadata: &BTreeMap<String, String>) -> Vec<Fault> {
+        let single = [("id", check_id(id_is, id)), ("name", check_name(name))];
+        let mut wrong: Vec<Fault> = single.into_iter().filter_map(|(field, said)| Some(Fault::new(field, said.err()?))).collect();
+        let scopes = scopes.iter().enumerate();
+        wrong.extend(scopes.filter_map(|(index, scope)| Some(Fault::new(format!("scopes[{index}]"), self.check_scope(scope).err()?))));
+        wrong.extend(check_metadata(metadata));
         wrong
     }
 
@@ -189,15 +229,18 @@ fn check_name(name: &str) -> Result<(), String> {
 }
 
 /// Values as they are injected: visible ASCII without `, ; " \`, inner spaces allowed.
-fn check_metadata(metadata: &BTreeMap<String, String>) -> Vec<String> {
+fn check_metadata(metadata: &BTreeMap<String, String>) -> Vec<Fault> {
     let value_is_fine = |value: &str| {
         (1..=TEXT_MAX).contains(&value.len())
             && value.trim() == value
             && value.bytes().all(|byte| (byte == b' ' || byte.is_ascii_graphic()) && !matches!(byte, b',' | b';' | b'"' | b'\\'))
     };
-    let mut wrong: Vec<String> = metadata.keys().filter_map(|name| check_id("metadata name", name).err()).collect();
+    let field = |name: &str| format!("metadata.{}", name.escape_debug());
+    let names = metadata.keys().filter_map(|name| Some(Fault::new(field(name), check_id("metadata name", name).err()?)));
+    let mut wrong: Vec<Fault> = names.collect();
     wrong.extend(metadata.iter().filter(|(_, value)| !value_is_fine(value)).map(|(name, _)| {
-        format!("metadata `{}`: 1 to {TEXT_MAX} bytes of visible ASCII without , ; \" \\ (inner spaces are fine)", name.escape_debug())
+        let rule = format!("1 to {TEXT_MAX} bytes of visible ASCII without , ; \" \\ (inner spaces are fine)");
+        Fault::new(field(name), format!("metadata `{}`: {rule}", name.escape_debug()))
     }));
     wrong
 }

@@ -33,6 +33,14 @@ impl OwnLimits {
         Ok((!rules.is_empty()).then(|| Box::new(Self { rules, policy })))
     }
 
+    /// What is wrong with a key's.
+    ///
+    /// # Errors
+    /// That.
+    pub fn check_key(key: &KeyRecord) -> Result<(), String> {
+        key.rate_limit.as_ref().map_or(Ok(()), |written| Rule::of_record(Kind::Key, &key.id, written).map(drop))
+    }
+
     /// What is wrong with a tenant's.
     ///
     /// # Errors

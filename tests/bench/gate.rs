@@ -129,9 +129,10 @@ impl Bench {
     pub(crate) fn decide_and_count(&self, head: &mut Parts) -> Result<Admitted, Refusal> {
         let mut seen = Gate::begin(&head.headers, NOW);
         let decided = self.judge(head, &mut seen);
-        let identity = seen.identity.as_deref().unwrap();
+        // Tokens are nobody's keys.
+        let Some(key) = seen.identity.as_deref().unwrap().key_id() else { return decided };
         self.usage.count(&Exchange {
-            key: identity.key_id().unwrap(),
+            key,
             began: NOW,
             refused: None,
             admitted: true,

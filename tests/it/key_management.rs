@@ -393,3 +393,166 @@ fn a_replay_of_what_is_no_export_says_which_lines() {
     assert!(!ended.stderr.contains("sk_live_") && scene.status(&id) == "active");
     assert_eq!(scene.run(&["audit", "replay", "/nowhere/audit.ndjson"]).code, 1);
 }
+
+#[test]
+fn completions_and_manual_pages_are_of_the_commands_that_are_there() {
+    let dir = tempfile::tempdir().unwrap();
+    let run = |arguments: &[&str]| process::run_plain(arguments, dir.path());
+    for shell in ["bash", "zsh", "fish", "powershell", "elvish"] {
+        let script = run(&["completions", shell]).ok();
+        assert!(script.contains("tenants") && script.contains("created-before"), "{shell}");
+    }
+    assert_eq!(run(&["completions", "tcsh"]).code, 2);
+    let page = run(&["man", "keys", "create"]).ok();
+    assert!(page.contains(".TH") && page.contains("rate\\-limit"), "{page}");
+    assert_eq!(run(&["man", "nonsense"]).code, 4);
+    run(&["man", "--output", "pages"]).ok();
+    for page in ["sidegate.1", "sidegate-keys-create.1", "sidegate-audit-replay.1"] {
+        assert!(std::fs::read_to_string(dir.path().join("pages").join(page)).unwrap().contains(".TH"), "{page}");
+    }
+}
+
+/// A running sidecar with a management API, and commands that know nothing but it: no configuration, no store.
+struct Remote {
+    scene: Scene,
+    _serve: process::Serve,
+    elsewhere: tempfile::TempDir,
+}
+
+const TOKEN: &str = "adm_0123456789abcdef0123456789abcdef";
+
+impl Remote {
+    fn new(kind: Kind) -> Self {
+        let dir = tempfile::tempdir().unwrap();
+        std::fs::write(dir.path().join("token"), format!("{TOKEN}\n")).unwrap();
+        std::fs::write(dir.path().join("other"), "adm_ffffffffffffffffffffffffffffffff\n").unwrap();
+        let path = dir.path().display();
+        let scene = Scene(Home::new(
+            kind,
+            &format!(
+                "[admin]\nlisten = \"unix:{path}/admin.sock\"\n[[admin.tokens]]\nname = \"console\"\nfile = \"{path}/token\"\nallow = [\"*\"]"
+            ),
+        ));
+        let serve = process::Serve::start(&scene.0.config_file());
+        Self { scene, _serve: serve, elsewhere: dir }
+    }
+
+    fn run_with(&self, arguments: &[&str], stdin: &str) -> Ended {
+        let path = self.elsewhere.path();
+        let admin = format!("unix:{}", path.join("admin.sock").display());
+        let token = path.join("token").display().to_string();
+        let flags = ["--admin", admin.as_str(), "--admin-token-file", token.as_str()];
+        process::run_plain_with_stdin(&[arguments, &flags].concat(), path, stdin)
+    }
+
+    fn run(&self, arguments: &[&str]) -> Ended {
+        self.run_with(arguments, "")
+    }
+
+    fn json(&self, arguments: &[&str]) -> Value {
+        self.run(&[arguments, &["--json"]].concat()).json()
+    }
+}
+
+#[test]
+fn the_same_verbs_work_at_a_running_instance_and_leave_what_they_would_at_the_store() {
+    for kind in Kind::BOTH {
+        let remote = Remote::new(kind);
+        let (scene, json) = (&remote.scene, |arguments: &[&str]| remote.json(arguments));
+        let tenant = json(&["tenants", "create", "--id", "acme", "--name", "Acme", "--ip", "10.0.0.0/8"]);
+        assert_eq!(tenant, scene.json(&["tenants", "show", "acme"]));
+        assert_eq!(json(&["tenants", "update", "acme", "--ip", "any", "--meta", "plan=pro"]), scene.json(&["tenants", "show", "acme"]));
+        let made = json(&["keys", "create", "--tenant", "acme", "--name", "ci", "--scope", "read:a", "--expires", "90d"]);
+        let (id, secret) = (word(&made["id"]), word(&made["key"]));
+        assert_eq!(
+            (json(&["keys", "show", &id]), json(&["tenants", "list"])),
+            (scene.json(&["keys", "show", &id]), scene.json(&["tenants", "list"]))
+        );
+        let updated = json(&[
+            "keys",
+            "update",
+            &id,
+            "--add-scope",
+            "write:b",
+            "--add-ip",
+            "10.0.0.0/8",
+            "--expires",
+            "never",
+            "--meta",
+            "a=b",
+            "--rate-limit",
+            "9/1s",
+        ]);
+        assert_eq!(
+            (&updated["scopes"], &updated["version"], &updated["expires_at"]),
+            (&json!(["read:a", "write:b"]), &json!(2), &Value::Null)
+        );
+        assert_eq!(
+            json(&["keys", "update", &id, "--remove-scope", "read:a", "--ip", "any", "--remove-meta", "a", "--rate-limit", "none"]),
+            scene.json(&["keys", "show", &id])
+        );
+        let ended = remote.run(&["keys", "update", &id, "--name", "x", "--if-version", "2"]);
+        assert!(ended.code == 7 && ended.stderr.contains("version 3"), "{ended:?}");
+        let rotated = remote.run(&["keys", "rotate", &id, "--overlap", "1h", "--wait", "--json"]);
+        assert!(rotated.stderr.contains("1 of 1 sidecar confirmed"), "{rotated:?}");
+        let new = word(&rotated.json()["key"]);
+        let found = remote.run_with(&["keys", "verify", "--json"], &secret);
+        assert!(found.stderr.contains("previous secret: it works until"), "{found:?}");
+        assert_eq!(found.json()["presented"], "previous");
+        json(&["keys", "rotate", &id, "--end-overlap"]);
+        assert_eq!(remote.run_with(&["keys", "verify"], &secret).code, 4);
+        assert_eq!(remote.run(&["keys", "deactivate", &id]).ok(), format!("{id} inactive\n"));
+        assert_eq!(remote.run(&["keys", "activate", &id]).ok(), format!("{id} active\n"));
+        for filter in [
+            &[][..],
+            &["--tenant", "acme", "--env", "live", "--status", "active", "--name", "CI", "--prefix", "sk_"],
+            &["--status", "revoked"],
+        ] {
+            let list = [&["keys", "list"], filter].concat();
+            assert_eq!(json(&list), scene.json(&list), "{filter:?}");
+        }
+        assert_eq!(json(&["keys", "list", "--attention"]), scene.json(&["keys", "list", "--attention"]));
+        assert_eq!(json(&["keys", "usage", &id]), scene.json(&["keys", "usage", &id]));
+        assert_eq!(json(&["keys", "usage", &id, "--report"]), scene.json(&["keys", "usage", &id, "--report"]));
+        assert_eq!(json(&["denials"]), scene.json(&["denials"]));
+        let other = word(&json(&["keys", "create", "--tenant", "acme", "--name", "other"])["id"]);
+        let ended = remote.run_with(&["keys", "revoke", "--stdin", "--wait"], &format!("{new}\n{other}\nsk_live_nobodys\n"));
+        assert!(ended.code == 4 && ended.stderr.contains("2 revoked") && ended.stderr.contains("1 of 1 sidecar confirmed"), "{ended:?}");
+        assert!(!ended.stderr.contains("sk_live_") && scene.status(&id) == "revoked" && scene.status(&other) == "revoked", "{ended:?}");
+        let events = json(&["audit", "--limit", "5"]);
+        assert_eq!((events.clone(), &events[0]["actor"]), (scene.json(&["audit", "--limit", "5"]), &json!("admin:console")));
+        remote.run(&["tenants", "suspend", "acme"]).ok();
+        remote.run(&["tenants", "resume", "acme"]).ok();
+        remote.run(&["tenants", "delete", "acme", "--yes"]).ok();
+        assert_eq!(scene.run(&["tenants", "show", "acme"]).code, 4);
+    }
+}
+
+#[test]
+fn exit_codes_at_a_running_instance_are_those_at_the_store() {
+    let remote = Remote::new(Kind::Embedded);
+    remote.run(&["tenants", "create", "--id", "acme"]).ok();
+    let id = word(&remote.json(&["keys", "create", "--tenant", "acme", "--name", "ci"])["id"]);
+    let code = |arguments: &[&str]| remote.run(arguments).code;
+    assert_eq!(code(&["keys", "show", "key_nobodys"]), 4);
+    assert_eq!(code(&["keys", "revoke", "key_nobodys"]), 4);
+    assert_eq!(code(&["keys", "list", "--tenant", "nobody"]), 4);
+    assert_eq!(code(&["keys", "create", "--tenant", "nobody", "--name", "x"]), 4);
+    assert_eq!(code(&["tenants", "create", "--id", "acme"]), 7);
+    assert_eq!(code(&["keys", "create", "--tenant", "acme", "--name", "x", "--scope", "a*b"]), 2);
+    assert_eq!(code(&["keys", "create", "--tenant", "acme", "--name", "x", "--expires", "soon"]), 2);
+    assert_eq!(code(&["keys", "update", &id, "--remove-ip", "10.0.0.0/8"]), 2);
+    assert_eq!(code(&["keys", "list", "--store", "embedded:x"]), 2);
+    for local in [&["keys", "export"][..], &["keys", "import", "-"], &["audit", "export", "-"], &["audit", "replay", "-"]] {
+        let ended = remote.run(local);
+        assert!(ended.code == 2 && ended.stderr.contains("at the store itself"), "{local:?}: {ended:?}");
+    }
+    let dir = remote.elsewhere.path();
+    let socket = format!("unix:{}", dir.join("admin.sock").display());
+    let run = |arguments: &[&str]| process::run_plain(arguments, dir);
+    let ended = run(&["keys", "list", "--admin", &socket, "--admin-token-file", "other"]);
+    assert!(ended.code == 5 && !ended.stderr.contains("adm_"), "{ended:?}");
+    assert_eq!(run(&["keys", "list", "--admin", &socket]).code, 2);
+    assert_eq!(run(&["keys", "list", "--admin", "unix:/nowhere/admin.sock", "--admin-token-file", "token"]).code, 6);
+    assert_eq!(run(&["keys", "list", "--admin", "http://admin.example", "--admin-token-file", "token"]).code, 2);
+}

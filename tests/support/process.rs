@@ -188,9 +188,14 @@ pub(crate) fn run(arguments: &[&str], config: &Path) -> Ended {
 
 /// Runs the binary as it is, without a configuration file.
 pub(crate) fn run_plain(arguments: &[&str], dir: &Path) -> Ended {
+    run_plain_with_stdin(arguments, dir, "")
+}
+
+/// The same, with something on stdin.
+pub(crate) fn run_plain_with_stdin(arguments: &[&str], dir: &Path, stdin: &str) -> Ended {
     let mut command = Command::new(BINARY);
     command.args(arguments).current_dir(dir).env_remove("SIDEGATE_CONFIG").env("NO_COLOR", "1");
-    ended(command, "")
+    ended(command, stdin)
 }
 
 fn ended(mut command: Command, stdin: &str) -> Ended {

@@ -34,7 +34,8 @@ impl Life {
     }
 
     fn rotate(self, digest: &str, overlap: bool) -> Self {
-        let previous = PreviousSecret { digest: self.record.digest.clone(), until: Timestamp(9_000_000) };
+        let until = Timestamp(9_000_000 + i64::try_from(self.record.version).unwrap());
+        let previous = PreviousSecret { digest: self.record.digest.clone(), until };
         self.then(Action::Rotate, |key| {
             key.digest = digest.repeat(32);
             key.previous = overlap.then_some(previous);
@@ -76,7 +77,7 @@ fn a_lost_rotation_brings_its_secret_and_kills_the_old_one() {
 fn the_last_of_several_rotations_counts_with_the_overlap_it_gave_unless_that_was_ended() {
     let life = Life::new().rotate("ab", false).rotate("cd", true);
     let [Step::Rotate(secret)] = &life.lost_behind(1)[..] else { panic!("{:?}", life.lost_behind(1)) };
-    assert_eq!((secret.overlap_until, secret.replaced.clone()), (Some(Timestamp(9_000_000)), Some("ab".repeat(32))));
+    assert_eq!((secret.overlap_until, secret.replaced.clone()), (Some(Timestamp(9_000_002)), Some("ab".repeat(32))));
     let life = life.then(Action::EndOverlap, |key| key.previous = None);
     let [Step::Rotate(secret)] = &life.lost_behind(2)[..] else { panic!("{:?}", life.lost_behind(2)) };
     assert_eq!((secret.digest.clone(), secret.overlap_until), ("cd".repeat(32), None));

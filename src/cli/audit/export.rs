@@ -3,9 +3,10 @@
 use std::io::{BufWriter, Write};
 use std::path::{Path, PathBuf};
 
-use super::{Context, Failure, Globals, Query, Shown, When, each, output};
+use super::{Failure, Globals, Query, Shown, When, each, output};
 use crate::cli::Exit;
-use crate::cli::keys::context::Access;
+use crate::cli::desk::{Desk as _, Here};
+use crate::cli::keys::context::{Access, Context};
 
 const HELP: &str = "\
 Keep one beside every copy of the store: `audit replay FILE` then does again what the copy has forgotten. What is written opens no \
@@ -26,14 +27,14 @@ pub(super) struct Export {
 }
 
 pub(super) fn run(args: &Export, globals: &Globals) -> Result<(), Failure> {
-    let context = Context::open_for_bulk(Access::Read, globals)?;
+    let here = Here::new(Context::open_for_bulk(Access::Read, globals)?);
     let file = Some(args.file.as_path()).filter(|file| *file != Path::new("-"));
     let (written, unreadable) = match file {
-        Some(path) => output::file(path, |out| write(args, &context, out, &mut Shown::new(globals)).map_err(Unwritten::from)),
+        Some(path) => output::file(path, |out| write(args, &here, out, &mut Shown::new(globals)).map_err(Unwritten::from)),
         None => {
             let mut out = BufWriter::new(std::io::stdout().lock());
             let quiet = Globals { quiet: true, ..globals.clone() };
-            let written = write(args, &context, &mut out, &mut Shown::new(&quiet));
+            let written = write(args, &here, &mut out, &mut Shown::new(&quiet));
             written.and_then(|written| out.flush().map(|()| written).map_err(Unwritten::Io))
         }
     }
@@ -67,11 +68,11 @@ impl Unwritten {
     }
 }
 
-fn write(args: &Export, context: &Context, out: &mut dyn Write, shown: &mut Shown) -> Result<(u64, usize), Unwritten> {
-    let since = args.since.map(|when| when.at(context.clock.now()));
+fn write(args: &Export, here: &Here, out: &mut dyn Write, shown: &mut Shown) -> Result<(u64, usize), Unwritten> {
+    let since = args.since.map(|when| when.at(here.now()));
     let query = Query { tenant: args.tenant.as_deref(), since, oldest_first: true, ..Query::default() };
     let (mut written, mut broken) = (0, None);
-    let unreadable = each(context, query, |event| {
+    let unreadable = each(here, query, |event| {
         let line = serde_json::to_string(&event).map_err(std::io::Error::from);
         broken = line.and_then(|line| writeln!(out, "{line}")).err();
         written += 1;

@@ -8,11 +8,12 @@ use std::path::PathBuf;
 use indexmap::IndexMap;
 use serde_json::{Value, json};
 
-use super::{Context, Event, Failure, Globals, Object, Query, Shown, Timestamp, each, output, words};
+use super::{Event, Failure, Globals, Object, Query, Shown, Timestamp, each, output, words};
 use crate::audit::replay::{Plan, Step, plan};
 use crate::cli::Exit;
-use crate::cli::keys::context::Access;
-use crate::cli::wait::Wait;
+use crate::cli::desk::{Desk as _, Here};
+use crate::cli::keys::context::{Access, Context};
+use crate::cli::wait::{Wait, confirm};
 use crate::config::units::Span;
 use crate::key::record::KeyStatus;
 use crate::tenant::TenantStatus;
@@ -45,7 +46,9 @@ struct Row {
 }
 
 pub(super) fn run(args: &Replay, globals: &Globals) -> Result<(), Failure> {
-    let context = Context::open_for_bulk(Access::Change, globals)?;
+    let mut here = Here::new(Context::open_for_bulk(Access::Change, globals)?);
+    here.wait_for(args.wait.wait);
+    let context = &here.context;
     let (told, wrong) = read(args)?;
     let forgotten = match context.config.audit.retention {
         Span(never) if never.is_zero() => Timestamp(0),
@@ -55,11 +58,11 @@ pub(super) fn run(args: &Replay, globals: &Globals) -> Result<(), Failure> {
     for (done, (of, told)) in (1..).zip(&told) {
         let mut kept = Vec::new();
         let query = Query { of: Some((of.0, &of.1)), oldest_first: true, ..Query::default() };
-        each(&context, query, |event| {
+        each(&here, query, |event| {
             kept.push(event);
             Ok(true)
         })?;
-        again(&plan(&kept, told, forgotten), args.dry_run, &context, &mut rows)?;
+        again(&plan(&kept, told, forgotten), args.dry_run, context, &mut rows)?;
         shown.show("records", done, total);
     }
     drop(shown);
@@ -70,7 +73,7 @@ pub(super) fn run(args: &Replay, globals: &Globals) -> Result<(), Failure> {
         let (done, verb) = if args.dry_run { (count(WOULD), "to be done again") } else { (count(DONE), "done again") };
         output::note(format_args!("{done} {verb}, {} left to you, {} of records that are gone, {failed} failed", count(LEFT), count(GONE)));
     }
-    args.wait.confirm(&context, globals)?;
+    confirm(&here, globals)?;
     match (wrong, failed) {
         (0, 0) => Ok(()),
         (0, _) => Err(Exit::Failed.because("")),

@@ -61,6 +61,11 @@ impl Context {
     }
 
     fn of(mut loaded: Loaded, access: Access, globals: &Globals) -> Result<Self, Failure> {
+        if globals.admin.is_some() {
+            return Err(
+                Exit::Usage.because("this is done at the store itself: without --admin (SIDEGATE_ADMIN), where the store can be reached")
+            );
+        }
         loaded.require()?;
         let rules = Rules::compile(&loaded.config, &mut loaded.problems);
         store::target::check(&loaded.config.store, &mut loaded.problems);

@@ -4,7 +4,8 @@ use std::path::{Path, PathBuf};
 
 use super::context::{Access, Context};
 use super::progress::Shown;
-use crate::cli::wait::Wait;
+use crate::cli::desk::{Desk as _, Here};
+use crate::cli::wait::{Wait, confirm};
 use crate::cli::{Exit, Failure, Globals, output};
 use crate::key::import::{ImportError, Input, OnConflict, Options, Origin, Progress, Report};
 
@@ -65,7 +66,10 @@ pub struct Args {
 pub(super) fn run(args: &Args, globals: &Globals) -> Result<(), Failure> {
     let rejects = rejects(args)?;
     let input = Input::open(&args.file).map_err(|error| Exit::Failed.because(format!("{}: {error}", args.file.display())))?;
-    let context = Context::open_for_bulk(if args.dry_run { Access::Read } else { Access::Make }, globals)?;
+    let access = if args.dry_run { Access::Read } else { Access::Make };
+    let mut here = Here::new(Context::open_for_bulk(access, globals)?);
+    here.wait_for(args.wait.wait);
+    let context = &here.context;
     let options = Options {
         create_tenants: args.create_tenants,
         on_conflict: args.on_conflict,
@@ -91,7 +95,7 @@ pub(super) fn run(args: &Args, globals: &Globals) -> Result<(), Failure> {
     match imported {
         Ok(report) => {
             print(&report, &name, args.dry_run, globals);
-            args.wait.confirm(&context, globals)?;
+            confirm(&here, globals)?;
             verdict(&report)
         }
         Err(ImportError::File(why)) => Err(Exit::Failed.because(why)),

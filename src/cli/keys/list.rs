@@ -1,16 +1,13 @@
 //! `keys list`, `keys show`.
 
-use super::context::{Access, Context};
+use serde_json::Value;
+
+use super::context::Access;
 use super::view;
+use crate::cli::desk::{self, Desk, Marked};
 use crate::cli::when::When;
-use crate::cli::{Failure, Globals, output};
-use crate::clock::Timestamp;
+use crate::cli::{Failure, Globals};
 use crate::key::filter::{Filter, STATUSES};
-use crate::key::lifecycle::LifecycleError;
-use crate::key::record::KeyRecord;
-use crate::key::shown;
-use crate::usage::attention::{self, Kind, attention};
-use crate::usage::show_last_use;
 
 /// Flags of `keys list`.
 #[derive(Debug, clap::Args)]
@@ -27,11 +24,6 @@ pub struct List {
     /// Only active, inactive, revoked or expired ones
     #[arg(long, value_parser = STATUSES)]
     status: Option<String>,
-    /// Only those that somebody should look at, and why
-    #[arg(long)]
-    attention: bool,
-    #[arg(long, help = "Only those whose secret is older than keys.rotate_reminder")]
-    due: bool,
     /// Only those with this in their name, in upper or lower case
     #[arg(long, value_name = "TEXT")]
     name: Option<String>,
@@ -41,18 +33,23 @@ pub struct List {
     /// Only those not used since: 90d (ago), 2026-06-01, or a time in RFC 3339
     #[arg(long, value_name = "WHEN")]
     last_used_before: Option<When>,
+    /// Only those that somebody should look at, and why
+    #[arg(long)]
+    attention: bool,
+    #[arg(long, help = "Only those whose secret is older than keys.rotate_reminder")]
+    due: bool,
 }
 
 impl List {
-    fn filter(&self, context: &Context, now: Timestamp) -> Result<Filter, Failure> {
+    fn filter(&self, desk: &dyn Desk) -> Result<Filter, Failure> {
         Ok(Filter {
             tenant: self.tenant.clone(),
-            environment: self.env.as_deref().map(|word| context.environment(word)).transpose()?,
+            environment: self.env.as_deref().map(|word| desk.environment(word)).transpose()?,
             status: self.status.clone(),
             kind: self.kind.clone(),
             name: self.name.clone(),
             prefix: self.prefix.clone(),
-            last_used_before: self.last_used_before.map(|when| when.at(now)),
+            last_used_before: self.last_used_before.map(|when| when.at(desk.now())),
             created_before: None,
         })
     }
@@ -65,76 +62,32 @@ pub struct Show {
     id: String,
 }
 
-/// Keys whose usage is asked for at once.
-const AT_ONCE: usize = 500;
-
 const COLUMNS: [&str; 9] = ["id", "tenant", "name", "environment", "kind", "status", "last4", "scopes", "expires_at"];
+const MARKED: [&str; 6] = ["id", "tenant", "name", "kind", "last_used", "attention"];
 
 pub(super) fn list(args: &List, globals: &Globals) -> Result<(), Failure> {
-    let context = Context::open(Access::Read, globals)?;
-    let now = context.clock.now();
-    let filter = args.filter(&context, now)?;
-    if let Some(tenant) = &args.tenant {
-        context.run(context.lifecycle.find_tenant(tenant))?;
+    let desk = desk::open(Access::Read, globals)?;
+    let marked = Marked { attention: args.attention, due: args.due };
+    let mut keys = desk.keys(&args.filter(&*desk)?, marked)?;
+    if !(marked.attention || marked.due) {
+        view::print_list(&keys, &COLUMNS, globals);
+        return Ok(());
     }
-    let mut keys = context.run(context.lifecycle.list_keys(args.tenant.as_deref()))?;
-    keys.retain(|key| filter.admits(key, now));
-    if args.attention || args.due {
-        return list_marked(args.due, &keys, &context, globals);
+    if !globals.json {
+        keys.iter_mut().filter_map(|shown| shown.get_mut("attention")).for_each(in_words);
     }
-    show_last_uses(&mut keys, &context)?;
-    // What was counted is later than what a record was imported with, if anything.
-    keys.retain(|key| filter.admits(key, now));
-    let shown: Vec<_> = keys.iter().map(|key| shown::key(key, None, now)).collect();
-    view::print_list(&shown, &COLUMNS, globals);
+    view::print_list(&keys, &MARKED, globals);
     Ok(())
 }
 
-/// Keys with marks, and these in words.
-fn list_marked(only_due: bool, keys: &[KeyRecord], context: &Context, globals: &Globals) -> Result<(), Failure> {
-    let (now, rules) = (context.clock.now(), &context.config.keys);
-    let (from, to) = attention::window(now);
-    let mut shown = Vec::new();
-    for keys in keys.chunks(AT_ONCE) {
-        let ids: Vec<&str> = keys.iter().map(|key| key.id.as_str()).collect();
-        let usages = context.run(async { context.usages.usage(&ids, from, to).await.map_err(LifecycleError::from) })?;
-        for (key, usage) in keys.iter().zip(&usages) {
-            let marks = attention(key, usage, rules, now);
-            if !marks.iter().any(|mark| !only_due || mark.mark == Kind::RotationDue) {
-                continue;
-            }
-            let mut key = key.clone();
-            show_last_use(&mut key, usage.last.as_ref());
-            let mut fields = shown::key(&key, None, now);
-            let words = || marks.iter().map(|mark| format!("{}: {}", mark.mark.name(), mark.detail)).collect::<Vec<_>>().join("; ");
-            fields.insert("attention".into(), if globals.json { serde_json::json!(marks) } else { words().into() });
-            shown.push(fields);
-        }
-    }
-    view::print_list(&shown, &["id", "tenant", "name", "kind", "last_used", "attention"], globals);
-    Ok(())
-}
-
-/// What was counted, where it is later than what the records were imported with.
-pub(super) fn show_last_uses(keys: &mut [KeyRecord], context: &Context) -> Result<(), Failure> {
-    for keys in keys.chunks_mut(AT_ONCE) {
-        let ids: Vec<&str> = keys.iter().map(|key| key.id.as_str()).collect();
-        let counted = context.run(async { context.usages.last_uses(&ids).await.map_err(LifecycleError::from) })?;
-        for (key, counted) in keys.iter_mut().zip(counted) {
-            show_last_use(key, counted.as_ref());
-        }
-    }
-    Ok(())
+/// Marks as a person reads them.
+fn in_words(marks: &mut Value) {
+    let word = |mark: &Value, name: &str| mark.get(name).and_then(Value::as_str).unwrap_or_default().to_owned();
+    let words = marks.as_array().into_iter().flatten().map(|mark| format!("{}: {}", word(mark, "mark"), word(mark, "detail")));
+    *marks = words.collect::<Vec<_>>().join("; ").into();
 }
 
 pub(super) fn show(args: &Show, globals: &Globals) -> Result<(), Failure> {
-    let context = Context::open(Access::Read, globals)?;
-    let mut record = context.run(context.lifecycle.find_key(&args.id))?;
-    show_last_uses(std::slice::from_mut(&mut record), &context)?;
-    if globals.quiet {
-        output::line(&record.id);
-    } else {
-        view::print(&shown::key(&record, None, context.clock.now()), globals);
-    }
+    view::print_record(&desk::open(Access::Read, globals)?.key(&args.id)?, globals);
     Ok(())
 }

@@ -1,15 +1,14 @@
 //! `keys create`, `keys rotate`: the two commands that print a secret.
 
-use secrecy::ExposeSecret as _;
+use serde_json::Value;
 
-use super::context::{Access, Context, given, pair};
+use super::context::{Access, given, pair};
 use super::view;
-use crate::cli::wait::Wait;
+use crate::cli::desk::{self, KeyVerb, Shown, text};
+use crate::cli::wait::{Wait, confirm};
 use crate::cli::{Failure, Globals, output};
 use crate::config::units::Span;
-use crate::key::hints::hints;
-use crate::key::lifecycle::{Issued, NewKey};
-use crate::key::shown;
+use crate::key::lifecycle::NewKey;
 use crate::limit;
 
 /// Flags of `keys create`.
@@ -66,11 +65,11 @@ pub struct Rotate {
 }
 
 pub(super) fn create(args: &Create, globals: &Globals) -> Result<(), Failure> {
-    let context = Context::open(Access::Change, globals)?;
+    let desk = desk::open(Access::Change, globals)?;
     let new = NewKey {
         tenant: args.tenant.clone(),
         name: args.name.clone(),
-        environment: context.environment(&args.env)?,
+        environment: desk.environment(&args.env)?,
         kind: args.kind.clone(),
         scopes: args.scopes.clone(),
         ip_allowlist: given(&args.ips),
@@ -80,37 +79,35 @@ pub(super) fn create(args: &Create, globals: &Globals) -> Result<(), Failure> {
         expires: args.expires.clone(),
         metadata: args.metadata.iter().cloned().collect(),
     };
-    let issued = context.run(context.lifecycle.create(new))?;
-    print_issued(&issued, &context, globals);
-    let tenant = context.run(context.lifecycle.find_tenant(&issued.record.tenant))?;
-    for hint in hints(&context.config, &issued.record, &tenant) {
-        output::note(format_args!("warning: {hint}"));
-    }
+    let (shown, hints) = desk.create_key(new)?;
+    print_issued(&shown, globals);
+    hints.iter().for_each(|hint| output::note(format_args!("warning: {hint}")));
     Ok(())
 }
 
 pub(super) fn rotate(args: &Rotate, globals: &Globals) -> Result<(), Failure> {
-    let context = Context::open(Access::Change, globals)?;
+    let mut desk = desk::open(Access::Change, globals)?;
+    desk.wait_for(args.wait.wait);
     if args.end_overlap {
-        let record = context.run(context.lifecycle.end_overlap(&args.id))?;
+        let shown = desk.change_key(&args.id, KeyVerb::EndOverlap)?;
         if !globals.quiet {
-            view::print(&shown::key(&record, None, context.clock.now()), globals);
+            view::print(&shown, globals);
         }
-        return args.wait.confirm(&context, globals);
+        return confirm(&*desk, globals);
     }
-    let issued = context.run(context.lifecycle.rotate(&args.id, args.overlap.map(|span| span.0)))?;
-    print_issued(&issued, &context, globals);
-    if let Some(until) = issued.ended {
+    let shown = desk.rotate(&args.id, args.overlap)?;
+    print_issued(&shown, globals);
+    if let Some(until) = shown.get("cut_short").and_then(Value::as_str) {
         output::note(format_args!("the secret before the replaced one, valid until {until}, ends now: a key has one previous secret"));
     }
-    args.wait.confirm(&context, globals)
+    confirm(&*desk, globals)
 }
 
 /// The one time a secret is shown.
-fn print_issued(issued: &Issued, context: &Context, globals: &Globals) {
+fn print_issued(shown: &Shown, globals: &Globals) {
     if globals.quiet {
-        return output::line(issued.key.expose_secret());
+        return output::line(text(shown, "key"));
     }
-    view::print(&shown::key(&issued.record, Some(&issued.key), context.clock.now()), globals);
+    view::print(shown, globals);
     output::note("the key is shown this once; Sidegate keeps only a digest of it");
 }

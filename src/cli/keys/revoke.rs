@@ -4,18 +4,16 @@
 use std::collections::HashSet;
 
 use secrecy::{ExposeSecret as _, SecretString};
-use serde_json::{Map, Value};
 use zeroize::Zeroize as _;
 
-use super::context::{Access, Context};
-use super::progress::Shown;
-use crate::cli::wait::Wait;
+use super::context::Access;
+use super::progress::Shown as Progress;
+use crate::cli::desk::{self, Desk, KeyVerb, Marked, Shown, text};
+use crate::cli::wait::{Wait, confirm};
 use crate::cli::when::When;
 use crate::cli::{Exit, Failure, Globals, output};
 use crate::key::filter::Filter;
-use crate::key::record::{KeyRecord, KeyStatus};
 use crate::key::rules::check_id;
-use crate::key::shown;
 
 /// Its flags.
 #[derive(Debug, clap::Args)]
@@ -47,30 +45,31 @@ struct Tally {
     failed: usize,
     /// The first failure's code.
     exit: Option<Exit>,
+    /// The last one that is revoked now.
+    last: Option<String>,
     /// For `--json`.
-    shown: Vec<Map<String, Value>>,
+    shown: Vec<Shown>,
 }
 
 pub(super) fn revoke(args: &Revoke, globals: &Globals) -> Result<(), Failure> {
-    let context = Context::open(Access::Change, globals)?;
-    let wanted = wanted(args, &context)?;
+    let mut desk = desk::open(Access::Change, globals)?;
+    let wanted = wanted(args, &*desk)?;
     let several = args.ids.len() != 1;
-    let mut tally = Tally::default();
-    let mut progress = Shown::new(globals);
+    let (mut tally, mut seen) = (Tally::default(), HashSet::new());
+    let mut progress = Progress::new(globals);
     let total = u64::try_from(wanted.len()).ok();
-    let mut seen = HashSet::new();
     for (done, key) in (1..).zip(wanted) {
         // Scanners find the same key in several places.
-        if key.as_ref().is_ok_and(|wanted| !seen.insert(wanted.id().to_owned())) {
+        if key.as_ref().is_ok_and(|shown| !seen.insert(text(shown, "id").to_owned())) {
             continue;
         }
-        match key.and_then(|wanted| wanted.revoke(args.dry_run, &context)) {
+        match key.and_then(|shown| one(shown, args.dry_run, &*desk)) {
             // What was done is told before it ends.
             Err(error) if error.exit == Exit::Unreachable => {
                 tally.tell(several, args.dry_run, globals);
                 return Err(error);
             }
-            outcome => tally.count(outcome, &context, globals),
+            outcome => tally.count(outcome, globals),
         }
         if several {
             progress.show("keys", done, total);
@@ -78,21 +77,32 @@ pub(super) fn revoke(args: &Revoke, globals: &Globals) -> Result<(), Failure> {
     }
     drop(progress);
     tally.tell(several, args.dry_run, globals);
-    args.wait.confirm(&context, globals)?;
+    if let (Some(_), Some(last), false) = (args.wait.wait, &tally.last, args.dry_run) {
+        // Whoever has applied the last change has applied all.
+        desk.wait_for(args.wait.wait);
+        desk.change_key(last, KeyVerb::Revoke)?;
+    }
+    confirm(&*desk, globals)?;
     tally.exit.map_or(Ok(()), |exit| Err(exit.because("")))
 }
 
+/// Revokes a key, also one that is revoked already: the sidecars were perhaps not told. Whether it was.
+fn one(before: Shown, dry_run: bool, desk: &dyn Desk) -> Result<(Shown, bool), Failure> {
+    let was_revoked = text(&before, "status") == "revoked";
+    let shown = if dry_run { before } else { desk.change_key(text(&before, "id"), KeyVerb::Revoke)? };
+    Ok((shown, was_revoked))
+}
+
 impl Tally {
-    fn count(&mut self, outcome: Result<(KeyRecord, bool), Failure>, context: &Context, globals: &Globals) {
+    fn count(&mut self, outcome: Result<(Shown, bool), Failure>, globals: &Globals) {
         match outcome {
-            Ok((record, was_revoked)) => {
+            Ok((shown, was_revoked)) => {
                 *if was_revoked { &mut self.already } else { &mut self.revoked } += 1;
-                let shown = shown::key(&record, None, context.clock.now());
+                self.last = Some(text(&shown, "id").to_owned());
                 if globals.json {
                     self.shown.push(shown);
                 } else if !globals.quiet {
-                    let status = shown.get("status").and_then(Value::as_str).unwrap_or_default();
-                    output::line(format_args!("{} {status}", record.id));
+                    output::line(format_args!("{} {}", text(&shown, "id"), text(&shown, "status")));
                 }
             }
             Err(error) => {
@@ -115,80 +125,41 @@ impl Tally {
     }
 }
 
-/// A key to be revoked.
-enum Wanted {
-    /// By its id alone.
-    Id(String),
-    /// As it was found.
-    Found(Box<KeyRecord>),
-}
-
-impl Wanted {
-    fn id(&self) -> &str {
-        match self {
-            Self::Id(id) => id,
-            Self::Found(record) => &record.id,
-        }
-    }
-
-    /// The record, and whether it was revoked before.
-    fn revoke(self, dry_run: bool, context: &Context) -> Result<(KeyRecord, bool), Failure> {
-        let before = match self {
-            Self::Id(id) => context.run(context.lifecycle.find_key(&id))?,
-            Self::Found(record) => *record,
-        };
-        let was_revoked = before.status == KeyStatus::Revoked;
-        if dry_run {
-            return Ok((before, was_revoked));
-        }
-        // Also one that is revoked already: the sidecars were perhaps not told.
-        let after = context.run(context.lifecycle.set_status(&before.id, KeyStatus::Revoked))?;
-        Ok((after, was_revoked))
-    }
-}
-
-fn wanted(args: &Revoke, context: &Context) -> Result<Vec<Result<Wanted, Failure>>, Failure> {
+/// The keys as they are, each found by itself.
+fn wanted(args: &Revoke, desk: &dyn Desk) -> Result<Vec<Result<Shown, Failure>>, Failure> {
     if args.stdin {
-        return Ok(from_stdin(context));
+        return Ok(from_stdin(desk));
     }
     if args.tenant.is_none() && args.created_before.is_none() {
-        return Ok(args.ids.iter().cloned().map(|id| Ok(Wanted::Id(id))).collect());
+        return Ok(args.ids.iter().map(|id| desk.key(id)).collect());
     }
-    if let Some(tenant) = &args.tenant {
-        context.run(context.lifecycle.find_tenant(tenant))?;
-    }
-    let now = context.clock.now();
-    let created_before = args.created_before.map(|when| when.at(now));
+    let created_before = args.created_before.map(|when| when.at(desk.now()));
     let filter = Filter { tenant: args.tenant.clone(), created_before, ..Filter::default() };
-    let keys = context.run(context.lifecycle.list_keys(args.tenant.as_deref()))?.into_iter();
-    let alive = keys.filter(|key| key.status != KeyStatus::Revoked && filter.admits(key, now));
-    Ok(alive.map(|key| Ok(Wanted::Found(Box::new(key)))).collect())
+    let keys = desk.keys(&filter, Marked::default())?.into_iter();
+    Ok(keys.filter(|shown| text(shown, "status") != "revoked").map(Ok).collect())
 }
 
 /// A line of stdin is a secret whose key must be found, or an id.
-fn from_stdin(context: &Context) -> Vec<Result<Wanted, Failure>> {
+fn from_stdin(desk: &dyn Desk) -> Vec<Result<Shown, Failure>> {
     let lines = (1..).zip(std::io::stdin().lines()).filter(|(_, line)| !matches!(line, Ok(line) if line.trim().is_empty()));
     let unread = |number, error| Exit::Failed.because(format!("line {number} of stdin: {error}"));
-    lines.map(|(number, line)| find(number, line.map_err(|error| unread(number, error))?, context)).collect()
+    lines.map(|(number, line)| find(number, line.map_err(|error| unread(number, error))?, desk)).collect()
 }
 
-fn find(number: usize, mut line: String, context: &Context) -> Result<Wanted, Failure> {
+fn find(number: usize, mut line: String, desk: &dyn Desk) -> Result<Shown, Failure> {
     let secret = SecretString::from(line.trim());
     line.zeroize();
     // Nothing tells an id from a secret: imported ids may look like anything, and so may prefixes.
-    let found = context.run(async {
-        match context.lifecycle.find_by_secret(&secret).await? {
-            None if check_id("key id", secret.expose_secret()).is_ok() => {
-                Ok(context.lifecycle.store.find_key(secret.expose_secret()).await?)
-            }
-            found => Ok(found),
+    let found = match desk.look_up(&secret) {
+        Err(error) if error.exit == Exit::NotFound && check_id("key id", secret.expose_secret()).is_ok() => {
+            desk.key(secret.expose_secret())
         }
-    });
+        found => found,
+    };
     // Not the line: it may be somebody's secret.
-    match found {
-        Ok(Some(record)) => Ok(Wanted::Found(Box::new(record))),
-        Ok(None) => Err(Exit::NotFound.because(format!("line {number} of stdin is no key of this table"))),
-        Err(error) if error.exit == Exit::Unreachable => Err(error),
-        Err(error) => Err(error.exit.because(format!("line {number} of stdin is a key whose record cannot be read"))),
-    }
+    found.map_err(|error| match error.exit {
+        Exit::NotFound => Exit::NotFound.because(format!("line {number} of stdin is no key of this table")),
+        Exit::Unreachable | Exit::Denied => error,
+        exit => exit.because(format!("line {number} of stdin is a key whose record cannot be read")),
+    })
 }

@@ -1,10 +1,9 @@
 //! `keys deactivate`, `keys activate`. Doing it twice is as good as once.
 
-use super::context::{Access, Context};
-use crate::cli::wait::Wait;
+use super::context::Access;
+use crate::cli::desk::{self, KeyVerb, Shown, text};
+use crate::cli::wait::{Wait, confirm};
 use crate::cli::{Failure, Globals, output};
-use crate::key::record::{KeyRecord, KeyStatus};
-use crate::key::shown;
 
 /// One key, switched off or on.
 #[derive(Debug, clap::Args)]
@@ -15,26 +14,17 @@ pub struct One {
     wait: Wait,
 }
 
-pub(super) fn deactivate(args: &One, globals: &Globals) -> Result<(), Failure> {
-    let context = Context::open(Access::Change, globals)?;
-    let record = context.run(context.lifecycle.set_status(&args.id, KeyStatus::Inactive))?;
-    print(&record, &context, globals);
-    args.wait.confirm(&context, globals)
+pub(super) fn change(args: &One, verb: KeyVerb, globals: &Globals) -> Result<(), Failure> {
+    let mut desk = desk::open(Access::Change, globals)?;
+    desk.wait_for(args.wait.wait);
+    print(&desk.change_key(&args.id, verb)?, globals);
+    confirm(&*desk, globals)
 }
 
-pub(super) fn activate(args: &One, globals: &Globals) -> Result<(), Failure> {
-    let context = Context::open(Access::Change, globals)?;
-    let record = context.run(context.lifecycle.set_status(&args.id, KeyStatus::Active))?;
-    print(&record, &context, globals);
-    args.wait.confirm(&context, globals)
-}
-
-fn print(record: &KeyRecord, context: &Context, globals: &Globals) {
-    let shown = shown::key(record, None, context.clock.now());
+fn print(shown: &Shown, globals: &Globals) {
     if globals.json {
-        output::json(&shown);
+        output::json(shown);
     } else if !globals.quiet {
-        let status = shown.get("status").and_then(|status| status.as_str()).unwrap_or_default();
-        output::line(format_args!("{} {status}", record.id));
+        output::line(format_args!("{} {}", text(shown, "id"), text(shown, "status")));
     }
 }

@@ -2,15 +2,11 @@
 
 use serde_json::Value;
 
-use super::context::{Access, Context, pair};
+use super::context::{Access, pair};
 use super::view;
-use crate::cli::edit::{self, ListEdit, Whole};
-use crate::cli::wait::Wait;
-use crate::cli::{Exit, Failure, Globals, output};
-use crate::key::hints::hints;
-use crate::key::lifecycle::LifecycleError;
-use crate::key::record::KeyRecord;
-use crate::key::shown;
+use crate::cli::edit::{Edit, ListEdit, Whole};
+use crate::cli::wait::{Wait, confirm};
+use crate::cli::{Exit, Failure, Globals, desk};
 use crate::limit;
 
 /// Its flags.
@@ -79,73 +75,29 @@ pub(crate) fn own_limit(text: &str) -> Result<Value, String> {
 }
 
 impl Update {
-    fn scopes(&self) -> ListEdit<'_> {
-        ListEdit { whole: None, remove: &self.remove_scopes, add: &self.add_scopes }
-    }
-
-    /// The lists that a key may lack, what one entry of each is called, and where it stands in the record.
-    fn lists(&self) -> [(&'static str, ListEdit<'_>, fn(&mut KeyRecord) -> &mut Option<Vec<String>>); 3] {
-        [
-            ("network", ListEdit { whole: self.ips, remove: &self.remove_ips, add: &self.add_ips }, |key| &mut key.ip_allowlist),
-            ("origin", ListEdit { whole: self.referrers, remove: &self.remove_referrers, add: &self.add_referrers }, |key| {
-                &mut key.referrers
-            }),
-            ("endpoint", ListEdit { whole: self.endpoints, remove: &self.remove_endpoints, add: &self.add_endpoints }, |key| {
-                &mut key.endpoints
-            }),
-        ]
-    }
-
-    fn is_nothing(&self) -> bool {
-        self.name.is_none()
-            && self.expires.is_none()
-            && self.rate_limit.is_none()
-            && self.metadata.is_empty()
-            && self.remove_metadata.is_empty()
-            && self.scopes().is_nothing()
-            && self.lists().iter().all(|(_, edit, _)| edit.is_nothing())
-    }
-
-    fn apply(&self, key: &mut KeyRecord, context: &Context) -> Result<(), String> {
-        if let Some(name) = &self.name {
-            key.name.clone_from(name);
+    fn edit(&self) -> Edit {
+        let list = |whole, remove: &[String], add: &[String]| ListEdit { whole, remove: remove.to_vec(), add: add.to_vec() };
+        Edit {
+            name: self.name.clone(),
+            scopes: list(None, &self.remove_scopes, &self.add_scopes),
+            networks: list(self.ips, &self.remove_ips, &self.add_ips),
+            origins: list(self.referrers, &self.remove_referrers, &self.add_referrers),
+            endpoints: list(self.endpoints, &self.remove_endpoints, &self.add_endpoints),
+            rate_limit: self.rate_limit.clone(),
+            metadata: self.metadata.clone(),
+            remove_metadata: self.remove_metadata.clone(),
         }
-        let mut scopes = Some(std::mem::take(&mut key.scopes));
-        self.scopes().apply("scope", &mut scopes)?;
-        key.scopes = scopes.unwrap_or_default();
-        for (what, edit, list) in self.lists() {
-            edit.apply(what, list(key))?;
-        }
-        if let Some(expires) = &self.expires {
-            key.expires_at = context.lifecycle.rules.expiry(Some(expires), context.clock.now())?;
-        }
-        if let Some(limit) = &self.rate_limit {
-            key.rate_limit = Some(limit.clone()).filter(|limit| !limit.is_null());
-        }
-        edit::metadata(&mut key.metadata, &self.metadata, &self.remove_metadata)
     }
 }
 
 pub(super) fn update(args: &Update, globals: &Globals) -> Result<(), Failure> {
-    if args.is_nothing() {
+    let (edit, expires) = (args.edit(), args.expires.as_deref());
+    if edit.is_nothing() && expires.is_none() {
         return Err(Exit::Usage.because("nothing to change: `sidegate keys update --help` lists the flags"));
     }
-    let context = Context::open(Access::Change, globals)?;
-    let mut before = context.run(context.lifecycle.find_key(&args.id))?;
-    let apply = |key: &mut KeyRecord| args.apply(key, &context).map_err(|why| LifecycleError::Invalid(vec![why]));
-    let mut after = context.run(context.lifecycle.update(&args.id, args.if_version, apply))?;
-    if globals.quiet {
-        output::line(&after.id);
-    } else {
-        view::print(&shown::key(&after, None, context.clock.now()), globals);
-    }
-    for (what, edit, list) in args.lists() {
-        let remark = edit.remark(what, list(&mut before).as_deref(), list(&mut after).as_deref());
-        remark.into_iter().for_each(|remark| output::note(format_args!("warning: {remark}")));
-    }
-    let tenant = context.run(context.lifecycle.find_tenant(&after.tenant))?;
-    for hint in hints(&context.config, &after, &tenant) {
-        output::note(format_args!("warning: {hint}"));
-    }
-    args.wait.confirm(&context, globals)
+    let mut desk = desk::open(Access::Change, globals)?;
+    desk.wait_for(args.wait.wait);
+    let changed = desk.update_key(&args.id, args.if_version, &edit, expires)?;
+    view::print_changed(&edit, changed, globals);
+    confirm(&*desk, globals)
 }

@@ -1,15 +1,11 @@
 //! `keys usage`: what a key, or all keys of a tenant, came to by day; and what a key could do without.
 
-use serde_json::{Map, Value, json};
+use serde_json::{Map, Value};
 
-use super::context::{Access, Context};
+use super::context::Access;
 use super::view;
+use crate::cli::desk::{self, UsageOf};
 use crate::cli::{Failure, Globals, output};
-use crate::key::lifecycle::LifecycleError;
-use crate::key::record::KeyRecord;
-use crate::key::shown;
-use crate::store::usage::{DayUsage, KeyUsage};
-use crate::usage::{Day, Totals, last_use, report, summary};
 
 /// Flags of `keys usage`.
 #[derive(Debug, clap::Args)]
@@ -28,90 +24,77 @@ pub struct Args {
     report: bool,
 }
 
-/// Days, from the first to the last.
-type Window = (Day, Day);
-
 pub(super) fn run(args: &Args, globals: &Globals) -> Result<(), Failure> {
-    let context = Context::open(Access::Read, globals)?;
-    let today = Day::of(context.clock.now());
-    let window = (today.plus(1 - i32::from(args.days)), today);
-    if let Some(tenant) = &args.tenant {
-        return of_tenant(tenant, window, &context, globals);
-    }
-    let record = context.run(context.lifecycle.find_key(args.id.as_deref().unwrap_or_default()))?;
-    let usage = read(&context, &[&record.id], window)?.pop().unwrap_or_default();
-    if args.report {
-        print_report(&record, &usage, window.0, globals);
-    } else if globals.json {
-        print_key(&record, &usage, window);
-    } else {
-        print_days(&usage.days, globals);
-    }
-    Ok(())
-}
-
-fn read(context: &Context, keys: &[&str], (from, to): Window) -> Result<Vec<KeyUsage>, Failure> {
-    context.run(async { context.usages.usage(keys, from, to).await.map_err(LifecycleError::from) })
-}
-
-fn of_tenant(tenant: &str, window: Window, context: &Context, globals: &Globals) -> Result<(), Failure> {
-    context.run(context.lifecycle.find_tenant(tenant))?;
-    let keys = context.run(context.lifecycle.list_keys(Some(tenant)))?;
-    let ids: Vec<&str> = keys.iter().map(|key| key.id.as_str()).collect();
-    let usages = read(context, &ids, window)?;
-    let days = summary::by_day(&usages);
-    if !globals.json {
-        print_days(&days, globals);
-        return Ok(());
-    }
-    let of_key = |(key, usage): (&KeyRecord, &KeyUsage)| {
-        let last = last_use(key, usage.last.as_ref());
-        json!({ "id": key.id, "name": key.name, "last_used": last.map(|last| last.at), "total": Totals::of(&usage.days) })
+    let desk = desk::open(Access::Read, globals)?;
+    let of = match (&args.tenant, &args.id) {
+        (Some(tenant), _) => UsageOf::Tenant(tenant),
+        (None, id) => UsageOf::Key(id.as_deref().unwrap_or_default()),
     };
-    let by_key: Vec<Value> = keys.iter().zip(&usages).map(of_key).collect();
-    let (from, to) = window;
-    output::json(&json!({ "tenant": tenant, "from": from, "to": to, "days": days, "total": Totals::of(&days), "keys": by_key }));
+    let mut usage = desk.usage(of, args.days)?;
+    let report = usage.as_object_mut().and_then(|usage| usage.shift_remove("report"));
+    if let (true, Some(report)) = (args.report, report) {
+        print_report(&usage, report, globals);
+    } else if globals.json {
+        output::json(&usage);
+    } else {
+        print_days(&usage, globals);
+    }
     Ok(())
-}
-
-fn print_key(record: &KeyRecord, usage: &KeyUsage, (from, to): Window) {
-    let last = last_use(record, usage.last.as_ref());
-    output::json(&json!({
-        "id": record.id, "tenant": record.tenant, "from": from, "to": to, "days": usage.days, "total": Totals::of(&usage.days),
-        "last_used": last.as_ref().map(|last| last.at), "last_used_from": last.and_then(|last| last.from),
-        "networks": usage.networks, "scopes": usage.scopes,
-    }));
 }
 
 /// A line a day and one of all of them; for scripts only the number of requests.
-fn print_days(days: &[DayUsage], globals: &Globals) {
-    let total = Totals::of(days);
+fn print_days(usage: &Value, globals: &Globals) {
+    let total = usage.get("total").unwrap_or(&Value::Null);
     if globals.quiet {
-        return output::line(total.requests);
+        return output::line(number(total, "requests"));
     }
-    let row = |name: String, of: &Totals| {
-        let reasons: Vec<String> = of.denied.iter().map(|(reason, count)| format!("{reason}={count}")).collect();
-        let numbers = [of.requests, of.denials(), of.received_bytes, of.sent_bytes].map(|number| number.to_string());
-        std::iter::once(name).chain(numbers).chain([reasons.join(" ")]).collect::<Vec<_>>()
-    };
-    let rows = days.iter().map(|day| row(day.day.to_string(), &Totals::of([day]))).chain([row("total".to_owned(), &total)]);
+    let days = usage.get("days").and_then(Value::as_array).into_iter().flatten();
+    let rows = days.map(|day| row(day.get("day").and_then(Value::as_str).unwrap_or_default(), day)).chain([row("total", total)]);
     output::table(&["day", "requests", "denied", "received_bytes", "sent_bytes", "reasons"], rows);
 }
 
-fn print_report(record: &KeyRecord, usage: &KeyUsage, since: Day, globals: &Globals) {
-    let report = report::least_privilege(record, usage, since);
+fn number(of: &Value, name: &str) -> u64 {
+    of.get(name).and_then(Value::as_u64).unwrap_or_default()
+}
+
+fn row(name: &str, of: &Value) -> Vec<String> {
+    let denied: Vec<_> = of.get("denied").and_then(Value::as_object).into_iter().flatten().collect();
+    let denials = denied.iter().filter_map(|(_, count)| count.as_u64()).sum();
+    let numbers = [number(of, "requests"), denials, number(of, "received_bytes"), number(of, "sent_bytes")];
+    let reasons: Vec<String> = denied.iter().map(|(reason, count)| format!("{reason}={count}")).collect();
+    let cells = numbers.iter().map(u64::to_string).chain([reasons.join(" ")]);
+    std::iter::once(name.to_owned()).chain(cells).collect()
+}
+
+fn print_report(usage: &Value, report: Value, globals: &Globals) {
     if globals.quiet {
-        return report.command.iter().for_each(output::line);
+        return report.get("command").and_then(Value::as_str).into_iter().for_each(output::line);
     }
     let mut shown = Map::new();
-    shown.insert("id".into(), json!(record.id));
-    shown.insert("since".into(), json!(since));
-    shown.extend(shown::fields(&report));
+    shown.insert("id".into(), usage.get("id").cloned().unwrap_or_default());
+    shown.insert("since".into(), usage.get("from").cloned().unwrap_or_default());
+    shown.extend(if let Value::Object(report) = report { report } else { Map::new() });
     if !globals.json {
-        let wide = report.wide_scopes.iter().map(|wide| format!("{} (used: {})", wide.scope, wide.used.join(" ")));
-        let networks = report.networks.iter().map(|seen| format!("{} (last {})", seen.network, Day::of(seen.last)));
-        shown.insert("wide_scopes".into(), wide.collect());
-        shown.insert("networks".into(), networks.collect());
+        shown.get_mut("wide_scopes").into_iter().for_each(|wide| in_words(wide, wide_scope));
+        shown.get_mut("networks").into_iter().for_each(|networks| in_words(networks, network));
     }
     view::print(&shown, globals);
+}
+
+fn in_words(list: &mut Value, word: fn(&Value) -> String) {
+    *list = list.as_array().into_iter().flatten().map(word).collect();
+}
+
+fn wide_scope(wide: &Value) -> String {
+    let used: Vec<&str> = wide.get("used").and_then(Value::as_array).into_iter().flatten().filter_map(Value::as_str).collect();
+    format!("{} (used: {})", said(wide, "scope"), used.join(" "))
+}
+
+fn network(seen: &Value) -> String {
+    let last = said(seen, "last");
+    format!("{} (last {})", said(seen, "network"), last.split_once('T').map_or(last, |(day, _)| day))
+}
+
+fn said<'a>(of: &'a Value, name: &str) -> &'a str {
+    of.get(name).and_then(Value::as_str).unwrap_or_default()
 }

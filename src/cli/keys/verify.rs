@@ -5,11 +5,11 @@ use std::io::{BufRead as _, IsTerminal as _, Read as _};
 use secrecy::SecretString;
 use zeroize::Zeroizing;
 
-use super::context::{Access, Context};
-use super::list::show_last_uses;
+use super::context::Access;
 use super::view;
+use crate::cli::desk::{self, text};
 use crate::cli::{Exit, Failure, Globals, output};
-use crate::key::shown;
+use crate::clock::Timestamp;
 
 /// Longest line read.
 const KEY_MAX: u64 = 4096;
@@ -19,7 +19,7 @@ const KEY_MAX: u64 = 4096;
 pub struct Args {}
 
 pub(super) fn run(_: &Args, globals: &Globals) -> Result<(), Failure> {
-    let context = Context::open(Access::Read, globals)?;
+    let desk = desk::open(Access::Read, globals)?;
     let stdin = std::io::stdin();
     if stdin.is_terminal() {
         output::note("paste the key, then press Enter:");
@@ -30,24 +30,11 @@ pub(super) fn run(_: &Args, globals: &Globals) -> Result<(), Failure> {
     if key.is_empty() {
         return Err(Exit::Usage.because("stdin holds no key"));
     }
-    let secret = SecretString::from(key);
-    let Some(mut record) = context.run(context.lifecycle.find_by_secret(&secret))? else {
-        let why = context.lifecycle.rules.implausible(key.as_bytes()).map(|why| format!(": {why}")).unwrap_or_default();
-        return Err(Exit::NotFound.because(format!("no key of this store has this secret{why}")));
-    };
-    show_last_uses(std::slice::from_mut(&mut record), &context)?;
-    let now = context.clock.now();
-    let previous = record.previous.as_ref().filter(|_| context.lifecycle.is_previous(&record, &secret));
-    if globals.quiet {
-        output::line(&record.id);
-    } else {
-        let mut shown = shown::key(&record, None, now);
-        shown.insert("presented".into(), if previous.is_some() { "previous" } else { "current" }.into());
-        view::print(&shown, globals);
-    }
-    if let Some(previous) = previous {
-        let (until, last4) = (previous.until, &record.last4);
-        let ends = if until > now { "it works until" } else { "it ended at" };
+    let shown = desk.look_up(&SecretString::from(key))?;
+    view::print_record(&shown, globals);
+    if text(&shown, "presented") == "previous" {
+        let (until, last4) = (text(&shown, "previous_until"), text(&shown, "last4"));
+        let ends = if until.parse().is_ok_and(|until: Timestamp| until > desk.now()) { "it works until" } else { "it ended at" };
         output::note(format_args!("this is the key's previous secret: {ends} {until}; the current one ends in {last4}"));
     }
     Ok(())

@@ -2,6 +2,8 @@
 
 use serde_json::{Map, Value};
 
+use crate::cli::desk::{Changed, text};
+use crate::cli::edit::Edit;
 use crate::cli::{Globals, output};
 
 /// One record: JSON on request, else `name value` lines.
@@ -12,6 +14,23 @@ pub(crate) fn print(shown: &Map<String, Value>, globals: &Globals) {
     let width = shown.keys().map(String::len).max().unwrap_or(0);
     for (name, value) in shown.iter().filter(|(_, value)| !value.is_null()) {
         output::line(format_args!("{name:width$}  {}", word(value)));
+    }
+}
+
+/// A record that was changed, and what its maker should know.
+pub(in crate::cli) fn print_changed(edit: &Edit, changed: Changed, globals: &Globals) {
+    print_record(&changed.shown, globals);
+    for warning in edit.remarks(changed.before, changed.after).iter().chain(&changed.hints) {
+        output::note(format_args!("warning: {warning}"));
+    }
+}
+
+/// One record, or its id alone.
+pub(crate) fn print_record(shown: &Map<String, Value>, globals: &Globals) {
+    if globals.quiet {
+        output::line(text(shown, "id"));
+    } else {
+        print(shown, globals);
     }
 }
 

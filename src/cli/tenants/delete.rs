@@ -1,18 +1,18 @@
-//! `tenants delete`: its keys are written to a file first where one is named, then it is suspended, its keys are revoked, every sidecar
+//! `tenants delete`: its keys are written to a file first where one is named, then they are revoked and it is suspended, every sidecar
 //! has applied that, and only then the records go. Each step is as good twice as once: what was cut off is done by the same command.
 
 use std::io::{BufRead as _, IsTerminal as _};
 use std::path::PathBuf;
 use std::time::Duration;
 
-use crate::cli::keys::context::{Access, Context};
+use crate::cli::desk::{self, KeyVerb, Marked, TenantVerb, text};
+use crate::cli::keys::context::Access;
 use crate::cli::keys::export;
 use crate::cli::keys::progress::Shown;
-use crate::cli::wait;
+use crate::cli::wait::confirm;
 use crate::cli::{Exit, Failure, Globals, output};
 use crate::config::units::Span;
-use crate::key::record::KeyStatus;
-use crate::tenant::TenantStatus;
+use crate::key::filter::Filter;
 
 /// Its flags.
 #[derive(Debug, clap::Args)]
@@ -31,42 +31,43 @@ pub struct Delete {
 }
 
 pub(super) fn delete(args: &Delete, globals: &Globals) -> Result<(), Failure> {
-    let context = Context::open(Access::Change, globals)?;
-    let lifecycle = &context.lifecycle;
+    let mut desk = desk::open(Access::Change, globals)?;
     // An export of keys that a first attempt has revoked would replace the one that says what they were.
     if let Some(file) = args.export.as_ref().filter(|file| file.exists()) {
         return Err(Exit::Failed.because(format!("{} is there already: name another file, or leave --export out", file.display())));
     }
-    let tenant = context.run(lifecycle.find_tenant(&args.id))?;
-    let keys = context.run(lifecycle.list_keys(Some(&tenant.id)))?;
-    let alive = keys.iter().filter(|key| key.status != KeyStatus::Revoked).count();
+    let id = text(&desk.tenant(&args.id)?, "id").to_owned();
+    let keys = desk.keys(&Filter { tenant: Some(id.clone()), ..Filter::default() }, Marked::default())?;
+    let alive: Vec<&str> = keys.iter().filter(|key| text(key, "status") != "revoked").map(|key| text(key, "id")).collect();
     if !args.yes {
-        ask(&tenant.id, keys.len(), alive)?;
+        ask(&id, keys.len(), alive.len())?;
     }
     if let Some(file) = &args.export {
-        let exported = export::into_file(&tenant.id, file, &context, globals)?;
+        let context =
+            desk.context().ok_or_else(|| Exit::Usage.because("--export writes digests, which --admin does not tell: leave one out"))?;
+        let exported = export::into_file(&id, file, context, globals)?;
         if !globals.quiet {
             output::note(format_args!("{} of its keys written to {}", exported.written, file.display()));
         }
     }
-    context.run(lifecycle.set_tenant_status(&tenant.id, TenantStatus::Suspended))?;
     let mut progress = Shown::new(globals);
-    for (done, key) in (1..).zip(&keys) {
-        if key.status != KeyStatus::Revoked {
-            context.run(lifecycle.set_status(&key.id, KeyStatus::Revoked))?;
-        }
-        progress.show("revoked", done, u64::try_from(keys.len()).ok());
+    for (done, key) in (1..).zip(&alive) {
+        desk.change_key(key, KeyVerb::Revoke)?;
+        progress.show("revoked", done, u64::try_from(alive.len()).ok());
     }
     drop(progress);
     // A record that is gone tells a sidecar nothing: it must know before that.
-    wait::confirm(&context, args.wait, globals).map_err(|late| {
+    desk.wait_for(Some(args.wait));
+    desk.change_tenant(&id, TenantVerb::Suspend)?;
+    let again = |late: Failure| {
         late.exit.because(format!("{}\nit is suspended and its keys are revoked; repeat the command to delete it", late.message))
-    })?;
-    context.run(lifecycle.delete_tenant(&tenant.id))?;
+    };
+    confirm(&*desk, globals).map_err(again)?;
+    desk.delete_tenant(&id)?;
     if globals.json {
-        output::json(&serde_json::json!({ "id": tenant.id, "deleted": true, "keys": keys.len() }));
+        output::json(&serde_json::json!({ "id": id, "deleted": true, "keys": keys.len() }));
     } else if !globals.quiet {
-        output::line(format_args!("{} deleted", tenant.id));
+        output::line(format_args!("{id} deleted"));
     }
     Ok(())
 }

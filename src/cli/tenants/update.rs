@@ -2,14 +2,12 @@
 
 use serde_json::Value;
 
-use super::print;
-use crate::cli::edit::{self, ListEdit, Whole};
-use crate::cli::keys::context::{Access, Context, pair};
+use crate::cli::edit::{Edit, ListEdit, Whole};
+use crate::cli::keys::context::{Access, pair};
 use crate::cli::keys::update::own_limit;
-use crate::cli::wait::Wait;
-use crate::cli::{Exit, Failure, Globals, output};
-use crate::key::lifecycle::LifecycleError;
-use crate::tenant::TenantRecord;
+use crate::cli::keys::view;
+use crate::cli::wait::{Wait, confirm};
+use crate::cli::{Exit, Failure, Globals, desk};
 
 /// Its flags.
 #[derive(Debug, clap::Args)]
@@ -53,48 +51,22 @@ pub struct Update {
     wait: Wait,
 }
 
-impl Update {
-    fn lists(&self) -> [(&'static str, ListEdit<'_>, fn(&mut TenantRecord) -> &mut Option<Vec<String>>); 2] {
-        [
-            ("network", ListEdit { whole: self.ips, remove: &self.remove_ips, add: &self.add_ips }, |tenant| &mut tenant.ip_allowlist),
-            ("scope", ListEdit { whole: self.scopes, remove: &self.remove_scopes, add: &self.add_scopes }, |tenant| &mut tenant.scopes),
-        ]
-    }
-
-    fn is_nothing(&self) -> bool {
-        self.name.is_none()
-            && self.rate_limit.is_none()
-            && self.metadata.is_empty()
-            && self.remove_metadata.is_empty()
-            && self.lists().iter().all(|(_, edit, _)| edit.is_nothing())
-    }
-
-    fn apply(&self, tenant: &mut TenantRecord) -> Result<(), String> {
-        if let Some(name) = &self.name {
-            tenant.name.clone_from(name);
-        }
-        for (what, edit, list) in self.lists() {
-            edit.apply(what, list(tenant))?;
-        }
-        if let Some(limit) = &self.rate_limit {
-            tenant.rate_limit = Some(limit.clone()).filter(|limit| !limit.is_null());
-        }
-        edit::metadata(&mut tenant.metadata, &self.metadata, &self.remove_metadata)
-    }
-}
-
 pub(super) fn update(args: &Update, globals: &Globals) -> Result<(), Failure> {
-    if args.is_nothing() {
+    let list = |whole, remove: &[String], add: &[String]| ListEdit { whole, remove: remove.to_vec(), add: add.to_vec() };
+    let edit = Edit {
+        name: args.name.clone(),
+        scopes: list(args.scopes, &args.remove_scopes, &args.add_scopes),
+        networks: list(args.ips, &args.remove_ips, &args.add_ips),
+        rate_limit: args.rate_limit.clone(),
+        metadata: args.metadata.clone(),
+        remove_metadata: args.remove_metadata.clone(),
+        ..Edit::default()
+    };
+    if edit.is_nothing() {
         return Err(Exit::Usage.because("nothing to change: `sidegate tenants update --help` lists the flags"));
     }
-    let context = Context::open(Access::Change, globals)?;
-    let mut before = context.run(context.lifecycle.find_tenant(&args.id))?;
-    let apply = |tenant: &mut TenantRecord| args.apply(tenant).map_err(|why| LifecycleError::Invalid(vec![why]));
-    let mut after = context.run(context.lifecycle.update_tenant(&args.id, args.if_version, apply))?;
-    print(&after, globals);
-    for (what, edit, list) in args.lists() {
-        let remark = edit.remark(what, list(&mut before).as_deref(), list(&mut after).as_deref());
-        remark.into_iter().for_each(|remark| output::note(format_args!("warning: {remark}")));
-    }
-    args.wait.confirm(&context, globals)
+    let mut desk = desk::open(Access::Change, globals)?;
+    desk.wait_for(args.wait.wait);
+    view::print_changed(&edit, desk.update_tenant(&args.id, args.if_version, &edit)?, globals);
+    confirm(&*desk, globals)
 }

@@ -84,6 +84,9 @@ fn scope(path: &str, demanded: &str, config: &Config, problems: &mut Problems) {
 
 fn upstreams(config: &Config, tree: &Tree, problems: &mut Problems) {
     if config.upstreams.is_empty() {
+        if config.listeners.is_empty() {
+            return;
+        }
         // Where the only one was wrong, that was told.
         let at = if tree.root.lost(&path::parse("upstreams.main")) { "upstreams.main" } else { "upstream" };
         problems.warn(at, "there is no upstream: nothing is forwarded");

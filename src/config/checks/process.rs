@@ -1,6 +1,6 @@
 //! Listeners, the store of a pod, secrets in the file, and what is only one key's own business.
 
-use std::net::SocketAddr;
+use std::net::IpAddr;
 
 use http::HeaderName;
 
@@ -9,6 +9,7 @@ use crate::config::problem::Problems;
 use crate::config::sections::Config;
 use crate::config::tree::{SourceKind, Tree};
 use crate::config::units::Span;
+use crate::server::bind::Address;
 
 pub(super) fn check(config: &Config, tree: &Tree, in_pod: bool, problems: &mut Problems) {
     if config.version != 1 {
@@ -26,7 +27,8 @@ pub(super) fn check(config: &Config, tree: &Tree, in_pod: bool, problems: &mut P
 }
 
 fn listeners(config: &Config, tree: &Tree, problems: &mut Problems) {
-    if config.listeners.is_empty() {
+    let is_for_management = config.upstreams.is_empty() && !config.admin.listen.is_empty();
+    if config.listeners.is_empty() && !is_for_management {
         // Where the only ones were wrong, that was told.
         let at = if tree.root.lost(&path::parse("listeners")) { "listeners" } else { "listen" };
         problems.error(at, "there is no listener").help("listen = \"[::]:8080\"");
@@ -58,7 +60,11 @@ fn admin(config: &Config, problems: &mut Problems) {
             .error("admin.listen", "the management API needs a token")
             .help("[[admin.tokens]] name = \"console\", file = \"/run/secrets/admin-token\", allow = [\"*\"]");
     }
-    let is_local = admin.listen.starts_with("unix:") || admin.listen.parse::<SocketAddr>().is_ok_and(|address| address.ip().is_loopback());
+    // A name may lead anywhere: only this one is known to stay here.
+    let is_local = admin.listen.parse::<Address>().is_ok_and(|address| match &address {
+        Address::Unix(_) => true,
+        Address::Tcp(..) => !address.ips().is_empty() && address.ips().iter().all(IpAddr::is_loopback),
+    });
     if !is_local && (admin.tls.cert_file.as_os_str().is_empty() || admin.tls.key_file.as_os_str().is_empty()) {
         problems
             .error("admin.listen", "the management API on another address than loopback needs TLS")

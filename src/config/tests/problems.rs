@@ -263,8 +263,6 @@ fn each_rule_has_its_words() {
         ),
         ("[migration]\nunknown_keys = \"pass\"\nuntil = \"2020-01-01\"", "the end is past"),
         ("[restrictions]\nobserve = [\"ip\"]\nobserve_until = \"2999-01-01\"", "ip: only observed until 2999-01-01T00:00:00Z"),
-        ("[keys]\npurge_after = \"30d\"", "purge_after is not part"),
-        ("[audit]\nretention = \"30d\"", "[audit] retention is not part"),
         ("[[key_kinds]]\nname = \"old\"\nlegacy_prefixes = { live = [\"sk_\"] }\nprefixes = { live = \"o_\" }", "the longer wins"),
     ] {
         let loaded = loaded(text);

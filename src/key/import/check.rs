@@ -8,7 +8,7 @@ use super::scan::{self, Scanned};
 use super::spool::{Candidate, Plan, Spool};
 use super::tenants::Tenants;
 use super::{ImportError, LineError, OnConflict, Options, Progress, Report, TOLD, merge};
-use crate::key::lifecycle::{Lifecycle, LifecycleError};
+use crate::key::lifecycle::{Lifecycle, LifecycleError, words};
 use crate::key::record::{KeyRecord, KeyStatus};
 use crate::store::{Outcome, StoreError};
 
@@ -125,7 +125,7 @@ impl<'a> Pass<'a> {
         };
         let wrong = self.lifecycle.rules.check_key(record, tenant);
         if !wrong.is_empty() {
-            return Ok(Verdict::Refuse(wrong.join("; ")));
+            return Ok(Verdict::Refuse(words(&wrong, "; ")));
         }
         let verdict = match rival {
             Ok(rival) => self.against(candidate, rival.as_ref()),

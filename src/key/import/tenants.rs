@@ -5,7 +5,7 @@ use std::collections::{HashMap, HashSet};
 
 use super::side_by_side;
 use crate::audit::Action;
-use crate::key::lifecycle::{Lifecycle, LifecycleError, PAGE};
+use crate::key::lifecycle::{Lifecycle, LifecycleError, PAGE, words};
 use crate::key::record::KeyStatus;
 use crate::store::StoreError;
 use crate::tenant::TenantRecord;
@@ -133,7 +133,7 @@ async fn look(lifecycle: Lifecycle, create: bool, id: String) -> Result<Looked, 
         Some(record) => Ok((record, Standing::There)),
         None if create => match lifecycle.new_tenant(fresh(&id), true).await {
             Ok(record) => Ok((record, Standing::Absent)),
-            Err(LifecycleError::Invalid(why)) => Err(why.join("; ")),
+            Err(LifecycleError::Invalid(wrong)) => Err(words(&wrong, "; ")),
             Err(error) => return Err(error),
         },
         None => Err(format!("there is no tenant {} (--create-tenants makes it)", id.escape_debug())),

@@ -198,7 +198,7 @@ async fn an_overlap_beyond_all_years_is_refused_and_changes_nothing() {
     let bench = Bench::new("").await;
     let Issued { record, key, .. } = bench.create().await;
     let wrong = bench.lifecycle.rotate(&record.id, Some(Duration::from_hours(3_000_000 * 24))).await;
-    assert!(matches!(&wrong, Err(LifecycleError::Invalid(why)) if why[0].contains("too long")), "{wrong:?}");
+    assert!(matches!(&wrong, Err(LifecycleError::Invalid(why)) if why[0].why.contains("too long")), "{wrong:?}");
     assert_eq!(bench.lifecycle.find_by_secret(&key).await.unwrap(), Some(record));
 }
 
