@@ -127,6 +127,7 @@ impl From<LifecycleError> for Refused {
         match error {
             LifecycleError::Invalid(wrong) => Self::invalid(wrong.into_iter().map(Into::into).collect()),
             LifecycleError::NoKey(_) => new(StatusCode::NOT_FOUND, "key_not_found"),
+            LifecycleError::NoSession(_) => new(StatusCode::NOT_FOUND, "session_not_found"),
             LifecycleError::NoTenant(id) => {
                 Self::new(StatusCode::NOT_FOUND, "tenant_not_found", format!("there is no tenant {id}")).at("tenant")
             }

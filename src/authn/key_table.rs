@@ -103,7 +103,7 @@ impl KeyTable {
                     store::open_existing(&config.store, &clock).await.map(|(opened, _)| opened)
                 }
             };
-            let Opened { store, reservations, usages, changes } = match opening.await {
+            let Opened { store, reservations, usages, sessions, changes } = match opening.await {
                 Ok(open) => open,
                 Err(why) => return drop(opened.send(Err(why))),
             };
@@ -113,7 +113,8 @@ impl KeyTable {
                 Err(why) => return drop(opened.send(Err(why))),
             };
             let ledger = Ledger::new(reservations, Roots::new(&peppers), Handle::current(), config.store.command_timeout.0);
-            let authenticator = Authenticator::new(Arc::clone(&store), &config, peppers, headers, clock.clone(), Handle::current());
+            let authenticator =
+                Authenticator::new(Arc::clone(&store), Arc::clone(&sessions), &config, peppers, headers, clock.clone(), Handle::current());
             let authenticator = Arc::new(authenticator);
             // What another table of this process has written is of one that is still there.
             let first = snapshot.as_ref().filter(|_| own.is_here());

@@ -35,6 +35,8 @@ pub struct SessionRecord {
     pub refreshed_at: Option<Timestamp>,
     /// When its refresh token stops working.
     pub expires_at: Timestamp,
+    /// When the last of its access tokens stops working.
+    pub access_expires_at: Timestamp,
     /// Why it is over ahead of that.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub ended: Option<Ended>,

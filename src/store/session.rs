@@ -2,6 +2,8 @@
 //! gone by itself some time after its last token; what may become of it is decided in [`crate::session`].
 
 #[cfg(test)]
+pub(crate) mod fixture;
+#[cfg(test)]
 mod tests;
 
 use async_trait::async_trait;

@@ -125,7 +125,7 @@ impl From<LifecycleError> for Failure {
         let exit = match error {
             LifecycleError::Store(error) => return error.into(),
             LifecycleError::Invalid(_) => Exit::Usage,
-            LifecycleError::NoKey(_) | LifecycleError::NoTenant(_) => Exit::NotFound,
+            LifecycleError::NoKey(_) | LifecycleError::NoTenant(_) | LifecycleError::NoSession(_) => Exit::NotFound,
             LifecycleError::State(_) | LifecycleError::Limit { .. } | LifecycleError::Version { .. } | LifecycleError::Lost => {
                 Exit::Conflict
             }

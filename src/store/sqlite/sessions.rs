@@ -36,8 +36,10 @@ fn put(transaction: &Transaction<'_>, Write { record, event, at, until }: &Write
         let sweep = "DELETE FROM sessions WHERE id IN (SELECT id FROM sessions WHERE until <= ?1 LIMIT ?2)";
         statement(sweep)?.execute(params![at.0, i64::try_from(SWEPT).unwrap_or(i64::MAX)]).map_err(unavailable)?;
     }
-    let found: Option<i64> =
-        statement("SELECT version FROM sessions WHERE id = ?1")?.query_row([&record.id], |row| row.get(0)).optional().map_err(unavailable)?;
+    let found: Option<i64> = statement("SELECT version FROM sessions WHERE id = ?1")?
+        .query_row([&record.id], |row| row.get(0))
+        .optional()
+        .map_err(unavailable)?;
     let found = found.and_then(|version| u64::try_from(version).ok()).unwrap_or(0);
     if found != expected {
         return Err(StoreError::Conflict { found });
