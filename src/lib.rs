@@ -34,7 +34,7 @@
 //!
 //! Each worker is a thread with a runtime of its own and never shares a connection: [`server`]. The key table lives on one more
 //! thread ([`authn::KeyTable`]: store, look-ups, the change log, what [`fleet`] is told of it, issuers' keys, [`usage`] on its way to
-//! the store, and the store's [`chores`]), the ops listener, the control
+//! the store, and the store's [`chores`]), the ops and the admin listener ([`admin`]), the control
 //! socket and the look at the files on another, the access log on a third. Workers share the cache and the compiled
 //! configuration ([`app::Snapshot`]), both read without a lock; [`app::reload`] puts another in its place.
 //!

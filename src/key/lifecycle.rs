@@ -23,8 +23,8 @@ use crate::store::{Audited, Replication, Store, StoreError, Written};
 
 /// Base62 characters of our own ids, behind `key_`.
 const ID_LEN: usize = 20;
-/// Attempts of a change that others get in the way of.
-const ATTEMPTS: usize = 8;
+/// Attempts of a change that others get in the way of. Each is lost to another that was made: a revocation comes through a crowd.
+const ATTEMPTS: usize = 64;
 /// Records asked for at once.
 pub(crate) const PAGE: usize = 500;
 

@@ -10,6 +10,7 @@
 )]
 #![expect(clippy::print_stdout, reason = "a drill prints its figures")]
 
+mod admin;
 mod bench;
 mod change_log;
 mod cli;
