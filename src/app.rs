@@ -34,6 +34,7 @@ use crate::idempotency::Ledger;
 use crate::identity::template::IdentityHeaders;
 use crate::key;
 use crate::management::Management;
+use crate::self_service::SelfService;
 use crate::server::bind;
 use crate::server::connection::Speech;
 use crate::server::door::Terms;
@@ -59,6 +60,7 @@ pub struct App {
     last_used_resolution: Span,
     probes: Probes,
     key_rules: Arc<key::rules::Rules>,
+    self_service: Arc<SelfService>,
     admin: Arc<admin_api::Settings>,
 }
 
@@ -85,6 +87,8 @@ pub struct Snapshot {
     pub probes: Probes,
     /// Management of its key table.
     pub management: Management,
+    /// What its callers may do with their keys.
+    pub self_service: Arc<SelfService>,
     /// Whom the admin listener knows.
     pub admin: Arc<admin_api::Settings>,
     _table: Hold,
@@ -108,6 +112,7 @@ pub fn compile(config: &Config, problems: &mut Problems) -> Option<App> {
     store::target::check_reservations(config, problems);
     // What the management commands would find, serve and check find too.
     let key_rules = key::rules::Rules::compile(config, problems);
+    let self_service = SelfService::compile(config, problems);
     Some(App {
         rules: rules?,
         answers: answers?,
@@ -118,6 +123,7 @@ pub fn compile(config: &Config, problems: &mut Problems) -> Option<App> {
         last_used_resolution: config.keys.last_used_resolution,
         probes: probes?,
         key_rules: Arc::new(key_rules?),
+        self_service: Arc::new(self_service?),
         admin: Arc::new(admin?),
     })
 }
@@ -136,6 +142,7 @@ impl App {
             fleet: Arc::clone(table.fleet()),
             probes: self.probes,
             management: table.management(self.key_rules),
+            self_service: self.self_service,
             admin: self.admin,
             _table: table.hold(),
         }

@@ -70,6 +70,7 @@ pub mod net;
 pub mod policy;
 pub mod rejection;
 pub mod route;
+pub mod self_service;
 pub mod server;
 pub mod session;
 pub mod store;

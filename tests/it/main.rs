@@ -54,6 +54,7 @@ mod restarts;
 mod retries;
 mod runbook;
 mod secrets;
+mod self_service;
 mod slow_bodies;
 mod slow_readers;
 mod spoofing;
