@@ -2,16 +2,19 @@
 //! is in the answer that gives it and nowhere else; an access token is a token like any issuer's ([`crate::authn::jwt::own`]).
 
 pub mod authority;
+pub mod endpoint;
 pub mod lifecycle;
 pub mod record;
 mod refresh;
 mod seal;
+mod settings;
 mod token;
 
 use serde_json::{Map, Value, json};
 
 use crate::clock::Timestamp;
 use record::SessionRecord;
+pub use settings::Settings;
 
 /// What a session means at this time, in one word.
 #[must_use]

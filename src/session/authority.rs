@@ -82,7 +82,7 @@ pub struct Pair {
     pub scope: String,
 }
 
-/// Who presents a refresh token.
+/// A key.
 #[derive(Debug, Clone, Copy)]
 pub struct Caller<'a> {
     /// Id of the key.
@@ -91,6 +91,15 @@ pub struct Caller<'a> {
     pub tenant: &'a str,
     /// Its environment.
     pub environment: EnvironmentName,
+}
+
+/// Who it is that presents a refresh token.
+#[derive(Debug, Clone, Copy)]
+pub enum Presenter<'a> {
+    /// A key.
+    Key(Caller<'a>),
+    /// Nobody was asked; these environments are served.
+    Nobody(&'a [EnvironmentName]),
 }
 
 /// What a token claims (RFC 9068 §2.2).
@@ -184,21 +193,22 @@ impl Authority {
         Ok(pair)
     }
 
-    /// The next pair for a refresh token. `caller` is who was asked to show a key, and `scopes` narrows what the access token grants.
+    /// The next pair for a refresh token. `scopes` narrows what the access token grants.
     ///
     /// # Errors
     /// `refresh_invalid`; `scope_missing` where `scopes` has more than the session; what the store says.
-    pub async fn refresh(&self, token: &SecretString, caller: Option<Caller<'_>>, scopes: Option<&str>) -> Result<Pair, Refusal> {
+    pub async fn refresh(&self, token: &SecretString, presenter: Presenter<'_>, scopes: Option<&str>) -> Result<Pair, Refusal> {
         let refuse = |why: &'static str| Rejection::RefreshInvalid.because(why);
         let id = token::session_of(token.expose_secret()).ok_or_else(|| refuse("no refresh token of ours"))?;
         let lifecycle = &self.sessions.lifecycle;
         let digests = lifecycle.peppers.candidates(&Digest::of(token.expose_secret().as_bytes())).collect();
-        let presented = Presented { token, digests, caller: caller.map_or("", |caller| caller.key) };
-        let holder = Holder { token, session: &id, caller: presented.caller };
+        let caller = if let Presenter::Key(caller) = presenter { caller.key } else { "" };
+        let presented = Presented { token, digests, caller };
+        let holder = Holder { token, session: &id, caller };
         for _ in 0..ATTEMPTS {
             let record = self.sessions.sessions.find_session(&id).await.map_err(|error| unavailable(&error))?;
             let record = record.ok_or_else(|| refuse("there is no such session"))?;
-            self.check_caller(&record, caller).await?;
+            self.check_presenter(&record, presenter).await?;
             let now = lifecycle.clock.now();
             match judge(&record, &presented, self.terms.grace_ms, now) {
                 Verdict::Refused(why) => return Err(refuse(why)),
@@ -229,7 +239,8 @@ impl Authority {
         scopes: Option<&str>,
         now: Timestamp,
     ) -> Result<Option<Pair>, Refusal> {
-        let narrowed = scopes.map(|scopes| narrow(scopes, &record.scopes)).transpose()?;
+        let granted = Grants::parse(&record.scopes).map_err(|why| Rejection::IdentityInvalid.because(why))?;
+        let narrowed = scopes.map(|scopes| narrow(scopes, &granted)).transpose()?;
         let mut next = record.clone();
         let pair = self.give(&mut next, narrowed.as_deref(), now).map_err(internal)?;
         let sealed = serde_json::to_vec(&Kept::of(&pair, now)).ok().and_then(|content| self.seals.seal(holder, content));
@@ -249,19 +260,21 @@ impl Authority {
     ///
     /// # Errors
     /// `scope_missing` where `scopes` has more than the key.
-    pub fn stand_in(&self, caller: Caller<'_>, granted: &[String], scopes: Option<&str>, now: Timestamp) -> Result<Pair, Refusal> {
+    pub fn stand_in(&self, caller: Caller<'_>, granted: &Grants, scopes: Option<&str>, now: Timestamp) -> Result<Pair, Refusal> {
         let narrowed = scopes.map(|scopes| narrow(scopes, granted)).transpose()?;
-        let scope = narrowed.unwrap_or_else(|| granted.join(" "));
+        let scope = narrowed.unwrap_or_else(|| granted.to_string());
         let bearer = Bearer { tenant: caller.tenant, subject: caller.key, environment: caller.environment, session: None };
         let access = self.sign(&bearer, &scope, now).map_err(internal)?;
         Ok(Pair { access, refresh: None, expires_in: self.terms.access_ms / 1000, scope })
     }
 
     /// Who presents a token of a session must be of its tenant and environment; where nobody is asked, the tenant must be in good standing.
-    async fn check_caller(&self, record: &SessionRecord, caller: Option<Caller<'_>>) -> Result<(), Refusal> {
-        if let Some(caller) = caller {
-            let is_theirs = caller.tenant == record.tenant && caller.environment == record.environment;
-            return if is_theirs { Ok(()) } else { Err(Rejection::RefreshInvalid.because("of another tenant or environment")) };
+    async fn check_presenter(&self, record: &SessionRecord, presenter: Presenter<'_>) -> Result<(), Refusal> {
+        match presenter {
+            Presenter::Key(caller) if caller.tenant == record.tenant && caller.environment == record.environment => return Ok(()),
+            Presenter::Key(_) => return Err(Rejection::RefreshInvalid.because("of another tenant or environment")),
+            Presenter::Nobody(served) if served.contains(&record.environment) => {}
+            Presenter::Nobody(_) => return Err(Rejection::RefreshInvalid.because("of an environment that is not served here")),
         }
         match self.sessions.lifecycle.store.find_tenant(&record.tenant).await.map_err(|error| unavailable(&error))? {
             Some(tenant) if tenant.status == TenantStatus::Suspended => Err(Rejection::TenantSuspended.into()),
@@ -327,9 +340,8 @@ impl Kept<String> {
 }
 
 /// What of these scopes is asked for; asking for more is refused.
-fn narrow(asked: &str, granted: &[String]) -> Result<String, Refusal> {
+fn narrow(asked: &str, granted: &Grants) -> Result<String, Refusal> {
     let beyond = |why: String| Rejection::ScopeMissing.because(why);
-    let own = Grants::parse(granted).map_err(beyond)?;
     let mut words: Vec<&str> = Vec::new();
     asked.split(' ').filter(|word| !word.is_empty()).for_each(|word| {
         if !words.contains(&word) {
@@ -337,7 +349,7 @@ fn narrow(asked: &str, granted: &[String]) -> Result<String, Refusal> {
         }
     });
     let wanted = Grants::parse(&words).map_err(beyond)?;
-    if wanted.intersect(&own) != wanted {
+    if wanted.intersect(granted) != wanted {
         return Err(beyond("more than was granted is asked for".into()));
     }
     Ok(words.join(" "))
