@@ -104,7 +104,7 @@ impl Snapshot {
     #[must_use]
     pub fn authority(&self, actor: Actor) -> Option<Authority> {
         let signing = Arc::clone(self.gate.issuers().signing()?);
-        Some(Authority::new(self.management.sessions_on_behalf_of(actor), signing, self.sessions.terms))
+        Some(Authority::new(self.management.sessions(self.management.on_behalf_of(actor)), signing, self.sessions.terms))
     }
 }
 

@@ -39,10 +39,10 @@ impl Management {
         self.lifecycle.on_behalf_of(actor)
     }
 
-    /// Sessions, in somebody's name.
+    /// Sessions, in the name that this lifecycle is in.
     #[must_use]
-    pub fn sessions_on_behalf_of(&self, actor: Actor) -> SessionLifecycle {
-        SessionLifecycle::new(self.lifecycle.on_behalf_of(actor), Arc::clone(&self.sessions))
+    pub fn sessions(&self, lifecycle: Lifecycle) -> SessionLifecycle {
+        SessionLifecycle::new(lifecycle, Arc::clone(&self.sessions))
     }
 
     /// What its keys were used for.

@@ -2,9 +2,9 @@
 
 pub mod compile;
 mod own;
-mod tokens;
 pub mod table;
 pub mod template;
+mod tokens;
 
 use std::sync::Arc;
 use std::time::Duration;

@@ -80,8 +80,14 @@ impl Endpoint {
     }
 
     /// Adds it where no configured route is it; `false` after an error.
-    pub(super) fn add(self, entries: &[(Template, Arc<Route>)], table: &mut Table<Arc<Route>>, problems: &mut Problems) -> Option<Arc<Route>> {
-        let here = |(template, _): &&(Template, Arc<Route>)| template.steps == self.template.steps && template.methods.contain(&Method::POST);
+    pub(super) fn add(
+        self,
+        entries: &[(Template, Arc<Route>)],
+        table: &mut Table<Arc<Route>>,
+        problems: &mut Problems,
+    ) -> Option<Arc<Route>> {
+        let here =
+            |(template, _): &&(Template, Arc<Route>)| template.steps == self.template.steps && template.methods.contain(&Method::POST);
         let route = match entries.iter().find(here) {
             Some((template, route)) if *template == self.template => return Some(Arc::clone(route)),
             Some((template, route)) if template.methods != Methods::Any => {

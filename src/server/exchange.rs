@@ -245,13 +245,7 @@ fn relay(life: &Rc<Life>, response: Response<Source>, record: Box<Record>) -> Re
 }
 
 /// In the words of the profile, unless there are others.
-fn refuse(
-    life: &Rc<Life>,
-    refusal: Refusal,
-    told: Option<Response<Bytes>>,
-    mut record: Box<Record>,
-    left: Left,
-) -> Response<Download> {
+fn refuse(life: &Rc<Life>, refusal: Refusal, told: Option<Response<Bytes>>, mut record: Box<Record>, left: Left) -> Response<Download> {
     let close = left == Left::Unread || is_malformed(refusal.rejection);
     let answers = &record.generation.app.answers;
     let (mut head, mut content) = match told {

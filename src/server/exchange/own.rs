@@ -83,11 +83,7 @@ pub(super) fn whole(response: Response<Bytes>) -> Response<Tap> {
 }
 
 pub(super) fn actor(name: String, seen: &Seen) -> Actor {
-    Actor {
-        name,
-        from: seen.client.0.map(|ip| ip.to_string()),
-        request_id: Some(seen.request_id.as_str().to_owned()),
-    }
+    Actor { name, from: seen.client.0.map(|ip| ip.to_string()), request_id: Some(seen.request_id.as_str().to_owned()) }
 }
 
 pub(super) fn too_long() -> Refusal {

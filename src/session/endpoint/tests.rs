@@ -74,7 +74,9 @@ fn whoever_asks_in_a_form_is_answered_as_rfc_6749_has_it() {
 #[test]
 fn a_pair_has_the_shape_of_the_profile() {
     let section = Section {
-        refresh_body: r#"{"success":true,"session":{"access_token":"{access_token}","refresh_token":"{refresh_token}","expires_in":{expires_in}}}"#.into(),
+        refresh_body:
+            r#"{"success":true,"session":{"access_token":"{access_token}","refresh_token":"{refresh_token}","expires_in":{expires_in}}}"#
+                .into(),
         ..Section::default()
     };
     let pair = Pair { access: "a.b.c".into(), refresh: Some("rt_x".into()), expires_in: 3600, scope: "read:a".into() };
