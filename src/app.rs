@@ -62,9 +62,9 @@ pub struct App {
     last_used_resolution: Span,
     probes: Probes,
     key_rules: Arc<key::rules::Rules>,
-    self_service: Arc<SelfService>,
     sessions: Arc<session::Settings>,
     admin: Arc<admin_api::Settings>,
+    self_service: Arc<SelfService>,
 }
 
 /// What judges and answers requests: one immutable snapshot, swapped as a whole.
@@ -90,12 +90,12 @@ pub struct Snapshot {
     pub probes: Probes,
     /// Management of its key table.
     pub management: Management,
-    /// What its callers may do with their keys.
-    pub self_service: Arc<SelfService>,
     /// On what terms tokens are given.
     pub sessions: Arc<session::Settings>,
     /// Whom the admin listener knows.
     pub admin: Arc<admin_api::Settings>,
+    /// What its callers may do with their keys.
+    pub self_service: Arc<SelfService>,
     _table: Hold,
 }
 
@@ -138,9 +138,9 @@ pub fn compile(config: &Config, problems: &mut Problems) -> Option<App> {
         last_used_resolution: config.keys.last_used_resolution,
         probes: probes?,
         key_rules: Arc::new(key_rules?),
-        self_service: Arc::new(self_service?),
         sessions: Arc::new(sessions?),
         admin: Arc::new(admin?),
+        self_service: Arc::new(self_service?),
     })
 }
 
@@ -158,9 +158,9 @@ impl App {
             fleet: Arc::clone(table.fleet()),
             probes: self.probes,
             management: table.management(self.key_rules),
-            self_service: self.self_service,
             sessions: self.sessions,
             admin: self.admin,
+            self_service: self.self_service,
             _table: table.hold(),
         }
     }

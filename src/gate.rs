@@ -265,7 +265,7 @@ impl Gate {
             Credential::Key(key) => {
                 seen.presented(&key);
                 // From the prefix alone: a key of another environment costs no look-up.
-                let prefix = || format!(" ({}…)", key.prefix.text);
+                let prefix = || format!("key ({}…)", key.prefix.text);
                 let upstream = self.environment(key.prefix.environment, prefix, facts, route, trace)?;
                 if let Some(older) = older {
                     older.claim(key.prefix, upstream);
@@ -282,7 +282,7 @@ impl Gate {
             Credential::Token(token) => {
                 let identity = self.verify(&token, connection, head, now, seen, trace).await?;
                 // Nothing is known of it before it is verified.
-                let upstream = self.environment(identity.environment, String::new, facts, route, trace)?;
+                let upstream = self.environment(identity.environment, || "token".to_owned(), facts, route, trace)?;
                 Ok((identity, upstream))
             }
         }

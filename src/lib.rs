@@ -20,6 +20,7 @@
 //!       ─▶ forward::Rewrite    the request as the upstream gets it
 //!       ─▶ idempotency::Ledger what is to be run once: the first, or its answer again
 //!       ─▶ forward::upstream   over a worker's own connections
+//!          (self_service: instead of that, where customers manage their keys)
 //!       ─▶ server::tunnel      bytes both ways, where the upstream agreed to a WebSocket
 //!       ─▶ telemetry::access   exactly one line
 //!       ─▶ usage::sheet        counted in the worker's own table, which the store's thread takes away every few seconds

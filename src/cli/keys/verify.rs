@@ -34,11 +34,11 @@ pub(super) fn run(_: &Args, globals: &Globals) -> Result<(), Failure> {
     view::print_record(&shown, globals);
     if text(&shown, "presented") == "previous" {
         let (until, last4) = (text(&shown, "previous_until"), text(&shown, "last4"));
+        // One that was dead at once has no such time.
         let ends = match until.parse() {
             Ok(end) if desk.now() < end => format!("it works until {until}"),
-            Ok(Timestamp(_)) => format!("it ended at {until}"),
-            // Dead at once: there is no such time.
-            Err(_) => "it is dead".to_owned(),
+            Ok::<Timestamp, _>(_) => format!("it ended at {until}"),
+            Err(_) => "it is dead".into(),
         };
         output::note(format_args!("this is the key's previous secret: {ends}; the current one ends in {last4}"));
     }
