@@ -210,6 +210,7 @@ impl Judge<'_> {
             }
             Ok(Admitted::Forward(permit)) => permit,
         };
+        seen.trace = gate.trace(permit.caller(), &head.headers);
         let rewritten = Rewrite { gate, upstreams, permit: &permit, connection: &connection, seen: &seen }.parts(head);
         match trace.judge(Step::Rewrite, rewritten, || Note::new("headers").at("identity")) {
             Err(refusal) => refused(trace, answers, &refusal, &seen),

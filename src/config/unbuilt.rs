@@ -25,7 +25,6 @@ const FEATURES: &[Feature] = &[
     warning("identity.signed", "the upstream gets plain identity headers only", |config, _| {
         one("identity.signed", !config.identity.signed.header.is_empty())
     }),
-    warning("[tracing]", "no traces are sent", |config, _| one("tracing.otlp_endpoint", !config.tracing.otlp_endpoint.is_empty())),
 ];
 
 /// Names every feature that is configured and not built.

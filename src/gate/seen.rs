@@ -14,6 +14,7 @@ use crate::limit::Told;
 use crate::net::client::ClientAddr;
 use crate::rejection::Refusal;
 use crate::route::Scope;
+use crate::telemetry::spans::Context;
 
 /// What was learnt.
 #[derive(Debug)]
@@ -55,6 +56,8 @@ pub struct Seen {
     pub origin: Option<HeaderValue>,
     /// Whether the client speaks gRPC.
     pub grpc: bool,
+    /// Its place in its trace, once it is let through; nothing without `[tracing]`.
+    pub trace: Option<Context>,
 }
 
 impl Seen {
@@ -80,6 +83,7 @@ impl Seen {
             exposed: false,
             origin: headers.get(header::ORIGIN).cloned(),
             grpc: is_grpc(headers),
+            trace: None,
         }
     }
 

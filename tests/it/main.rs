@@ -11,6 +11,7 @@
 #![expect(clippy::print_stdout, reason = "a drill prints its figures")]
 
 mod admin;
+mod around;
 mod bench;
 mod change_log;
 mod cli;
@@ -67,6 +68,7 @@ mod tls;
 mod token_attacks;
 mod token_keys;
 mod tokens;
+mod traces;
 mod trailers;
 mod transfers;
 mod transparency;
