@@ -7,6 +7,7 @@ mod compile;
 mod exposure;
 mod flight;
 mod freshness;
+mod held;
 pub mod jwt;
 mod key_table;
 mod load;
@@ -35,6 +36,7 @@ use crate::key::digest::{Digest, Peppers};
 use crate::key::record::KeyRecord;
 use crate::rejection::{Refusal, Rejection};
 use crate::store::change::Changed;
+use crate::store::session::Sessions;
 use crate::store::{Status, Store};
 
 pub use jwt::{Issuers, Verified};
@@ -61,6 +63,8 @@ pub struct Counters {
     pub key_lookups: AtomicU64,
     /// `find_tenant` calls.
     pub tenant_lookups: AtomicU64,
+    /// `find_session` calls.
+    pub session_lookups: AtomicU64,
     /// Requests that waited for a look-up that was already under way.
     pub joined: AtomicU64,
     /// Answers from the negative cache.
@@ -98,13 +102,14 @@ impl Authenticator {
     #[must_use]
     pub fn new(
         store: Arc<dyn Store>,
+        sessions: Arc<dyn Sessions>,
         config: &Config,
         peppers: Peppers,
         headers: Arc<IdentityHeaders>,
         clock: Clock,
         runtime: Handle,
     ) -> Self {
-        let shared = Arc::new(Shared::new(store, &config.cache, peppers, headers, clock, runtime));
+        let shared = Arc::new(Shared::new(store, sessions, &config.cache, peppers, headers, clock, runtime));
         Self { shared, patience: config.store.command_timeout.0 }
     }
 
@@ -113,6 +118,14 @@ impl Authenticator {
     #[must_use]
     pub fn cached(&self, digest: &Digest, now: Timestamp) -> Option<Authenticated> {
         self.shared.cached(digest, now).map(|answer| answer.and_then(|entry| entry.judge(now)))
+    }
+
+    /// Who it was that a credential refused at `now` had authenticated until a rotation replaced it. For who asks again what came of
+    /// that rotation; nobody is authenticated by it.
+    #[must_use]
+    pub fn replaced(&self, digest: &Digest, now: Timestamp) -> Option<Arc<Identity>> {
+        let (answer, _) = self.shared.known(digest, now)?;
+        answer.ok()?.replaced(now).cloned()
     }
 
     /// Ids of the key and the tenant that a credential is known to be of, whether or not it may be used.
@@ -165,6 +178,11 @@ impl Authenticator {
         self.shared.changed(self.shared.slots.invalidate_tenant(id, version, self.now()));
     }
 
+    /// The same of a session, and thereby of its tokens.
+    pub fn invalidate_session(&self, id: &str, version: u64) {
+        self.shared.slots.invalidate_session(id, version, self.now());
+    }
+
     /// Anything may have changed: everything is read again before it is used, as long as the store answers.
     pub fn revalidate_everything(&self) {
         self.shared.slots.revalidate_everything();
@@ -175,6 +193,7 @@ impl Authenticator {
         match changed {
             Changed::Key { id, version } => self.invalidate_key(id, *version),
             Changed::Tenant { id, version } => self.invalidate_tenant(id, *version),
+            Changed::Session { id, version } => self.invalidate_session(id, *version),
             Changed::NewKeys => self.shared.slots.invalidate_refusals(),
             Changed::Everything => self.revalidate_everything(),
         }

@@ -20,6 +20,7 @@ pub mod output;
 pub mod reload;
 pub mod routes;
 pub mod serve;
+pub mod sessions;
 pub mod status;
 pub mod tenants;
 mod wait;
@@ -42,6 +43,8 @@ pub struct Cli {
     command: Command,
 }
 
+const ADMIN_HELP: &str = "Management API of a running instance, instead of the store: unix:/path, https://…, or http:// on this machine";
+
 /// Flags that every command takes.
 #[derive(Debug, Clone, Default, clap::Args)]
 pub struct Globals {
@@ -51,11 +54,17 @@ pub struct Globals {
     /// Store, instead of the configuration's [store] url
     #[arg(long, global = true, value_name = "URL")]
     pub store: Option<String>,
-    /// Management API of a running instance, instead of the store: unix:/path, https://… or http:// on this machine
-    #[arg(long, global = true, env = "SIDEGATE_ADMIN", value_name = "URL")]
+    /// Management API to ask
+    #[arg(long, global = true, env = "SIDEGATE_ADMIN", value_name = "URL", help = ADMIN_HELP)]
     pub admin: Option<String>,
-    /// File with a token of [[admin.tokens]], for --admin
-    #[arg(long, global = true, env = "SIDEGATE_ADMIN_TOKEN_FILE", value_name = "FILE")]
+    /// Token to ask it with
+    #[arg(
+        long,
+        global = true,
+        env = "SIDEGATE_ADMIN_TOKEN_FILE",
+        value_name = "FILE",
+        help = "File with a token of [[admin.tokens]], for --admin"
+    )]
     pub admin_token_file: Option<PathBuf>,
     /// Print JSON
     #[arg(long, global = true)]
@@ -80,6 +89,9 @@ enum Command {
     /// Make, list, change and suspend tenants
     #[command(subcommand)]
     Tenants(tenants::Command),
+    /// List and end sessions
+    #[command(subcommand)]
+    Sessions(sessions::Command),
     /// Show who changed what; export it; do it again after a restore
     Audit(Box<audit::Args>),
     /// Verify a token as the proxy would
@@ -206,6 +218,7 @@ fn run(cli: &Cli) -> Result<(), Failure> {
         Command::Config(ConfigCommand::Show(args)) => config_show::run(args, globals),
         Command::Keys(command) => keys::run(command, globals),
         Command::Tenants(command) => tenants::run(command, globals),
+        Command::Sessions(command) => sessions::run(command, globals),
         Command::Audit(args) => audit::run(args, globals),
         Command::Jwt(command) => jwt::run(command, globals),
         Command::Idempotency(command) => idempotency::run(command, globals),

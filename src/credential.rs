@@ -16,6 +16,7 @@ use zeroize::Zeroizing;
 use crate::authn::jwt;
 use crate::config::problem::Problems;
 use crate::config::sections::{Config, ForwardJwt, Scheme};
+use crate::idempotency::Holder;
 use crate::key::digest::Digest;
 use crate::key::encoded::layers;
 use crate::key::kind::{KeyKinds, Prefix};
@@ -220,6 +221,21 @@ impl Credentials {
             }
         }
         self.strip_but(&standing, headers);
+    }
+
+    /// What only who presents the credential that [`Self::take`] would take can derive.
+    #[must_use]
+    pub fn holder(&self, headers: &HeaderMap) -> Option<Holder> {
+        self.secrets(headers).next().map(|(_, secret)| Holder::of(secret.bytes()))
+    }
+
+    /// A key that stands elsewhere than a credential does: a client's secret.
+    ///
+    /// # Errors
+    /// `credential_malformed`.
+    pub fn read(&self, text: &[u8]) -> Result<ApiKey<'_>, Refusal> {
+        let prefix = self.kinds.classify(text).ok_or_else(|| Rejection::CredentialMalformed.because("no configured key prefix"))?;
+        Ok(ApiKey { prefix, digest: Digest::of(text), plausible: prefix.admits(text), header: None })
     }
 
     /// What [`Self::take`] would yield for the key of this record.

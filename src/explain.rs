@@ -19,6 +19,7 @@ use crate::key::record::KeyRecord;
 use crate::net::Peer;
 use crate::policy::CHECKS;
 use crate::rejection::{Refusal, Rejection};
+use crate::route::TokenEndpoint;
 use crate::server::framing::{Head, Limits};
 use crate::store::StoreError;
 use crate::telemetry::mask::{HIDDEN, Mask};
@@ -194,6 +195,18 @@ impl Judge<'_> {
             Ok(Admitted::Preflight(headers)) => {
                 let headers = headers.iter().map(|(name, value)| header_line(mask, name, value)).collect();
                 return finish(trace, None, &seen, Some(Answer { status: 204, headers, body: String::new() }), None);
+            }
+            Ok(Admitted::Manage(order)) => {
+                trace.pass(Step::Own, || Note::new(format!("self-service: {}", order.action().name())).at("self_service.path"));
+                return finish(trace, None, &seen, None, None);
+            }
+            Ok(Admitted::Issue(claim)) => {
+                let (what, at) = match claim.endpoint() {
+                    TokenEndpoint::Refresh => ("a refresh token gets the next pair", "sessions.refresh_path"),
+                    TokenEndpoint::Token => ("a token, by what the body says", "sessions.token_path"),
+                };
+                trace.pass(Step::Own, || Note::new(what).at(at));
+                return finish(trace, None, &seen, None, None);
             }
             Ok(Admitted::Forward(permit)) => permit,
         };

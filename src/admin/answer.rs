@@ -1,4 +1,4 @@
-//! Answers that are no refusal: JSON, with the version of a record as its ETag.
+//! Answers that are no refusal: JSON, with the version of a record as its `ETag`.
 
 use axum::response::{IntoResponse, Response};
 use http::{HeaderValue, StatusCode, header};
@@ -9,6 +9,9 @@ use super::bench::Shown;
 
 /// A JSON answer.
 pub(super) struct Json<T>(pub(super) T);
+
+/// A JSON answer about what was just made.
+pub(super) struct Made<T>(pub(super) T);
 
 /// A record, as it is shown.
 pub(super) struct Record {
@@ -39,6 +42,12 @@ pub(super) struct Page<T> {
 impl<T: Serialize> IntoResponse for Json<T> {
     fn into_response(self) -> Response {
         json(StatusCode::OK, &self.0)
+    }
+}
+
+impl<T: Serialize> IntoResponse for Made<T> {
+    fn into_response(self) -> Response {
+        json(StatusCode::CREATED, &self.0)
     }
 }
 

@@ -9,6 +9,8 @@ mod fetch;
 mod json;
 mod jwk;
 mod keyring;
+pub mod own;
+pub mod sign;
 #[cfg(test)]
 mod tests;
 
@@ -22,10 +24,11 @@ use crate::config::sections::{self, EnvironmentName};
 use crate::key::digest::Digest;
 use crate::rejection::{Refusal, Rejection};
 pub use algorithm::Algorithm;
-pub use claims::Verified;
+pub use claims::{Grant, Verified};
 pub use compact::{Compact, TOKEN_MAX, is_candidate};
 pub use jwk::{KeySet, NoKey};
 pub use keyring::{Counters, Keyring};
+pub use own::Signing;
 
 use jwk::shown;
 
@@ -37,6 +40,8 @@ pub struct Issuers {
     version: Arc<AtomicU64>,
     /// What they were compiled from: the sections, and what their files held.
     made_of: Vec<(sections::Issuer, Digest)>,
+    /// Of the tokens that are issued here.
+    signing: Option<Arc<Signing>>,
 }
 
 /// One that may.
@@ -61,6 +66,8 @@ pub struct Issuer {
     /// Instead of a claim.
     tenant: Option<String>,
     environment: EnvironmentName,
+    /// Whether we are the issuer: then its tokens say what they rest on.
+    is_own: bool,
 }
 
 /// Why a token is not verified.
@@ -91,6 +98,12 @@ impl Issuers {
     #[must_use]
     pub fn is_empty(&self) -> bool {
         self.list.is_empty()
+    }
+
+    /// What tokens are signed with here; `None` = none are issued.
+    #[must_use]
+    pub const fn signing(&self) -> Option<&Arc<Signing>> {
+        self.signing.as_ref()
     }
 
     /// The one of this name alone.

@@ -13,13 +13,14 @@ use crate::key::digest::Digest;
 use crate::rejection::Rejection;
 
 /// What ends a running exchange.
-pub const ENDINGS: [Rejection; 6] = [
+pub const ENDINGS: [Rejection; 7] = [
     Rejection::KeyUnknown,
     Rejection::KeyRevoked,
     Rejection::KeyExpired,
     Rejection::KeyInactive,
     Rejection::TenantSuspended,
     Rejection::JwtExpired,
+    Rejection::TokenInactive,
 ];
 
 /// The credential that admitted an exchange, and what was known of it when it was looked at last.

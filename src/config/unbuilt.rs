@@ -22,14 +22,8 @@ const FEATURES: &[Feature] = &[
     warning("[oauth_metadata]", "no metadata document is served", |config, _| {
         one("oauth_metadata.resource", !config.oauth_metadata.resource.is_empty())
     }),
-    warning("[sessions]", "no sessions are issued, and their tokens are refused", |config, _| {
-        one("sessions.signing_key_files", !config.sessions.signing_key_files.is_empty())
-    }),
     warning("identity.signed", "the upstream gets plain identity headers only", |config, _| {
         one("identity.signed", !config.identity.signed.header.is_empty())
-    }),
-    warning("[self_service]", "requests to its path go to the upstream like any other", |config, _| {
-        one("self_service.path", !config.self_service.path.is_empty())
     }),
 ];
 

@@ -6,7 +6,8 @@ use indexmap::IndexMap;
 
 use super::table::Table;
 use super::template::{self, Step, Template};
-use super::{Demand, Piece, Route, Routes};
+use super::tokens::Endpoint;
+use super::{Demand, Piece, Route, Routes, own};
 use crate::config::problem::Problems;
 use crate::config::sections::{self, Config, CredentialType, RouteAuth, Unmatched, Upstream};
 use crate::facts::path::Encoded;
@@ -21,13 +22,17 @@ impl Routes {
         let mut table = Table::default();
         let mut list = Vec::new();
         let mut sound = allow_encoded.is_some();
+        let endpoints = Endpoint::all(config, problems);
+        sound &= endpoints.is_some();
+        let endpoints = endpoints.unwrap_or_default();
+        let mut entries = Vec::new();
         for (index, entry) in config.routes.iter().enumerate() {
             let path = format!("routes[{index}]");
             let Some((template, route)) = compile(entry, index, &config.upstreams, allow_encoded.unwrap_or_default(), problems) else {
                 sound = false;
                 continue;
             };
-            let route = Arc::new(route);
+            let route = Arc::new(endpoints.iter().fold(route, |route, endpoint| endpoint.claim(&template, route)));
             if let Err(there) = table.insert(&template, Arc::clone(&route)) {
                 problems
                     .error(
@@ -37,10 +42,19 @@ impl Routes {
                     .help("name other methods, or drop one of the two");
                 sound = false;
             }
+            entries.push((template, Arc::clone(&route)));
             list.push(route);
+        }
+        for endpoint in endpoints {
+            match endpoint.add(&entries, &mut table, problems) {
+                Some(route) if list.iter().any(|known| Arc::ptr_eq(known, &route)) => {}
+                Some(route) => list.push(route),
+                None => sound = false,
+            }
         }
         let anything = |name: &str, matched| Arc::new(implied(name, matched, allow_encoded.unwrap_or_default()));
         let unmatched = anything("", false);
+        sound &= own::add(config, &unmatched, &mut table, &mut list, problems);
         let fallback = if config.routes.is_empty() || config.routing.unmatched == Unmatched::Authenticated {
             anything("any", true)
         } else {
@@ -52,7 +66,7 @@ impl Routes {
 
 /// The route where none is configured: a valid secret key, no scope. The answer to an unmatched path takes every kind of caller,
 /// so that each is told so only after its own restrictions held.
-fn implied(name: &str, matched: bool, allow_encoded: Encoded) -> Route {
+pub(super) fn implied(name: &str, matched: bool, allow_encoded: Encoded) -> Route {
     Route {
         name: name.into(),
         path: String::new(),
@@ -71,11 +85,13 @@ fn implied(name: &str, matched: bool, allow_encoded: Encoded) -> Route {
         limits: Some(limit::DEFAULTS),
         allow_encoded,
         idempotency_off: false,
+        own: None,
+        tokens: None,
         rank: template::Rank::default(),
     }
 }
 
-fn default_kinds() -> Box<[Box<str>]> {
+pub(super) fn default_kinds() -> Box<[Box<str>]> {
     ["secret".into()].into()
 }
 
@@ -123,6 +139,8 @@ fn compile(
         limits: limit::set_of(index, entry),
         allow_encoded: own_encoded?,
         idempotency_off: entry.idempotency.is_some(),
+        own: None,
+        tokens: None,
         rank: template.as_ref()?.rank(),
     };
     Some((template?, route))
@@ -170,7 +188,7 @@ fn demands(list: Option<&[String]>, path: &str, captures: &[&str], problems: &mu
     sound.then(|| out.into())
 }
 
-fn demand(scope: &str, captures: &[&str]) -> Result<Demand, String> {
+pub(super) fn demand(scope: &str, captures: &[&str]) -> Result<Demand, String> {
     let mut pieces = Vec::new();
     let mut literal = String::new();
     let mut rest = scope;

@@ -16,6 +16,7 @@ mod reservations;
 mod scripts;
 mod sentinel;
 mod server;
+mod sessions;
 #[cfg(test)]
 mod tests;
 pub(super) mod tls;
@@ -52,6 +53,7 @@ pub(super) struct RedisStore {
     scripts: Scripts,
     reservations: reservations::Scripts,
     usage: usage::Script,
+    put_session: sessions::PutSession,
     write_replicas: u32,
 }
 
@@ -60,8 +62,9 @@ impl RedisStore {
         let (layout, write_replicas) = (Layout::new(&target.key_prefix), target.write_replicas);
         let link = Arc::new(Link::new(target, clock).await);
         let changes = RedisChanges::new(Arc::clone(&link), layout.changes());
-        let (scripts, reservations, usage) = (Scripts::new(), reservations::Scripts::new(), usage::Script::new());
-        (Self { link, layout, scripts, reservations, usage, write_replicas }, changes)
+        let (scripts, reservations) = (Scripts::new(), reservations::Scripts::new());
+        let (usage, put_session) = (usage::Script::new(), sessions::PutSession::new());
+        (Self { link, layout, scripts, reservations, usage, put_session, write_replicas }, changes)
     }
 
     /// At most `max` bytes of a string; one more tells that there are more. Nothing there reads as empty.
@@ -143,7 +146,13 @@ impl RedisStore {
         }
         // A leftover that no record confirms; or somebody is about to write that record.
         if !self.move_index(&name, &said, id).await? {
-            return Err(taken_by(&self.read(&name, id, ID_MAX).await?));
+            return match self.read(&name, id, ID_MAX).await? {
+                // Another change of the same key was faster.
+                said if said == id.as_bytes() => Ok(()),
+                // A rotation has just dropped it: the record is another by now.
+                said if said.is_empty() => Err(StoreError::Conflict { found: 0 }),
+                said => Err(taken_by(&said)),
+            };
         }
         // Whoever wrote it meanwhile may have looked before: one of us sees the other, for both write and then look.
         let Some(owner) = self.owner(&said, digest).await? else { return Ok(()) };

@@ -28,9 +28,16 @@ pub(crate) fn check_log(stage: Stage<'_>, answer: &Answer, held: Vec<Client>) {
     check_lines(&lines, answered, unanswered);
     check_line(row, lines.iter().find(|line| line["request_id"] == *own).unwrap());
     let written = format!("{}\n{}", stdout.text(), stderr.text());
-    for secret in every_secret(row, &words) {
+    for secret in every_secret(row, &words).into_iter().chain(shown(answer)) {
         assert!(!written.contains(&secret), "`{secret}` was written:\n{written}");
     }
+}
+
+/// What the answer shows once.
+fn shown(answer: &Answer) -> Vec<String> {
+    let Ok(body) = serde_json::from_slice::<Value>(&answer.body) else { return Vec::new() };
+    let secrets = [&body["key"], &body["refresh_token"], &body["session"]["refresh_token"]];
+    secrets.into_iter().filter_map(|secret| secret.as_str().map(str::to_owned)).collect()
 }
 
 /// As many lines as requests, each with the id and the status of its answer, and a reason that there is.

@@ -10,6 +10,7 @@
 )]
 #![expect(clippy::print_stdout, reason = "a drill prints its figures")]
 
+mod admin;
 mod around;
 mod bench;
 mod change_log;
@@ -54,6 +55,8 @@ mod restarts;
 mod retries;
 mod runbook;
 mod secrets;
+mod self_service;
+mod sessions;
 mod slow_bodies;
 mod slow_readers;
 mod spoofing;

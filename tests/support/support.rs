@@ -1,12 +1,14 @@
 //! What both test binaries stand on: real redis-servers, a recording upstream that parses strictly, a raw client,
 //! the real binary and the sidecar in this process. Nothing here knows what is tested with it.
 
+pub(crate) mod admin;
 pub(crate) mod callers;
 pub(crate) mod chaos;
 pub(crate) mod client;
 pub(crate) mod desk;
 pub(crate) mod fleet;
 pub(crate) mod http2;
+pub(crate) mod logins;
 pub(crate) mod memory;
 pub(crate) mod node;
 pub(crate) mod process;

@@ -120,6 +120,12 @@ impl Key {
         Some(Self { algorithm, material: Material::Secret(Box::new(hmac::Key::new(hash, secret))) })
     }
 
+    /// A shared secret of HS256 that was read already.
+    #[must_use]
+    pub fn hs256(secret: hmac::Key) -> Self {
+        Self { algorithm: Algorithm::Hs256, material: Material::Secret(Box::new(secret)) }
+    }
+
     /// RSA, from modulus and exponent, big-endian.
     ///
     /// # Errors

@@ -12,7 +12,7 @@ use super::algorithm::{Algorithm, Key};
 use super::fetch::Endpoint;
 use super::jwk::KeySet;
 use super::keyring::Keyring;
-use super::{Issuer, Issuers};
+use super::{Issuer, Issuers, own};
 use crate::config::problem::{Problems, Severity};
 use crate::config::sections::{self, Config, UnknownTenant};
 use crate::config::suggest;
@@ -35,7 +35,7 @@ enum Source<'c> {
 }
 
 impl Issuers {
-    /// Compiles `[[issuers]]`.
+    /// Compiles `[[issuers]]` and the one that `[sessions]` is.
     pub fn compile(config: &Config, problems: &mut Problems) -> Option<Self> {
         static SETS: AtomicU64 = AtomicU64::new(1);
         let version = Arc::new(AtomicU64::new(SETS.fetch_add(1, Ordering::Relaxed).saturating_mul(VERSIONS)));
@@ -53,8 +53,15 @@ impl Issuers {
                 made_of.push((entry.clone(), print));
             }
         }
-        let sound = list.len() == config.issuers.len() && error_count(problems) == errors;
-        sound.then(|| Self { list: list.into(), version, made_of })
+        let signing = own::compile(config, &version, problems).map(|own| {
+            list.push(Arc::new(own.issuer));
+            made_of.push(own.made_of);
+            Arc::new(own.signing)
+        });
+        // Whoever yields no issuer has said why, or it was told where all files are looked at.
+        let wanted = config.issuers.len() + usize::from(!config.sessions.signing_key_files.is_empty());
+        let sound = list.len() == wanted && error_count(problems) == errors;
+        sound.then(|| Self { list: list.into(), version, made_of, signing })
     }
 }
 
@@ -114,6 +121,7 @@ fn compile(
         claims: entry.claims.clone(),
         tenant: (!entry.tenant.is_empty()).then(|| entry.tenant.clone()),
         environment: entry.environment,
+        is_own: false,
     })
 }
 

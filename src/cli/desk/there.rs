@@ -74,10 +74,7 @@ impl There {
 
     fn page(&self, path: &str, asked: &Questions) -> Result<Page<Value>, Failure> {
         let mut page = self.record(&format!("{path}{asked}"))?;
-        let items = match page.shift_remove("data") {
-            Some(Value::Array(items)) => items,
-            _ => return Err(strange()),
-        };
+        let Some(Value::Array(items)) = page.shift_remove("data") else { return Err(strange()) };
         let next = page.get("next").and_then(Value::as_str).map(ToOwned::to_owned);
         Ok(Page { items, next, unreadable: Vec::new() })
     }
@@ -101,10 +98,10 @@ impl There {
             let before: Terms = typed(Value::Object(found.clone()))?;
             let mut after = before.clone();
             edit.apply(&mut after).map_err(|why| Exit::Usage.because(why))?;
-            let mut patch = after.patch(&before);
-            patch.extend(expires.map(ending));
-            patch.insert("version".into(), version.map_or_else(|| found.get("version").cloned().unwrap_or_default(), Value::from));
-            match self.change(Method::PATCH, path, Some(&Value::Object(patch))) {
+            let mut change = after.patch(&before);
+            change.extend(expires.map(ending));
+            change.insert("version".into(), version.map_or_else(|| found.get("version").cloned().unwrap_or_default(), Value::from));
+            match self.change(Method::PATCH, path, Some(&Value::Object(change))) {
                 Err(error) if error.exit == Exit::Conflict && version.is_none() => conflict = Some(error),
                 changed => {
                     let shown = changed?;
@@ -263,6 +260,23 @@ impl Desk for There {
         self.client.ask(Method::DELETE, &tenant(id), None, Duration::ZERO).map(drop)
     }
 
+    fn sessions(&self, tenant: Option<&str>, subject: Option<&str>) -> Result<Vec<Shown>, Failure> {
+        let mut asked = Questions::default();
+        asked.add("tenant", tenant);
+        asked.add("subject", subject);
+        records(self.list("/sessions", &asked, usize::MAX)?)
+    }
+
+    fn revoke_session(&self, id: &str) -> Result<Shown, Failure> {
+        self.change(Method::DELETE, &format!("/sessions/{}", encoded(id)), None)
+    }
+
+    fn revoke_sessions(&self, tenant: Option<&str>, subject: Option<&str>) -> Result<usize, Failure> {
+        let body = json!({ "tenant": tenant, "subject": subject, "all": tenant.is_none() && subject.is_none() });
+        let shown = self.change(Method::POST, "/sessions/revoke", Some(&body))?;
+        shown.get("revoked").and_then(Value::as_u64).and_then(|count| usize::try_from(count).ok()).ok_or_else(strange)
+    }
+
     fn events(&self, query: &Query<'_>) -> Result<Page<Event>, Failure> {
         let mut asked = Questions::default();
         asked.add("tenant", query.tenant);
@@ -284,6 +298,14 @@ impl Desk for There {
         asked.add("reason", filter.reason.as_ref());
         asked.add("since", filter.since);
         self.list("/denials", &asked, limit)?.into_iter().map(typed).collect()
+    }
+
+    fn status(&self) -> Result<Value, Failure> {
+        let status = self.get("/status")?;
+        match status.pointer("/store/reachable") {
+            Some(Value::Bool(false)) => Err(Exit::Unreachable.because("the instance is there, its store does not answer")),
+            _ => Ok(status),
+        }
     }
 
     fn wait_for(&mut self, patience: Option<Span>) {

@@ -45,6 +45,8 @@ async fn judge(session: &Session, head: &mut Parts, unread: Unread, record: &mut
     let admitted = decided?;
     record.admitted();
     Ok(match admitted {
+        Admitted::Manage(_) => return Err(Rejection::RouteUnmatched.because("self-service is answered only where requests pass through")),
+        Admitted::Issue(_) => return Err(Rejection::RouteUnmatched.because("tokens are given only where requests pass through")),
         Admitted::Forward(permit) => {
             record.seen.trace = gate.trace(permit.caller(), &head.headers);
             gate.header_rules().answer(permit.caller(), gate.environments())
