@@ -14,7 +14,7 @@ use crate::support::PATIENCE;
 use crate::support::client::{Client, Request, once};
 use crate::support::process::Serve;
 use crate::support::sidecar::{Home, Kind, Sidecar};
-use crate::support::upstream::{Exchange, Upstream};
+use crate::support::upstream::Upstream;
 
 const TRACE: &str = "4bf92f3577b34da6a3ce929d0e0e4736";
 const PARENT: &str = "00f067aa0ba902b7";
@@ -196,8 +196,46 @@ fn without_an_endpoint_traces_pass_untouched() {
 }
 
 #[test]
+fn a_head_that_cannot_be_read_is_no_span_and_names_none() {
+    let (upstream, collector) = (Upstream::echo(), collector());
+    let home = Home::new(Kind::Embedded, &text(&upstream, &collector, "1.0", ""));
+    let secret = home.issue().secret;
+    let serve = Serve::start(&home.config_file());
+    let mut client = Client::connect(serve.address);
+    client.send("GET /a HTTP/1.1\r\nHost: a\r\nHost: b\r\n\r\n");
+    assert_eq!(client.answer("GET").status, 400);
+    assert_eq!(once(serve.address, &Request::get("/b").bearer(&secret)).status, 200);
+    let lines = serve.access(2);
+    assert!(lines[0].get("trace_id").is_none() && lines[1].get("trace_id").is_some(), "{lines:#?}");
+    let (status, ..) = serve.stop();
+    assert!(status.success());
+    let spans = spans(&collector);
+    assert_eq!(spans.len(), 2, "{spans:#?}");
+    assert!(spans.iter().all(|span| lines[1]["trace_id"] == hex(&span.trace_id)), "{spans:#?}");
+}
+
+#[test]
+fn what_no_collector_took_is_counted_as_dropped_at_the_end() {
+    let upstream = Upstream::echo();
+    let nobody = std::net::TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap();
+    let config = format!(
+        "upstream = \"{}\"\n[tracing]\notlp_endpoint = \"http://{nobody}\"\nsample_ratio = 1.0\n[shutdown]\ndrain_timeout = \"1s\"\n",
+        upstream.url()
+    );
+    let home = Home::new(Kind::Embedded, &config);
+    let secret = home.issue().secret;
+    let serve = Serve::start(&home.config_file());
+    assert_eq!(once(serve.address, &Request::get("/a").bearer(&secret)).status, 200);
+    let (status, _, stderr) = serve.stop();
+    assert!(status.success() && stderr.text().contains("spans were not sent: 1"), "{}", stderr.text());
+}
+
+#[test]
 fn an_upstream_that_fails_shows_in_both_spans() {
-    let upstream = Upstream::start(Exchange::close);
+    let upstream = Upstream::start(|exchange| {
+        exchange.read_body();
+        exchange.close();
+    });
     let collector = collector();
     let (sidecar, secret) = start(&upstream, &collector, "1.0", "");
     assert_eq!(once(sidecar.address(), &Request::new("POST", "/a").bearer(&secret)).status, 502);

@@ -1,16 +1,16 @@
 //! What a sampled request leaves for the trace that it belongs to.
 
-use http::StatusCode;
-
 use super::{Record, name_of};
-use crate::telemetry::spans::{Asked, Sampler, Span};
+use crate::config::sections::EnvironmentName;
+use crate::rejection::Refusal;
+use crate::telemetry::spans::{Asked, Span};
 
 impl Record {
-    /// Once, at its end. What was not let through has no place in a trace yet.
+    /// Once, at its end. What was not let through has no place in a trace yet; what could not be read has none at all.
     pub(super) fn trace(&mut self) {
         let Some(sampler) = self.generation.app.gate.sampler() else { return };
-        if self.seen.trace.is_none() {
-            self.seen.trace = Sampler::answered(sampler);
+        if self.seen.trace.is_none() && self.asked.is_some() {
+            self.seen.trace = sampler.answered();
         }
         if let Some(span) = self.span() {
             self.generation.app.spans.push(span);
@@ -21,7 +21,7 @@ impl Record {
         let context = self.seen.trace.filter(|context| context.sampled)?;
         let (log, identity) = (&self.generation.app.log, self.seen.identity.as_deref());
         let (method, uri) = self.asked.as_ref()?;
-        let reason = |refusal: &crate::rejection::Refusal| refusal.rejection.row().reason;
+        let reason = |refusal: &Refusal| refusal.rejection.row().reason;
         let environment = identity.map(|identity| identity.environment).or(self.seen.environment);
         let asked = self.upstream.and_then(|(index, at)| {
             let target = self.generation.app.upstreams.target(index)?.clone();
@@ -37,12 +37,12 @@ impl Record {
             template: self.seen.template.clone(),
             version: self.head.as_ref().map(|head| name_of(head.version)),
             client: self.seen.client.0.and_then(|ip| log.address(ip)),
-            status: self.status.map(|status: StatusCode| status.as_u16()),
+            status: self.status.map(|status| status.as_u16()),
             reason: self.refusal.as_ref().map_or("", reason),
             would_refuse: self.seen.would_refuse.as_ref().map_or("", reason),
             error: self.error,
             tenant: identity.map(|identity| identity.tenant_id.clone()),
-            environment: environment.map(crate::config::sections::EnvironmentName::name),
+            environment: environment.map(EnvironmentName::name),
             request_id: log.masked(self.seen.request_id.as_str()),
             listener: self.scribe.listener.clone(),
             asked,
