@@ -2,8 +2,10 @@
 //! is in the answer that gives it and nowhere else; an access token is a token like any issuer's ([`crate::authn::jwt::own`]).
 
 pub mod authority;
+mod claims;
 pub mod endpoint;
 pub mod lifecycle;
+pub mod pair;
 pub mod record;
 mod refresh;
 mod seal;

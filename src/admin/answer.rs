@@ -11,7 +11,7 @@ use super::bench::Shown;
 pub(super) struct Json<T>(pub(super) T);
 
 /// A JSON answer about what was just made.
-pub(super) struct Made<T>(pub(super) T);
+pub(super) struct Made(Response);
 
 /// A record, as it is shown.
 pub(super) struct Record {
@@ -45,9 +45,15 @@ impl<T: Serialize> IntoResponse for Json<T> {
     }
 }
 
-impl<T: Serialize> IntoResponse for Made<T> {
+impl Made {
+    pub(super) fn of(content: &impl Serialize) -> Self {
+        Self(json(StatusCode::CREATED, content))
+    }
+}
+
+impl IntoResponse for Made {
     fn into_response(self) -> Response {
-        json(StatusCode::CREATED, &self.0)
+        self.0
     }
 }
 

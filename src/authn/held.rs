@@ -245,10 +245,7 @@ impl Shared {
 
     async fn read_held<S: Kept>(&self, held: &Held<S>, generation: u64) -> Result<(u64, Arc<S>), Trouble> {
         let began = self.begin();
-        let Said { state, version, is_for_ever } = S::ask(self, &held.slot.id).await.map_err(|error| match error {
-            StoreError::Unavailable(why) => Trouble::Silent(why),
-            error => error.into(),
-        })?;
+        let Said { state, version, is_for_ever } = S::ask(self, &held.slot.id).await?;
         self.freshness.answered(began.at);
         let state = Arc::new(state);
         Ok((self.slots.settle(held, generation, &state, (version, is_for_ever), began)?, state))

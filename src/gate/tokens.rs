@@ -8,11 +8,12 @@ use http::request::Parts;
 
 use super::permit::Claim;
 use super::trace::Trace;
-use super::{Admitted, Connection, Gate, Seen};
+use super::{Admitted, Connection, Gate, Seen, throttled};
 use crate::clock::Timestamp;
 use crate::config::sections::EnvironmentName;
 use crate::facts::Facts;
 use crate::identity::Identity;
+use crate::policy::guess_guard::Token as Stake;
 use crate::rejection::{Refusal, Rejection};
 use crate::route::{Route, TokenEndpoint};
 
@@ -43,6 +44,20 @@ impl Gate {
         let served = |name: &EnvironmentName| self.rules.environments.check(*name, facts, route).is_ok();
         let environments = [EnvironmentName::Live, EnvironmentName::Test].into_iter().filter(served).collect();
         Claim { endpoint, caller, environments, facts: facts.clone(), route: Arc::clone(route), basic: None }
+    }
+
+    /// What a refresh token of nobody costs its client until it proves good.
+    ///
+    /// # Errors
+    /// `guess_throttled`.
+    pub fn stake(&self, connection: &Connection, head: &Parts, now: Timestamp, seen: &Seen) -> Result<Stake, Refusal> {
+        let pays = self.guard_applies(connection, head);
+        if pays { self.rules.guard.take(throttled(connection, seen), now) } else { Ok(Stake::free()) }
+    }
+
+    /// It has.
+    pub fn give_back(&self, stake: &Stake) {
+        self.rules.guard.give_back(stake);
     }
 
     /// Who the client is that has shown this id and secret.

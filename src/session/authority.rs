@@ -4,21 +4,19 @@
 use std::sync::Arc;
 
 use secrecy::{ExposeSecret as _, SecretString};
-use serde::{Deserialize, Serialize};
-use zeroize::Zeroizing;
 
+use super::claims::{self, Bearer};
 use super::lifecycle::{ATTEMPTS, SessionLifecycle};
+use super::pair::Pair;
 use super::record::SessionRecord;
 use super::refresh::{Presented, Verdict, judge, spend};
 use super::seal::{Holder, Seals};
 use super::token;
-use crate::audit::Actor;
 use crate::authn::jwt::Signing;
 use crate::clock::Timestamp;
 use crate::config::sections::{EnvironmentName, Sessions as Section};
 use crate::identity::template::{VALUE_MAX, is_injectable};
 use crate::key::digest::Digest;
-use crate::key::format::random_base62;
 use crate::key::lifecycle::LifecycleError;
 use crate::key::record::FORMAT;
 use crate::key::rules::Fault;
@@ -27,8 +25,6 @@ use crate::rejection::{Refusal, Rejection};
 use crate::store::{StoreError, Written};
 use crate::tenant::TenantStatus;
 
-/// Base62 characters of a token's own id.
-const JTI_LEN: usize = 20;
 /// Why a session is over whose used token came back.
 const REUSE: &str = "reuse";
 
@@ -41,21 +37,17 @@ pub struct Authority {
     seals: Seals,
 }
 
-/// For how long.
+/// For how long, in milliseconds.
 #[derive(Debug, Clone, Copy)]
 pub struct Terms {
-    access_ms: i64,
-    refresh_ms: i64,
-    grace_ms: i64,
+    access: i64,
+    refresh: i64,
+    grace: i64,
 }
 
 impl From<&Section> for Terms {
     fn from(section: &Section) -> Self {
-        Self {
-            access_ms: section.access_ttl.as_millis(),
-            refresh_ms: section.refresh_ttl.as_millis(),
-            grace_ms: section.refresh_grace.as_millis(),
-        }
+        Self { access: section.access_ttl.as_millis(), refresh: section.refresh_ttl.as_millis(), grace: section.refresh_grace.as_millis() }
     }
 }
 
@@ -67,19 +59,6 @@ pub struct NewSession {
     pub subject: String,
     pub environment: EnvironmentName,
     pub scopes: Vec<String>,
-}
-
-/// Tokens, as they are given.
-#[derive(Debug, Clone)]
-pub struct Pair {
-    /// The access token.
-    pub access: SecretString,
-    /// The refresh token; `None` = there is nothing to refresh.
-    pub refresh: Option<SecretString>,
-    /// Seconds for which the access token is good.
-    pub expires_in: i64,
-    /// What it grants, where that is less than was asked for or asked about.
-    pub scope: String,
 }
 
 /// A key.
@@ -102,53 +81,12 @@ pub enum Presenter<'a> {
     Nobody(&'a [EnvironmentName]),
 }
 
-/// What a token claims (RFC 9068 §2.2).
-#[derive(Serialize)]
-struct Claims<'a> {
-    iss: &'a str,
-    sub: &'a str,
-    aud: &'a str,
-    iat: i64,
-    exp: i64,
-    jti: &'a str,
-    tenant: &'a str,
-    environment: EnvironmentName,
-    scope: &'a str,
-    #[serde(skip_serializing_if = "Option::is_none")]
-    sid: Option<&'a str>,
-    #[serde(skip_serializing_if = "Option::is_none")]
-    client_id: Option<&'a str>,
-}
-
-/// Of whom an access token tells.
-struct Bearer<'a> {
-    tenant: &'a str,
-    subject: &'a str,
-    environment: EnvironmentName,
-    session: Option<&'a str>,
-}
-
-/// A pair as it is sealed.
-#[derive(Serialize, Deserialize)]
-struct Kept<T> {
-    access: T,
-    refresh: T,
-    expires_at: i64,
-    scope: T,
-}
-
 impl Authority {
     /// Over these sessions.
     #[must_use]
     pub fn new(sessions: SessionLifecycle, signing: Arc<Signing>, terms: Terms) -> Self {
         let seals = Seals::new(&sessions.lifecycle.peppers);
         Self { sessions, signing, terms, seals }
-    }
-
-    /// The same for somebody else.
-    #[must_use]
-    pub fn on_behalf_of(&self, actor: Actor) -> Self {
-        Self { sessions: self.sessions.on_behalf_of(actor), ..self.clone() }
     }
 
     /// Begins a session. Logins are many and are the API's own business: no event tells of them, the session itself does.
@@ -197,25 +135,24 @@ impl Authority {
     ///
     /// # Errors
     /// `refresh_invalid`; `scope_missing` where `scopes` has more than the session; what the store says.
-    pub async fn refresh(&self, token: &SecretString, presenter: Presenter<'_>, scopes: Option<&str>) -> Result<Pair, Refusal> {
+    pub async fn refresh(&self, token: &SecretString, by: Presenter<'_>, scopes: Option<&str>) -> Result<Pair, Refusal> {
         let refuse = |why: &'static str| Rejection::RefreshInvalid.because(why);
         let id = token::session_of(token.expose_secret()).ok_or_else(|| refuse("no refresh token of ours"))?;
         let lifecycle = &self.sessions.lifecycle;
         let digests = lifecycle.peppers.candidates(&Digest::of(token.expose_secret().as_bytes())).collect();
-        let caller = if let Presenter::Key(caller) = presenter { caller.key } else { "" };
-        let presented = Presented { token, digests, caller };
+        let caller = if let Presenter::Key(caller) = by { caller.key } else { "" };
+        let shown = Presented { token, digests, caller };
         let holder = Holder { token, session: &id, caller };
         for _ in 0..ATTEMPTS {
             let record = self.sessions.sessions.find_session(&id).await.map_err(|error| unavailable(&error))?;
             let record = record.ok_or_else(|| refuse("there is no such session"))?;
-            self.check_presenter(&record, presenter).await?;
+            self.check_presenter(&record, by).await?;
             let now = lifecycle.clock.now();
-            match judge(&record, &presented, self.terms.grace_ms, now) {
+            match judge(&record, &shown, self.terms.grace, now) {
                 Verdict::Refused(why) => return Err(refuse(why)),
                 Verdict::Again(spent) => {
-                    let kept = self.seals.open(holder, &spent.sealed).map(Zeroizing::new);
-                    let kept = kept.and_then(|content| serde_json::from_slice::<Kept<String>>(&content).ok());
-                    return kept.map(|kept| kept.pair(now)).ok_or_else(|| refuse("what was given for it cannot be read"));
+                    let pair = Pair::open(&self.seals, holder, &spent.sealed, now);
+                    return pair.ok_or_else(|| refuse("what was given for it cannot be read"));
                 }
                 Verdict::Reused => {
                     tracing::warn!(session = %id, "a refresh token came back after it was used: its session is revoked");
@@ -243,9 +180,8 @@ impl Authority {
         let narrowed = scopes.map(|scopes| narrow(scopes, &granted)).transpose()?;
         let mut next = record.clone();
         let pair = self.give(&mut next, narrowed.as_deref(), now).map_err(internal)?;
-        let sealed = serde_json::to_vec(&Kept::of(&pair, now)).ok().and_then(|content| self.seals.seal(holder, content));
-        let sealed = sealed.ok_or_else(|| Rejection::Internal.because("a pair cannot be sealed"))?;
-        spend(&mut record, holder.caller, sealed, self.terms.grace_ms, now);
+        let sealed = pair.seal(&self.seals, holder, now).ok_or_else(|| Rejection::Internal.because("a pair cannot be sealed"))?;
+        spend(&mut record, holder.caller, sealed, self.terms.grace, now);
         let record = SessionRecord { spent: record.spent, refreshed_at: Some(now), version: record.version + 1, ..next };
         match self.sessions.write(&record, None, now).await {
             Ok(()) => {}
@@ -263,14 +199,15 @@ impl Authority {
     pub fn stand_in(&self, caller: Caller<'_>, granted: &Grants, scopes: Option<&str>, now: Timestamp) -> Result<Pair, Refusal> {
         let narrowed = scopes.map(|scopes| narrow(scopes, granted)).transpose()?;
         let scope = narrowed.unwrap_or_else(|| granted.to_string());
-        let bearer = Bearer { tenant: caller.tenant, subject: caller.key, environment: caller.environment, session: None };
-        let access = self.sign(&bearer, &scope, now).map_err(internal)?;
-        Ok(Pair { access, refresh: None, expires_in: self.terms.access_ms / 1000, scope })
+        let Caller { key, tenant, environment } = caller;
+        let bearer = Bearer { tenant, subject: key, environment, scope: &scope, session: None };
+        let access = claims::sign(&self.signing, &bearer, now, self.life()).map_err(internal)?;
+        Ok(Pair { access, refresh: None, expires_in: self.life(), scope })
     }
 
     /// Who presents a token of a session must be of its tenant and environment; where nobody is asked, the tenant must be in good standing.
-    async fn check_presenter(&self, record: &SessionRecord, presenter: Presenter<'_>) -> Result<(), Refusal> {
-        match presenter {
+    async fn check_presenter(&self, record: &SessionRecord, by: Presenter<'_>) -> Result<(), Refusal> {
+        match by {
             Presenter::Key(caller) if caller.tenant == record.tenant && caller.environment == record.environment => return Ok(()),
             Presenter::Key(_) => return Err(Rejection::RefreshInvalid.because("of another tenant or environment")),
             Presenter::Nobody(served) if served.contains(&record.environment) => {}
@@ -289,53 +226,17 @@ impl Authority {
         let stored = self.sessions.lifecycle.peppers.store(&Digest::of(refresh.expose_secret().as_bytes()));
         record.digest = stored.to_hex();
         let in_range = |ms: i64| now.plus_millis(ms).in_range().map_err(LifecycleError::State);
-        (record.expires_at, record.access_expires_at) = (in_range(self.terms.refresh_ms)?, in_range(self.terms.access_ms)?);
+        (record.expires_at, record.access_expires_at) = (in_range(self.terms.refresh)?, in_range(self.terms.access)?);
         let scope = scope.map_or_else(|| record.scopes.join(" "), ToOwned::to_owned);
-        let bearer =
-            Bearer { tenant: &record.tenant, subject: &record.subject, environment: record.environment, session: Some(&record.id) };
-        let access = self.sign(&bearer, &scope, now)?;
-        Ok(Pair { access, refresh: Some(refresh), expires_in: self.terms.access_ms / 1000, scope })
+        let SessionRecord { id, tenant, subject, environment, .. } = &*record;
+        let bearer = Bearer { tenant, subject, environment: *environment, scope: &scope, session: Some(id) };
+        let access = claims::sign(&self.signing, &bearer, now, self.life())?;
+        Ok(Pair { access, refresh: Some(refresh), expires_in: self.life(), scope })
     }
 
-    fn sign(&self, bearer: &Bearer<'_>, scope: &str, now: Timestamp) -> Result<SecretString, LifecycleError> {
-        let (jti, iat) = (random_base62(JTI_LEN)?, now.0.div_euclid(1000));
-        let claims = Claims {
-            iss: &self.signing.issuer,
-            sub: bearer.subject,
-            aud: &self.signing.issuer,
-            iat,
-            exp: iat.saturating_add(self.terms.access_ms / 1000),
-            jti: &jti,
-            tenant: bearer.tenant,
-            environment: bearer.environment,
-            scope,
-            sid: bearer.session,
-            client_id: bearer.session.is_none().then_some(bearer.subject),
-        };
-        let signed = self.signing.sign(&claims).ok_or_else(|| LifecycleError::State("a token cannot be signed".into()))?;
-        Ok(SecretString::from(signed))
-    }
-}
-
-impl<'p> Kept<&'p str> {
-    fn of(pair: &'p Pair, now: Timestamp) -> Self {
-        Self {
-            access: pair.access.expose_secret(),
-            refresh: pair.refresh.as_ref().map(|refresh| refresh.expose_secret()).unwrap_or_default(),
-            expires_at: now.0.div_euclid(1000).saturating_add(pair.expires_in),
-            scope: &pair.scope,
-        }
-    }
-}
-
-impl Kept<String> {
-    fn pair(self, now: Timestamp) -> Pair {
-        Pair {
-            access: SecretString::from(self.access),
-            refresh: Some(SecretString::from(self.refresh)),
-            expires_in: self.expires_at.saturating_sub(now.0.div_euclid(1000)).max(0),
-            scope: self.scope,
-        }
+    /// Of an access token, in seconds.
+    const fn life(&self) -> i64 {
+        self.terms.access / 1000
     }
 }
 
@@ -345,7 +246,7 @@ fn narrow(asked: &str, granted: &Grants) -> Result<String, Refusal> {
     let mut words: Vec<&str> = Vec::new();
     asked.split(' ').filter(|word| !word.is_empty()).for_each(|word| {
         if !words.contains(&word) {
-            words.push(word)
+            words.push(word);
         }
     });
     let wanted = Grants::parse(&words).map_err(beyond)?;
@@ -364,10 +265,6 @@ fn unavailable(error: &StoreError) -> Refusal {
     }
 }
 
-#[expect(clippy::needless_pass_by_value, reason = "the shape that map_err wants")]
 fn internal(error: LifecycleError) -> Refusal {
-    match error {
-        LifecycleError::Store(error) => unavailable(&error),
-        error => Rejection::Internal.because(error.to_string()),
-    }
+    if let LifecycleError::Store(error) = error { unavailable(&error) } else { Rejection::Internal.because(error.to_string()) }
 }

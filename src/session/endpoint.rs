@@ -7,12 +7,12 @@ use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
 use bytes::Bytes;
 use http::{HeaderMap, HeaderValue, Response, StatusCode, header};
-use secrecy::{ExposeSecret as _, SecretString};
+use secrecy::{ExposeSecret, SecretString};
 use serde::Deserialize;
-use serde_json::{Value, json};
+use serde_json::json;
 use zeroize::Zeroizing;
 
-use super::authority::Pair;
+use super::pair::Pair;
 use crate::config::sections::Sessions as Section;
 use crate::rejection::{Refusal, Rejection};
 use crate::route::TokenEndpoint;
@@ -100,8 +100,7 @@ pub fn read(endpoint: TokenEndpoint, style: Style, body: &[u8], basic: Option<&H
     let scope = form.take("scope").map(|scope| scope.to_string());
     let grant = match (form.take("grant_type").as_deref().map(String::as_str), endpoint) {
         (Some("refresh_token"), _) => {
-            let token = form.take("refresh_token").filter(|token| !token.is_empty());
-            let token = token.ok_or_else(|| Wrong::new("invalid_request", "refresh_token is missing"))?;
+            let token = form.take("refresh_token").ok_or_else(|| Wrong::new("invalid_request", "refresh_token is missing"))?;
             Grant::Refresh(SecretString::from(token.as_str()), scope)
         }
         (Some("client_credentials"), TokenEndpoint::Token) => Grant::Client(scope),
@@ -165,14 +164,10 @@ impl Answers {
     /// A pair, as it is given.
     #[must_use]
     pub fn given(&self, style: Style, pair: &Pair) -> Response<Bytes> {
-        let refresh = pair.refresh.as_ref().map(|token| token.expose_secret());
+        let refresh = pair.refresh.as_ref().map(ExposeSecret::expose_secret);
         let body = match style {
             Style::Profile => fill(&self.refresh_body, pair.access.expose_secret(), refresh.unwrap_or_default(), pair.expires_in),
-            Style::OAuth => {
-                let mut shown = flat(pair);
-                shown["scope"] = pair.scope.as_str().into();
-                shown.to_string()
-            }
+            Style::OAuth => serde_json::to_string(&pair.told_with_scope()).unwrap_or_default(),
         };
         whole(StatusCode::OK, body)
     }
@@ -199,18 +194,6 @@ impl Answers {
 pub(super) fn fill(template: &str, access: &str, refresh: &str, expires_in: i64) -> String {
     let filled = template.replace("{expires_in}", &expires_in.to_string());
     filled.replace("{access_token}", access).replace("{refresh_token}", refresh)
-}
-
-/// A pair as the management API gives it.
-#[must_use]
-pub fn flat(pair: &Pair) -> Value {
-    let mut shown = json!({ "access_token": pair.access.expose_secret() });
-    if let Some(refresh) = &pair.refresh {
-        shown["refresh_token"] = refresh.expose_secret().into();
-    }
-    shown["token_type"] = "Bearer".into();
-    shown["expires_in"] = pair.expires_in.into();
-    shown
 }
 
 fn whole(status: StatusCode, body: String) -> Response<Bytes> {

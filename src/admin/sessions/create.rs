@@ -1,9 +1,6 @@
 //! `POST /sessions`: what the API's own login asks for once it knows who it is. The one answer with the first pair of tokens.
 
-use std::sync::Arc;
-
 use serde::Deserialize;
-use serde_json::Value;
 use utoipa::ToSchema;
 
 use super::super::answer::Made;
@@ -15,7 +12,6 @@ use super::super::schema;
 use crate::config::sections::EnvironmentName;
 use crate::key::lifecycle::LifecycleError;
 use crate::session::authority;
-use crate::session::endpoint::flat;
 
 /// A session that is to begin.
 #[derive(Debug, Deserialize, ToSchema)]
@@ -46,12 +42,12 @@ const fn live() -> EnvironmentName {
     (status = 201, description = "The first pair of tokens, shown this once", body = schema::Pair),
     (status = 404, description = "There is no such tenant", body = Problem, content_type = "application/problem+json"),
 ))]
-pub(crate) async fn create_session(By(call): By<SESSIONS_WRITE>, Content(new): Content<NewSession>) -> Result<Made<Value>, Refused> {
+pub(crate) async fn create_session(By(call): By<SESSIONS_WRITE>, Content(new): Content<NewSession>) -> Result<Made, Refused> {
     let authority = call.app.authority(call.actor());
     let off = || LifecycleError::State("no session can begin: [sessions] has no signing_key_files".into());
-    let authority = Arc::new(authority.ok_or_else(off)?);
+    let authority = authority.ok_or_else(off)?;
     let NewSession { tenant, subject, scopes, environment } = new;
     let new = authority::NewSession { tenant, subject, environment, scopes };
     let pair = call.run(|_| async move { authority.create(new).await }).await?;
-    Ok(Made(flat(&pair)))
+    Ok(Made::of(&pair.told()))
 }

@@ -24,7 +24,7 @@ pub struct SigningKey {
 
 enum Material {
     Edwards(Box<Ed25519KeyPair>),
-    Secret(hmac::Key),
+    Secret(Box<hmac::Key>),
 }
 
 impl SigningKey {
@@ -62,7 +62,7 @@ impl SigningKey {
         // A thumbprint would be a plain hash of the secret. This tells no more than a signature does.
         let name = hmac::sign(&secret, b"sidegate key name v1");
         let kid = URL_SAFE_NO_PAD.encode(name.as_ref().get(..16).unwrap_or_default());
-        Ok(Self { kid: kid.into(), material: Material::Secret(secret) })
+        Ok(Self { kid: kid.into(), material: Material::Secret(Box::new(secret)) })
     }
 
     /// Its name in tokens.
@@ -87,7 +87,7 @@ impl SigningKey {
     pub fn verifier(&self) -> Result<Key, String> {
         match &self.material {
             Material::Edwards(pair) => Key::edwards(pair.public_key().as_ref()),
-            Material::Secret(secret) => Ok(Key::hs256(secret.clone())),
+            Material::Secret(secret) => Ok(Key::hs256(hmac::Key::clone(secret))),
         }
     }
 

@@ -18,7 +18,7 @@ fn issuers() -> Issuers {
 }
 
 /// Signed by us, for an hour, with these claims beside.
-fn token(issuers: &Issuers, more: Value) -> String {
+fn token(issuers: &Issuers, more: &Value) -> String {
     let mut claims = json!({
         "iss": "sidegate", "aud": "sidegate", "sub": "ada", "tenant": "acme", "environment": "live", "scope": "read:a write:a",
         "iat": START.0 / 1000, "exp": START.0 / 1000 + HOUR,
@@ -57,7 +57,7 @@ impl Bench {
 #[tokio::test]
 async fn a_token_of_a_session_is_good_until_its_session_ends() {
     let (bench, issuers) = (bench(), issuers());
-    let token = token(&issuers, json!({ "sid": "ses_1" }));
+    let token = token(&issuers, &json!({ "sid": "ses_1" }));
     let identity = bench.ask_ours(&issuers, &token).await.unwrap();
     assert_eq!((identity.subject().unwrap().1, &*identity.tenant_id), ("ada", "acme"));
     for _ in 0..10 {
@@ -73,7 +73,7 @@ async fn a_token_of_a_session_is_good_until_its_session_ends() {
 #[tokio::test]
 async fn a_refresh_ends_nothing_that_was_remembered() {
     let (bench, issuers) = (bench(), issuers());
-    let token = token(&issuers, json!({ "sid": "ses_1" }));
+    let token = token(&issuers, &json!({ "sid": "ses_1" }));
     assert_eq!(reason(bench.ask_ours(&issuers, &token).await), "admitted");
     bench.store.sessions.lock().unwrap().get_mut("ses_1").unwrap().version = 2;
     let held = bench.authn.shared.slots.session("ses_1");
@@ -85,7 +85,7 @@ async fn a_refresh_ends_nothing_that_was_remembered() {
 #[tokio::test]
 async fn an_end_that_nobody_told_of_is_seen_when_the_session_is_read_again() {
     let (bench, issuers) = (bench(), issuers());
-    let token = token(&issuers, json!({ "sid": "ses_1" }));
+    let token = token(&issuers, &json!({ "sid": "ses_1" }));
     assert_eq!(reason(bench.ask_ours(&issuers, &token).await), "admitted");
     bench.end_session(2);
     assert_eq!(reason(bench.ask_ours(&issuers, &token).await), "admitted");
@@ -96,7 +96,7 @@ async fn an_end_that_nobody_told_of_is_seen_when_the_session_is_read_again() {
 #[tokio::test]
 async fn without_the_store_a_known_session_is_served_for_its_time_and_an_ended_one_stays_so() {
     let (bench, issuers) = (bench(), issuers());
-    let (known, other) = (token(&issuers, json!({ "sid": "ses_1" })), token(&issuers, json!({ "sid": "ses_2" })));
+    let (known, other) = (token(&issuers, &json!({ "sid": "ses_1" })), token(&issuers, &json!({ "sid": "ses_2" })));
     assert_eq!(reason(bench.ask_ours(&issuers, &known).await), "admitted");
     bench.store.go_away();
     bench.clock.advance(599_999);
@@ -118,7 +118,7 @@ async fn without_the_store_a_known_session_is_served_for_its_time_and_an_ended_o
 #[tokio::test]
 async fn a_suspended_tenant_ends_the_tokens_of_its_sessions() {
     let (bench, issuers) = (bench(), issuers());
-    let token = token(&issuers, json!({ "sid": "ses_1" }));
+    let token = token(&issuers, &json!({ "sid": "ses_1" }));
     assert_eq!(reason(bench.ask_ours(&issuers, &token).await), "admitted");
     bench.store.put_tenant(TenantRecord { status: TenantStatus::Suspended, version: 2, ..tenant("acme") });
     bench.authn.invalidate_tenant("acme", 2);
@@ -137,7 +137,7 @@ async fn a_token_of_ours_that_rests_on_nothing_is_no_token() {
         (json!({ "sid": "ses_2" }), "token_inactive"),
         (json!({ "client_id": "key_2" }), "key_unknown"),
     ] {
-        assert_eq!(reason(bench.ask_ours(&issuers, &token(&issuers, claims.clone())).await), said, "{claims}");
+        assert_eq!(reason(bench.ask_ours(&issuers, &token(&issuers, &claims)).await), said, "{claims}");
     }
 }
 
@@ -145,7 +145,7 @@ async fn a_token_of_ours_that_rests_on_nothing_is_no_token() {
 async fn a_token_that_stands_for_a_key_may_do_no_more_than_the_key_and_ends_with_it() {
     let (bench, issuers) = (bench(), issuers());
     bench.store.change("key_1", |key| key.ip_allowlist = Some(vec!["10.0.0.0/8".into()]));
-    let token = token(&issuers, json!({ "client_id": "key_1" }));
+    let token = token(&issuers, &json!({ "client_id": "key_1" }));
     let identity = bench.ask_ours(&issuers, &token).await.unwrap();
     // The key has `read:a` alone.
     assert!(identity.grants.allow("read:a") && !identity.grants.allow("write:a") && identity.key_allowlist.is_some());
@@ -158,7 +158,7 @@ async fn a_token_that_stands_for_a_key_may_do_no_more_than_the_key_and_ends_with
 #[tokio::test]
 async fn a_token_of_a_replaced_secret_lives_as_long_as_the_secret() {
     let (bench, issuers) = (bench(), issuers());
-    let old = token(&issuers, json!({ "client_id": "key_1" }));
+    let old = token(&issuers, &json!({ "client_id": "key_1" }));
     assert_eq!(reason(bench.ask_ours(&issuers, &old).await), "admitted");
     bench.advance(5_000);
     let rotated = bench.clock.now();
@@ -167,7 +167,7 @@ async fn a_token_of_a_replaced_secret_lives_as_long_as_the_secret() {
         key.previous = Some(PreviousSecret { digest: key.digest.clone(), until: rotated.plus_millis(10_000) });
     });
     bench.authn.invalidate_key("key_1", 2);
-    let new = token(&issuers, json!({ "client_id": "key_1", "iat": rotated.0 / 1000 }));
+    let new = token(&issuers, &json!({ "client_id": "key_1", "iat": rotated.0 / 1000 }));
     assert_eq!(reason(bench.ask_ours(&issuers, &old).await), "admitted");
     bench.advance(10_000);
     assert_eq!(reason(bench.ask_ours(&issuers, &old).await), "jwt_expired");
@@ -181,7 +181,7 @@ async fn a_token_of_a_replaced_secret_lives_as_long_as_the_secret() {
 #[tokio::test]
 async fn what_runs_ends_with_its_session() {
     let (bench, issuers) = (bench(), issuers());
-    let text = token(&issuers, json!({ "sid": "ses_1" }));
+    let text = token(&issuers, &json!({ "sid": "ses_1" }));
     let now = bench.clock.now();
     let token = bench.authn.load_token(text.as_bytes(), &Digest::of(text.as_bytes()), &issuers, now).await.unwrap();
     let mut admission = Admission::by_token(token);

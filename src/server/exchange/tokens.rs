@@ -16,8 +16,9 @@ use crate::route::TokenEndpoint;
 use crate::server::body::{Gathered, Source, Upload};
 use crate::server::life::Life;
 use crate::server::record::Record;
-use crate::session::authority::{Caller, Pair, Presenter};
+use crate::session::authority::{Caller, Presenter};
 use crate::session::endpoint::{Asked, BODY_MAX, Grant, Style, Wrong, read};
+use crate::session::pair::Pair;
 
 /// Answers an admitted request.
 pub(super) async fn answer(
@@ -76,6 +77,11 @@ async fn give(session: &Session, claim: &Claim, head: &Parts, body: &[u8], style
             if known.is_none() && claim.endpoint() == TokenEndpoint::Token && app.sessions.asks_for_keys() {
                 return Err(nobody());
             }
+            // Of nobody a refresh token is a guess like any other credential.
+            let stake = match &known {
+                Some(_) => None,
+                None => Some(app.gate.stake(&session.connection, head, now, &record.seen)?),
+            };
             let work = async move {
                 let presenter = match known.as_deref().and_then(caller) {
                     Some(caller) => Presenter::Key(caller),
@@ -84,6 +90,9 @@ async fn give(session: &Session, claim: &Claim, head: &Parts, body: &[u8], style
                 authority.refresh(&token, presenter, scopes.as_deref()).await
             };
             let done = app.management.run(work).await.unwrap_or_else(|cut_off| Err(Rejection::Internal.because(cut_off.to_string())));
+            if let Some(stake) = stake.filter(|_| !matches!(&done, Err(refusal) if refusal.rejection == Rejection::RefreshInvalid)) {
+                app.gate.give_back(&stake);
+            }
             Ok(done?)
         }
     }

@@ -1,4 +1,4 @@
-//! `application/x-www-form-urlencoded`, as RFC 6749 appendix B has it: UTF-8, and no name twice.
+//! `application/x-www-form-urlencoded`, as RFC 6749 has it (§3.2, appendix B): UTF-8, no name twice, and what has no value is not there.
 
 use percent_encoding::percent_decode;
 use zeroize::Zeroizing;
@@ -23,7 +23,7 @@ impl Form {
 
     pub(super) fn take(&mut self, name: &str) -> Option<Zeroizing<String>> {
         let index = self.0.iter().position(|(known, _)| **known == *name)?;
-        Some(self.0.swap_remove(index).1)
+        Some(self.0.swap_remove(index).1).filter(|value| !value.is_empty())
     }
 }
 

@@ -38,7 +38,7 @@ fn a_form_says_what_is_asked_and_by_whom() {
         ("grant_type=refresh_token&refresh_token=rt_x", None, "refresh rt_x None by nobody"),
         ("grant_type=refresh_token&refresh_token=rt%5Fx&scope=read%3Aa+b", None, "refresh rt_x Some(\"read:a b\") by nobody"),
         ("grant_type=client_credentials&client_id=key_1&client_secret=sk", None, "client None by key_1:sk"),
-        ("grant_type=client_credentials&scope=", Some("key_1:sk%2B"), "client Some(\"\") by key_1:sk+"),
+        ("grant_type=client_credentials&scope=", Some("key_1:sk%2B"), "client None by key_1:sk+"),
         ("grant_type=client_credentials&client_id=key_1", Some("key_1:sk"), "client None by key_1:sk"),
         ("", None, "invalid_request"),
         ("grant_type=password&username=a&password=b", None, "unsupported_grant_type"),
