@@ -9,6 +9,7 @@ mod fetch;
 mod json;
 mod jwk;
 mod keyring;
+mod sign;
 #[cfg(test)]
 mod tests;
 
@@ -21,11 +22,12 @@ use crate::clock::{Clock, Timestamp};
 use crate::config::sections::{self, EnvironmentName};
 use crate::key::digest::Digest;
 use crate::rejection::{Refusal, Rejection};
-pub use algorithm::Algorithm;
+pub use algorithm::{Algorithm, Key};
 pub use claims::Verified;
 pub use compact::{Compact, TOKEN_MAX, is_candidate};
 pub use jwk::{KeySet, NoKey};
 pub use keyring::{Counters, Keyring};
+pub use sign::Signer;
 
 use jwk::shown;
 

@@ -120,6 +120,12 @@ impl Key {
         Some(Self { algorithm, material: Material::Secret(Box::new(hmac::Key::new(hash, secret))) })
     }
 
+    /// A shared secret for HS256, as it is used elsewhere.
+    #[must_use]
+    pub(super) fn shared(secret: hmac::Key) -> Self {
+        Self { algorithm: Algorithm::Hs256, material: Material::Secret(Box::new(secret)) }
+    }
+
     /// RSA, from modulus and exponent, big-endian.
     ///
     /// # Errors
