@@ -5,11 +5,14 @@
 mod cache;
 mod compile;
 mod exposure;
+mod fetch;
 mod flight;
 mod freshness;
+pub mod introspection;
 pub mod jwt;
 mod key_table;
 mod load;
+mod opaque;
 mod slots;
 mod snapshot;
 mod standing;

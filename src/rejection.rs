@@ -115,7 +115,7 @@ rejections! {
     /// Another `aud`.
     JwtAudience = "jwt_audience" 401 Authentication "INVALID_TOKEN" "Invalid or expired token" true;
     /// Introspection says no.
-    TokenInactive = "token_inactive" 401 Authentication "INVALID_TOKEN" "Invalid or expired token" false;
+    TokenInactive = "token_inactive" 401 Authentication "INVALID_TOKEN" "Invalid or expired token" true;
     /// The token's tenant has no record.
     TenantUnknown = "tenant_unknown" 401 Authentication "INVALID_TOKEN" "Invalid or expired token" true;
     /// A refresh token that is not good.

@@ -11,6 +11,7 @@ use super::cache::{Caches, Entry};
 use super::compile::secret_until;
 use super::flight::Flights;
 use super::freshness::{Began, Freshness, Reading};
+use super::opaque::Questions;
 use super::slots::{Slot, Slots, TenantSlot, TenantState};
 use super::snapshot::Place;
 use super::token::{Token, Verifying};
@@ -39,6 +40,8 @@ pub(super) struct Shared {
     pub(super) tokens: Caches<Token>,
     /// Tokens that are being verified.
     pub(super) verifying: Verifying,
+    /// Tokens that somebody is asked about.
+    pub(super) questions: Questions,
     pub(super) flights: Flights,
     pub(super) peppers: Peppers,
     pub(super) headers: Arc<IdentityHeaders>,
@@ -69,10 +72,26 @@ impl Shared {
     ) -> Self {
         let freshness = Freshness::new(cache);
         let slots = Slots::new(freshness.stale_for_ms());
-        let (counters, caches, tokens, verifying, flights) =
-            (Counters::default(), Caches::new(cache), Caches::new(cache), Verifying::new(), Flights::new());
+        let (counters, caches, tokens) = (Counters::default(), Caches::new(cache), Caches::new(cache));
+        let (verifying, questions, flights) = (Verifying::new(), Questions::new(), Flights::new());
         let (place, concerned) = (Place::new(&cache.snapshot_file), Notify::new());
-        Self { store, slots, counters, freshness, caches, tokens, verifying, flights, peppers, headers, clock, runtime, place, concerned }
+        Self {
+            store,
+            slots,
+            counters,
+            freshness,
+            caches,
+            tokens,
+            verifying,
+            questions,
+            flights,
+            peppers,
+            headers,
+            clock,
+            runtime,
+            place,
+            concerned,
+        }
     }
 
     /// Something was changed, and what was read of it is not used again; whether anything was.

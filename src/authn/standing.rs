@@ -13,13 +13,14 @@ use crate::key::digest::Digest;
 use crate::rejection::Rejection;
 
 /// What ends a running exchange.
-pub const ENDINGS: [Rejection; 6] = [
+pub const ENDINGS: [Rejection; 7] = [
     Rejection::KeyUnknown,
     Rejection::KeyRevoked,
     Rejection::KeyExpired,
     Rejection::KeyInactive,
     Rejection::TenantSuspended,
     Rejection::JwtExpired,
+    Rejection::TokenInactive,
 ];
 
 /// The credential that admitted an exchange, and what was known of it when it was looked at last.
@@ -88,7 +89,12 @@ impl Authenticator {
     pub fn standing(&self, admission: &mut Admission, now: Timestamp) -> Standing {
         let (digest, known) = match &mut admission.0 {
             By::Key(digest, known) => (digest, known),
-            By::Token(token) => return self.standing_of_token(token, now),
+            By::Token(token) => {
+                if let Some(renewed) = self.renewed(token, now) {
+                    *token = renewed;
+                }
+                return self.standing_of_token(token, now);
+            }
         };
         if let Some(entry) = known.as_ref().filter(|entry| self.is_certain(entry, now)) {
             return entry.standing(now);

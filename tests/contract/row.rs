@@ -41,6 +41,9 @@ pub(crate) struct Row {
     /// Tokens, by the name they have in placeholders: their claims, and how they are made.
     #[serde(default)]
     pub(crate) tokens: std::collections::BTreeMap<String, Token>,
+    /// Opaque tokens, by the name they have in placeholders: what `{introspection}` answers about them.
+    #[serde(default)]
+    pub(crate) opaque: std::collections::BTreeMap<String, Table>,
     #[serde(default)]
     pub(crate) request: Request,
     /// A request before it, where the situation has one; absent: the same.

@@ -37,6 +37,7 @@ mod idempotency;
 mod idempotency_answers;
 mod idempotency_faults;
 mod import;
+mod introspection;
 mod key_management;
 mod limits;
 mod limits_fleet;

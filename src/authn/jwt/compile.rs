@@ -9,10 +9,11 @@ use rustls::pki_types::pem::PemObject as _;
 use secrecy::{ExposeSecret as _, SecretSlice};
 
 use super::algorithm::{Algorithm, Key};
-use super::fetch::Endpoint;
 use super::jwk::KeySet;
 use super::keyring::Keyring;
 use super::{Issuer, Issuers};
+use crate::authn::fetch::Endpoint;
+use crate::authn::introspection::Introspection;
 use crate::config::problem::{Problems, Severity};
 use crate::config::sections::{self, Config, UnknownTenant};
 use crate::config::suggest;
@@ -53,8 +54,11 @@ impl Issuers {
                 made_of.push((entry.clone(), print));
             }
         }
-        let sound = list.len() == config.issuers.len() && error_count(problems) == errors;
-        sound.then(|| Self { list: list.into(), version, made_of })
+        let introspection = Introspection::compile(config, &version, problems);
+        let is_asked = config.introspection.url.is_empty() || introspection.is_some();
+        let sound = list.len() == config.issuers.len() && is_asked && error_count(problems) == errors;
+        let (introspection, asks) = introspection.unzip();
+        sound.then(|| Self { list: list.into(), version, introspection: introspection.map(Arc::new), made_of: (made_of, asks) })
     }
 }
 
@@ -115,6 +119,27 @@ fn compile(
         tenant: (!entry.tenant.is_empty()).then(|| entry.tenant.clone()),
         environment: entry.environment,
     })
+}
+
+impl Issuer {
+    /// Whoever answers for tokens that say nothing themselves: what it says is read as an issuer's claims are by default.
+    pub(in crate::authn) fn asked(name: &str, version: &Arc<AtomicU64>) -> Self {
+        let section = sections::Issuer::default();
+        Self {
+            name: name.into(),
+            path: name.to_owned(),
+            keys: Arc::new(Keyring::fixed(KeySet::unnamed([]), version)),
+            takes_unknown_tenants: false,
+            iss: None,
+            audiences: [].into(),
+            algorithms: [].into(),
+            leeway_ms: 0,
+            max_age_ms: None,
+            claims: section.claims,
+            tenant: None,
+            environment: section.environment,
+        }
+    }
 }
 
 impl Source<'_> {
