@@ -79,7 +79,11 @@ impl Api {
             Peer::Unix => None,
         };
         let (name, mut response) = match entry::admit(&head, peer, &app.admin) {
-            Err(refused) => (None, refused.into_response()),
+            Err(refused) => {
+                // Who still writes does not read why that was in vain.
+                let _ = input::gather(Body::new(body)).await;
+                (None, refused.into_response())
+            }
             Ok(bearer) => {
                 let name = Arc::clone(&bearer.name);
                 let (from, request_id) = (from.clone(), request_id.as_str().to_owned());

@@ -34,6 +34,7 @@ use crate::idempotency::Ledger;
 use crate::identity::template::IdentityHeaders;
 use crate::key;
 use crate::management::Management;
+use crate::self_service::SelfService;
 use crate::server::bind;
 use crate::server::connection::Speech;
 use crate::server::door::Terms;
@@ -60,6 +61,7 @@ pub struct App {
     probes: Probes,
     key_rules: Arc<key::rules::Rules>,
     admin: Arc<admin_api::Settings>,
+    self_service: Arc<SelfService>,
 }
 
 /// What judges and answers requests: one immutable snapshot, swapped as a whole.
@@ -87,6 +89,8 @@ pub struct Snapshot {
     pub management: Management,
     /// Whom the admin listener knows.
     pub admin: Arc<admin_api::Settings>,
+    /// What its callers may do with their keys.
+    pub self_service: Arc<SelfService>,
     _table: Hold,
 }
 
@@ -108,6 +112,7 @@ pub fn compile(config: &Config, problems: &mut Problems) -> Option<App> {
     store::target::check_reservations(config, problems);
     // What the management commands would find, serve and check find too.
     let key_rules = key::rules::Rules::compile(config, problems);
+    let self_service = SelfService::compile(config, problems);
     Some(App {
         rules: rules?,
         answers: answers?,
@@ -119,6 +124,7 @@ pub fn compile(config: &Config, problems: &mut Problems) -> Option<App> {
         probes: probes?,
         key_rules: Arc::new(key_rules?),
         admin: Arc::new(admin?),
+        self_service: Arc::new(self_service?),
     })
 }
 
@@ -137,6 +143,7 @@ impl App {
             probes: self.probes,
             management: table.management(self.key_rules),
             admin: self.admin,
+            self_service: self.self_service,
             _table: table.hold(),
         }
     }

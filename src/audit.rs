@@ -9,7 +9,7 @@ use serde::{Deserialize, Serialize};
 use serde_json::{Map, Value};
 
 use crate::clock::Timestamp;
-use crate::key::record::KeyRecord;
+use crate::key::record::{KeyRecord, PreviousSecret};
 use crate::tenant::TenantRecord;
 
 /// Who makes changes.
@@ -255,8 +255,9 @@ fn fields(record: &impl Serialize) -> Map<String, Value> {
     for name in ["format", "id", "digest", "version"] {
         fields.shift_remove(name);
     }
-    let previous = fields.shift_remove("previous").and_then(|previous| previous.get("until").cloned());
-    fields.extend(previous.map(|until| ("previous_until".to_owned(), until)));
+    let previous = fields.shift_remove("previous").and_then(|previous| serde_json::from_value::<PreviousSecret>(previous).ok());
+    let previous = previous.filter(|previous| !previous.is_dead());
+    fields.extend(previous.map(|previous| ("previous_until".to_owned(), previous.until.to_string().into())));
     fields.retain(|_, value| !value.is_null());
     fields
 }
@@ -302,7 +303,6 @@ mod tests {
     use serde_json::json;
 
     use super::*;
-    use crate::key::record::PreviousSecret;
     use crate::store::contract::key;
 
     fn actor() -> Actor {

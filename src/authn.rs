@@ -118,6 +118,14 @@ impl Authenticator {
         self.shared.cached(digest, now).map(|answer| answer.and_then(|entry| entry.judge(now)))
     }
 
+    /// Who it was that a credential refused at `now` had authenticated until a rotation replaced it. For who asks again what came of
+    /// that rotation; nobody is authenticated by it.
+    #[must_use]
+    pub fn replaced(&self, digest: &Digest, now: Timestamp) -> Option<Arc<Identity>> {
+        let (answer, _) = self.shared.known(digest, now)?;
+        answer.ok()?.replaced(now).cloned()
+    }
+
     /// Ids of the key and the tenant that a credential is known to be of, whether or not it may be used.
     #[must_use]
     pub fn owner(&self, digest: &Digest) -> Option<(Arc<str>, Arc<str>)> {

@@ -25,8 +25,8 @@ const PERIOD_MS: u64 = 4 * 3_600_000;
 /// The claim: a bucket that gives one in a period. "chores", in hexadecimal digits as all names of buckets are.
 const CLAIM: &str = "63686f726573";
 /// Nobody does it right after a start, and not all do at once.
-const SOON: Duration = Duration::from_secs(60);
-const JITTER: Duration = Duration::from_secs(600);
+const SOON: Duration = Duration::from_mins(1);
+const JITTER: Duration = Duration::from_mins(10);
 /// Done at once, and the pause in which others are served.
 const BATCH: usize = 100;
 const PAUSE: Duration = Duration::from_millis(20);

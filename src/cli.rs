@@ -42,6 +42,8 @@ pub struct Cli {
     command: Command,
 }
 
+const ADMIN_HELP: &str = "Management API of a running instance, instead of the store: unix:/path, https://…, or http:// on this machine";
+
 /// Flags that every command takes.
 #[derive(Debug, Clone, Default, clap::Args)]
 pub struct Globals {
@@ -51,11 +53,17 @@ pub struct Globals {
     /// Store, instead of the configuration's [store] url
     #[arg(long, global = true, value_name = "URL")]
     pub store: Option<String>,
-    /// Management API of a running instance, instead of the store: unix:/path, https://… or http:// on this machine
-    #[arg(long, global = true, env = "SIDEGATE_ADMIN", value_name = "URL")]
+    /// Management API to ask
+    #[arg(long, global = true, env = "SIDEGATE_ADMIN", value_name = "URL", help = ADMIN_HELP)]
     pub admin: Option<String>,
-    /// File with a token of [[admin.tokens]], for --admin
-    #[arg(long, global = true, env = "SIDEGATE_ADMIN_TOKEN_FILE", value_name = "FILE")]
+    /// Token to ask it with
+    #[arg(
+        long,
+        global = true,
+        env = "SIDEGATE_ADMIN_TOKEN_FILE",
+        value_name = "FILE",
+        help = "File with a token of [[admin.tokens]], for --admin"
+    )]
     pub admin_token_file: Option<PathBuf>,
     /// Print JSON
     #[arg(long, global = true)]

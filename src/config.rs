@@ -79,6 +79,7 @@ impl Sources {
 
 /// Who runs this process, as the environment names them, where the name is one that can be written down.
 #[must_use]
+#[expect(clippy::disallowed_methods, reason = "the environment is read here")]
 pub fn user() -> Option<String> {
     let is_plain =
         |name: &String| (1..=32).contains(&name.len()) && name.bytes().all(|byte| byte.is_ascii_alphanumeric() || b"._-".contains(&byte));

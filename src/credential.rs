@@ -16,6 +16,7 @@ use zeroize::Zeroizing;
 use crate::authn::{introspection, jwt};
 use crate::config::problem::Problems;
 use crate::config::sections::{Config, CredentialType, ForwardJwt, Scheme};
+use crate::idempotency::Holder;
 use crate::key::digest::Digest;
 use crate::key::encoded::layers;
 use crate::key::kind::{KeyKinds, Prefix};
@@ -238,6 +239,12 @@ impl Credentials {
             }
         }
         self.strip_but(&standing, headers);
+    }
+
+    /// What only who presents the credential that [`Self::take`] would take can derive.
+    #[must_use]
+    pub fn holder(&self, headers: &HeaderMap) -> Option<Holder> {
+        self.secrets(headers).next().map(|(_, secret)| Holder::of(secret.bytes()))
     }
 
     /// What [`Self::take`] would yield for the key of this record.

@@ -196,6 +196,10 @@ impl Judge<'_> {
                 let headers = headers.iter().map(|(name, value)| header_line(mask, name, value)).collect();
                 return finish(trace, None, &seen, Some(Answer { status: 204, headers, body: String::new() }), None);
             }
+            Ok(Admitted::Manage(order)) => {
+                trace.pass(Step::Own, || Note::new(format!("self-service: {}", order.action().name())).at("self_service.path"));
+                return finish(trace, None, &seen, None, None);
+            }
             Ok(Admitted::Forward(permit)) => permit,
         };
         let rewritten = Rewrite { gate, upstreams, permit: &permit, connection: &connection, seen: &seen }.parts(head);

@@ -7,6 +7,7 @@ mod lenience;
 mod limited;
 mod older;
 mod once;
+mod own;
 mod parts;
 mod permit;
 mod rules;
@@ -35,7 +36,7 @@ use crate::route::Route;
 use crate::route::table::Captures;
 pub use lenience::{Lenience, SPARED};
 use older::Older;
-pub use permit::{Caller, Permit};
+pub use permit::{Caller, Order, Permit};
 pub use rules::Rules;
 pub use seen::Seen;
 use trace::{Note, Step, Trace, Verdict};
@@ -85,6 +86,8 @@ pub enum Presented<'a> {
 pub enum Admitted {
     /// Forward it; only `forward::rewrite` can use the permit.
     Forward(Permit),
+    /// Do what it asks for: it manages keys.
+    Manage(Box<Order>),
     /// A CORS preflight that Sidegate answers itself: 204 with these headers.
     Preflight(HeaderMap),
 }
@@ -173,10 +176,16 @@ impl Gate {
         if route.open {
             return self.open(head, route, Caller::Nobody, now, seen, trace).await;
         }
+        let holder = self.holder(route, head);
         let mut older = self.older(head, now);
         let identified = self.identify(presented, connection, (&facts, route), older.as_deref_mut(), head, now, seen, trace).await;
         let (identity, upstream) = match identified {
             Ok(identified) => identified,
+            // `explain` judges what a caller may do, and check mode answers nothing itself.
+            Err(refusal) if own::may_be_again(route, &refusal) && !T::THOROUGH && !connection.asks => {
+                let request = own::Request { head, facts: &facts, route, captures: &captures };
+                return Box::pin(self.ask_again(holder, request, refusal, now, seen)).await;
+            }
             Err(refusal) => return self.pass_on(refusal, older, (&facts, route), head, now, seen, trace).await,
         };
         seen.identity = Some(Arc::clone(&identity));
@@ -187,6 +196,9 @@ impl Gate {
         }
         verdict?;
         let asked = if connection.asks { None } else { self.ask_once(&identity, &facts, route, head, seen, trace)? };
+        if let Some(action) = route.own {
+            return own::order(action, &captures, identity, seen, asked.map(|asked| asked.only_for(holder)), None);
+        }
         Ok(Admitted::Forward(Permit::new(Caller::Known(identity), upstream, route.response_timeout).run_once(asked)))
     }
 
@@ -244,7 +256,7 @@ impl Gate {
             Credential::Key(key) => {
                 seen.presented(&key);
                 // From the prefix alone: a key of another environment costs no look-up.
-                let prefix = || format!(" ({}…)", key.prefix.text);
+                let prefix = || format!("key ({}…)", key.prefix.text);
                 let upstream = self.environment(key.prefix.environment, prefix, facts, route, trace)?;
                 if let Some(older) = older {
                     older.claim(key.prefix, upstream);
@@ -261,7 +273,7 @@ impl Gate {
             Credential::Token(token) => {
                 let identity = self.verify(&token, connection, head, now, seen, trace).await?;
                 // Nothing is known of it before it is verified.
-                let upstream = self.environment(identity.environment, String::new, facts, route, trace)?;
+                let upstream = self.environment(identity.environment, || "token".to_owned(), facts, route, trace)?;
                 Ok((identity, upstream))
             }
         }

@@ -187,6 +187,13 @@ fn method(index: usize, name: &str, problems: &mut Problems) -> Option<Method> {
 }
 
 impl Asked {
+    /// The same, for an answer that nobody but this holder may have again.
+    #[must_use]
+    pub fn only_for(mut self: Box<Self>, holder: Option<Holder>) -> Box<Self> {
+        self.ticket.holder = holder;
+        self
+    }
+
     /// Whether the request may not run without it.
     #[must_use]
     pub fn is_required(&self) -> bool {

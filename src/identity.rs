@@ -2,6 +2,7 @@
 //! so that a cached request parses nothing again. Made of a key's and its tenant's record ([`Identity::compile`]), or of what a
 //! token says and the tenant's ([`Identity::of_token`]).
 
+pub mod replaced;
 pub mod template;
 
 use std::sync::Arc;
@@ -16,6 +17,7 @@ use crate::policy::endpoint::Endpoints;
 use crate::policy::referrer::Referrers;
 use crate::policy::scope::Grants;
 use crate::tenant::TenantRecord;
+use replaced::Replaced;
 use template::{IdentityHeaders, Told};
 
 /// Who is calling.
@@ -45,6 +47,8 @@ pub struct Identity {
     pub exposed: AtomicBool,
     /// What the upstream is told, ready to send.
     pub headers: Told,
+    /// What is known of the presented secret, if it is not the key's current one.
+    pub replaced: Option<Box<Replaced>>,
 }
 
 /// What was presented, and what only that has.
@@ -104,6 +108,7 @@ impl Identity {
             headers: headers.for_key(key, tenant, &grants)?,
             grants,
             ceiling,
+            replaced: None,
         })
     }
     /// Compiles what a token says, under its tenant's record; `None` = there is none, and none is needed.
@@ -133,6 +138,7 @@ impl Identity {
             tenant_id: id,
             grants,
             ceiling,
+            replaced: None,
         })
     }
 

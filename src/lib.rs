@@ -20,6 +20,7 @@
 //!       ─▶ forward::Rewrite    the request as the upstream gets it
 //!       ─▶ idempotency::Ledger what is to be run once: the first, or its answer again
 //!       ─▶ forward::upstream   over a worker's own connections
+//!          (self_service: instead of that, where customers manage their keys)
 //!       ─▶ server::tunnel      bytes both ways, where the upstream agreed to a WebSocket
 //!       ─▶ telemetry::access   exactly one line
 //!       ─▶ usage::sheet        counted in the worker's own table, which the store's thread takes away every few seconds
@@ -34,7 +35,7 @@
 //!
 //! Each worker is a thread with a runtime of its own and never shares a connection: [`server`]. The key table lives on one more
 //! thread ([`authn::KeyTable`]: store, look-ups, the change log, what [`fleet`] is told of it, issuers' keys, [`usage`] on its way to
-//! the store, and the store's [`chores`]), the ops listener, the control
+//! the store, and the store's [`chores`]), the ops and the admin listener ([`admin`]), the control
 //! socket and the look at the files on another, the access log on a third. Workers share the cache and the compiled
 //! configuration ([`app::Snapshot`]), both read without a lock; [`app::reload`] puts another in its place.
 //!
@@ -70,6 +71,7 @@ pub mod net;
 pub mod policy;
 pub mod rejection;
 pub mod route;
+pub mod self_service;
 pub mod server;
 pub mod store;
 pub mod telemetry;

@@ -131,6 +131,13 @@ impl IpSet {
         }
     }
 
+    /// Whether everything of the other set is in it.
+    #[must_use]
+    pub fn covers(&self, other: &Self) -> bool {
+        let v4 = other.v4.iter().all(|(first, last)| holds(&self.v4, *first, *last, |ip| ip.checked_add(1)));
+        v4 && other.v6.iter().all(|(first, last)| holds(&self.v6, *first, *last, |ip| ip.checked_add(1)))
+    }
+
     /// Whether nothing is in it.
     #[must_use]
     pub fn is_empty(&self) -> bool {
@@ -180,6 +187,17 @@ fn merged<T: Ord + Copy>(mut ranges: Vec<(T, T)>) -> Box<[(T, T)]> {
         }
     }
     out.into()
+}
+
+/// Whether all from `first` to `last` is in the ranges, which may lie side by side.
+fn holds<T: Ord + Copy>(ranges: &[(T, T)], mut first: T, last: T, next: impl Fn(T) -> Option<T>) -> bool {
+    loop {
+        let Some((_, end)) = ranges.iter().find(|(begin, end)| *begin <= first && first <= *end) else { return false };
+        match next(*end).filter(|_| *end < last) {
+            Some(behind) => first = behind,
+            None => return true,
+        }
+    }
 }
 
 fn within<T: Ord + Copy>(ranges: &[(T, T)], value: T) -> bool {
@@ -314,6 +332,30 @@ mod tests {
             let ip = IpAddr::from(Ipv4Addr::from(ip));
             prop_assert!(!fewer.contains(ip) || all.contains(ip));
         }
+    }
+
+    proptest! {
+        #[test]
+        fn a_set_covers_another_just_where_it_contains_all_of_it(
+            wide in proptest::collection::vec((0_u32..64, 26_u8..=32), 0..6), narrow in proptest::collection::vec((0_u32..64, 26_u8..=32), 0..4)
+        ) {
+            let set = |nets: &[(u32, u8)]| {
+                let mask = |bits: u8| u32::MAX.checked_shr(u32::from(bits)).unwrap_or(0);
+                let texts: Vec<String> = nets.iter().map(|(n, b)| format!("{}/{b}", Ipv4Addr::from(n & !mask(*b)))).collect();
+                IpSet::parse(&texts).unwrap()
+            };
+            let (wide, narrow) = (set(&wide), set(&narrow));
+            let contains_all = (0..64).map(Ipv4Addr::from).all(|ip| !narrow.contains(ip.into()) || wide.contains(ip.into()));
+            prop_assert_eq!(wide.covers(&narrow), contains_all);
+        }
+    }
+
+    #[test]
+    fn families_are_covered_apart_and_to_their_ends() {
+        assert!(set(&["0.0.0.0/0", "::/0"]).covers(&set(&["255.255.255.255", "2001:db8::/32"])));
+        assert!(set(&["0.0.0.0/1", "128.0.0.0/1"]).covers(&set(&["0.0.0.0/0"])));
+        assert!(!set(&["0.0.0.0/0"]).covers(&set(&["::/0"])) && !set(&["::/0"]).covers(&set(&["10.0.0.1"])));
+        assert!(set(&[]).covers(&set(&[])));
     }
 
     #[test]

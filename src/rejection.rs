@@ -139,7 +139,7 @@ rejections! {
     /// What would be injected is no valid header value.
     IdentityInvalid = "identity_invalid" 403 Permission "IDENTITY_INVALID" "Invalid credentials" true;
     /// Self-service asks for more than the caller has.
-    GrantExceeded = "grant_exceeded" 403 Permission "GRANT_EXCEEDED" "A key cannot grant more than it has" false;
+    GrantExceeded = "grant_exceeded" 403 Permission "GRANT_EXCEEDED" "A key cannot grant more than it has" true;
     /// No route matches.
     RouteUnmatched = "route_unmatched" 404 InvalidRequest "ROUTE_NOT_FOUND" "Not found" true;
     /// No Idempotency-Key where one is required.
@@ -179,13 +179,13 @@ rejections! {
     /// Our fault.
     Internal = "internal" 500 Api "INTERNAL" "Internal error" true;
     /// Self-service: no such key of this tenant.
-    KeyNotFound = "key_not_found" 404 InvalidRequest "KEY_NOT_FOUND" "API key not found" false;
+    KeyNotFound = "key_not_found" 404 InvalidRequest "KEY_NOT_FOUND" "API key not found" true;
     /// Self-service: the body is not what is asked for.
-    BodyInvalid = "body_invalid" 400 InvalidRequest "BODY_INVALID" "Invalid request body" false;
+    BodyInvalid = "body_invalid" 400 InvalidRequest "BODY_INVALID" "Invalid request body" true;
     /// Self-service: the tenant has as many keys as it may.
-    KeyLimit = "key_limit" 409 InvalidRequest "KEY_LIMIT" "Too many API keys" false;
+    KeyLimit = "key_limit" 409 InvalidRequest "KEY_LIMIT" "Too many API keys" true;
     /// Self-service: another change came first.
-    VersionConflict = "version_conflict" 409 InvalidRequest "VERSION_CONFLICT" "The key was changed meanwhile" false;
+    VersionConflict = "version_conflict" 409 InvalidRequest "VERSION_CONFLICT" "The key was changed meanwhile" true;
 }
 
 impl Rejection {

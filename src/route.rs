@@ -1,6 +1,7 @@
 //! Routes: what is demanded of the caller of a method and path. Compiled from `[[routes]]` and `[routing]`.
 
 pub mod compile;
+mod own;
 pub mod table;
 pub mod template;
 
@@ -10,7 +11,7 @@ use std::time::Duration;
 use http::Method;
 use smallvec::SmallVec;
 
-use crate::config::sections::{CredentialType, EnvironmentName};
+use crate::config::sections::{CredentialType, EnvironmentName, SelfServiceAction};
 use crate::facts::path::{CanonicalPath, Encoded};
 use crate::net::IpSet;
 use table::{Captures, Table};
@@ -52,6 +53,8 @@ pub struct Route {
     pub allow_encoded: Encoded,
     /// Whether its requests may run as often as they come, whatever their Idempotency-Key.
     pub idempotency_off: bool,
+    /// What Sidegate itself does where it matches; `None` = the upstream is asked.
+    pub own: Option<SelfServiceAction>,
     /// What precedence compares.
     rank: template::Rank,
 }
@@ -186,6 +189,9 @@ impl Routes {
     pub fn near_miss(&self, method: &Method, path: &CanonicalPath) -> Option<String> {
         let segments = path.segments();
         if let Some((route, captures)) = self.table.find(method, &segments, &|_, _| true) {
+            if !route.matched {
+                return Some(": below self_service.path there is nothing but its actions".to_owned());
+            }
             return Some(if route.accepts(&captures) {
                 format!(": in lower case and without a final slash it would be stricter than {}", route.template)
             } else {

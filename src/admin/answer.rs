@@ -1,4 +1,4 @@
-//! Answers that are no refusal: JSON, with the version of a record as its ETag.
+//! Answers that are no refusal: JSON, with the version of a record as its `ETag`.
 
 use axum::response::{IntoResponse, Response};
 use http::{HeaderValue, StatusCode, header};

@@ -1,4 +1,4 @@
-//! All routes, and the OpenAPI document of them: one list makes both, so that neither knows one that the other does not. What every
+//! All routes, and the `OpenAPI` document of them: one list makes both, so that neither knows one that the other does not. What every
 //! operation may answer is said here once.
 
 use axum::Router;
@@ -22,7 +22,7 @@ struct Common;
 
 /// The routes, and what they are.
 pub(super) fn api() -> (Router, OpenApi) {
-    let routes = OpenApiRouter::new()
+    let operations = OpenApiRouter::new()
         .routes(routes!(keys::list::list_keys, keys::create::create_key))
         .routes(routes!(keys::list::show_key, keys::change::change_key))
         .routes(routes!(keys::rotate::rotate_key))
@@ -43,7 +43,7 @@ pub(super) fn api() -> (Router, OpenApi) {
         .routes(routes!(explain::explain))
         .routes(routes!(status::status))
         .routes(routes!(status::openapi));
-    let (router, mut document) = OpenApiRouter::with_openapi(Common::openapi()).nest(ROOT, routes).split_for_parts();
+    let (router, mut document) = OpenApiRouter::with_openapi(Common::openapi()).nest(ROOT, operations).split_for_parts();
     document.info.title = "Sidegate management API".into();
     document.info.version = "1".into();
     document.info.description = Some("Keys and tenants, what changed them, and what they are used for.".into());
@@ -85,4 +85,123 @@ fn say_refusals(path: &str, item: &mut PathItem) {
     refusals(&mut item.post, true, true);
     refusals(&mut item.patch, false, true);
     refusals(&mut item.delete, false, true);
+}
+
+#[cfg(test)]
+mod tests {
+    use axum::body::Body;
+    use http::{Method, Request, StatusCode, header};
+    use serde_json::{Value, json};
+    use tower_service::Service as _;
+
+    use super::*;
+    use crate::admin::{not_so, nowhere};
+    use crate::clock::Timestamp;
+    use crate::key::record::{KeyRecord, PreviousSecret};
+    use crate::key::shown;
+    use crate::store::contract::{key, tenant};
+    use crate::tenant::TenantRecord;
+
+    fn document() -> Value {
+        serde_json::to_value(api().1).unwrap()
+    }
+
+    fn operations(document: &Value) -> Vec<(String, String)> {
+        let paths = document["paths"].as_object().unwrap();
+        paths.iter().flat_map(|(path, item)| item.as_object().unwrap().keys().map(|method| (path.clone(), method.to_uppercase()))).collect()
+    }
+
+    #[tokio::test]
+    async fn the_document_has_every_route_with_every_method_and_no_other() {
+        let document = document();
+        let all = operations(&document);
+        assert!(all.len() >= 24, "{all:?}");
+        let (router, _) = api();
+        let mut router = router.fallback(nowhere).method_not_allowed_fallback(not_so);
+        for (path, _) in &all {
+            for method in [Method::GET, Method::POST, Method::PUT, Method::PATCH, Method::DELETE, Method::OPTIONS] {
+                let request = Request::builder().method(method.clone()).uri(path.replace("{id}", "x")).body(Body::empty()).unwrap();
+                let answer = router.call(request).await.unwrap();
+                let is_known = all.contains(&(path.clone(), method.to_string()));
+                // Nobody was let in: a handler that is there says so.
+                let expected = if is_known { StatusCode::INTERNAL_SERVER_ERROR } else { StatusCode::METHOD_NOT_ALLOWED };
+                assert_eq!(answer.status(), expected, "{method} {path}");
+                if !is_known {
+                    let allowed = answer.headers()[header::ALLOW].to_str().unwrap();
+                    let documented =
+                        all.iter().filter(|(known, _)| known == path).all(|(_, method)| allowed.split(',').any(|word| word == method));
+                    assert!(documented, "{path}: {allowed}");
+                }
+            }
+        }
+    }
+
+    #[test]
+    fn every_operation_has_a_name_of_its_own_and_says_how_it_refuses() {
+        let document = document();
+        assert!(document["openapi"].as_str().unwrap().starts_with("3.1"));
+        let mut names = std::collections::BTreeSet::new();
+        for (path, method) in operations(&document) {
+            let operation = &document["paths"][&path][method.to_lowercase()];
+            assert!(names.insert(operation["operationId"].as_str().unwrap().to_owned()), "{method} {path}");
+            assert!(!operation["summary"].as_str().unwrap().is_empty());
+            for status in ["400", "401", "403", "503"] {
+                let content = &operation["responses"][status]["content"]["application/problem+json"]["schema"]["$ref"];
+                assert_eq!(content, "#/components/schemas/Problem", "{method} {path} {status}");
+            }
+        }
+    }
+
+    /// All properties of a schema, those of its parts too, and which must be there.
+    fn properties(document: &Value, schema: &Value) -> (Vec<String>, Vec<String>) {
+        let schema = match schema["$ref"].as_str() {
+            Some(name) => &document["components"]["schemas"][name.rsplit('/').next().unwrap()],
+            None => schema,
+        };
+        let (mut names, mut required) = (Vec::new(), Vec::new());
+        for part in schema["allOf"].as_array().into_iter().flatten() {
+            let (more, needed) = properties(document, part);
+            names.extend(more);
+            required.extend(needed);
+        }
+        names.extend(schema["properties"].as_object().into_iter().flat_map(|fields| fields.keys().cloned()));
+        required.extend(schema["required"].as_array().into_iter().flatten().map(|name| name.as_str().unwrap().to_owned()));
+        (names, required)
+    }
+
+    fn holds(name: &str, least: &Value, most: &Value) {
+        let document = document();
+        let (mut names, required) = properties(&document, &json!({ "$ref": format!("#/components/schemas/{name}") }));
+        let mut shown: Vec<String> = most.as_object().unwrap().keys().cloned().collect();
+        shown.sort();
+        names.sort();
+        assert_eq!(names, shown, "{name}");
+        assert!(required.iter().all(|field| least.get(field).is_some()), "{name}: {required:?} of {least}");
+    }
+
+    #[test]
+    fn records_are_described_as_they_are_shown() {
+        let least = key("key_1", "acme", "s1");
+        let most = KeyRecord {
+            ip_allowlist: Some(vec![]),
+            referrers: Some(vec![]),
+            endpoints: Some(vec![]),
+            rate_limit: Some(json!({ "requests": 1, "per": "1s" })),
+            last_used_from: Some("192.0.2.1".into()),
+            metadata: [("a".into(), "b".into())].into(),
+            previous: Some(PreviousSecret { digest: String::new(), until: Timestamp(1) }),
+            ..least.clone()
+        };
+        let shown = |record: &KeyRecord| Value::from(shown::key(record, None, Timestamp(0)));
+        holds("Key", &shown(&least), &shown(&most));
+        let least = tenant("acme");
+        let most = TenantRecord {
+            ip_allowlist: Some(vec![]),
+            scopes: Some(vec![]),
+            rate_limit: Some(json!({})),
+            metadata: [("a".into(), "b".into())].into(),
+            ..least.clone()
+        };
+        holds("Tenant", &Value::from(shown::fields(&least)), &Value::from(shown::fields(&most)));
+    }
 }

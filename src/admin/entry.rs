@@ -27,9 +27,8 @@ pub(super) fn admit(head: &Parts, peer: Peer, settings: &Settings) -> Result<Bea
 /// A page whose own name was made to lead here (DNS rebinding) names itself.
 fn check_host(head: &Parts, settings: &Settings) -> Result<(), Refused> {
     let mut lines = head.headers.get_all(header::HOST).iter();
-    let host = match (lines.next().map(HeaderValue::to_str), lines.next()) {
-        (Some(Ok(host)), None) => host,
-        (None | Some(_), _) => return Err(Refused::new(StatusCode::BAD_REQUEST, "host_invalid", "exactly one Host is needed")),
+    let (Some(Ok(host)), None) = (lines.next().map(HeaderValue::to_str), lines.next()) else {
+        return Err(Refused::new(StatusCode::BAD_REQUEST, "host_invalid", "exactly one Host is needed"));
     };
     let target = head.uri.authority().map_or(host, http::uri::Authority::as_str);
     if [host, target].iter().all(|name| settings.answers_to(name)) {

@@ -19,7 +19,7 @@ use crate::key::rules::check_id;
 /// A request as somebody describes it.
 #[derive(Deserialize, ToSchema)]
 #[serde(deny_unknown_fields)]
-pub(crate) struct Request {
+pub(crate) struct DescribedRequest {
     /// Its method
     #[schema(default = "GET")]
     #[serde(default = "get")]
@@ -49,11 +49,12 @@ fn get() -> String {
 }
 
 /// How a request would be judged
-#[utoipa::path(post, path = "/explain", tag = "explain", params(schema::Once), request_body = Request, responses(
+#[utoipa::path(post, path = "/explain", tag = "explain", params(schema::Once), request_body = DescribedRequest, responses(
+    (status = 404, description = "There is no such key", body = super::problem::Problem, content_type = "application/problem+json"),
     (status = 200, description = "Every step with its verdict, and the exact answer; `reason` is empty where it would be admitted",
         body = schema::Explanation),
 ))]
-pub(crate) async fn explain(By(call): By<EXPLAIN_READ>, Content(asked): Content<Request>) -> Result<Json<Explanation>, Refused> {
+pub(crate) async fn explain(By(call): By<EXPLAIN_READ>, Content(asked): Content<DescribedRequest>) -> Result<Json<Explanation>, Refused> {
     if asked.key.is_some() && asked.credential.is_some() {
         return Err(Refused::field("credential", "`key` stands for one already: send one of them"));
     }

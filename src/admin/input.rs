@@ -3,10 +3,12 @@
 
 use std::time::Duration;
 
+use axum::body::Body;
 use axum::extract::{FromRequest, FromRequestParts, Path, Request};
+use bytes::{Bytes, BytesMut};
 use http::request::Parts;
 use http::{HeaderMap, HeaderValue, StatusCode, header};
-use http_body_util::{BodyExt as _, Limited};
+use http_body_util::BodyExt as _;
 use percent_encoding::percent_decode_str;
 use serde::de::DeserializeOwned;
 use serde::{Deserialize, Deserializer};
@@ -18,6 +20,8 @@ use crate::key::rules::check_id;
 
 /// Longest body.
 pub(crate) const BODY_MAX: usize = 1 << 20;
+/// Of one that is longer, so much is read.
+const READ_MAX: usize = 8 << 20;
 /// How long a body may take.
 const BODY_PATIENCE: Duration = Duration::from_secs(15);
 
@@ -68,7 +72,7 @@ impl<S: Send + Sync, T: DeserializeOwned + Default> FromRequest<S> for Perhaps<T
     type Rejection = Refused;
 
     async fn from_request(request: Request, _: &S) -> Result<Self, Refused> {
-        Ok(Self(read(request).await?.unwrap_or_default()))
+        Ok(Self(read::<Option<T>>(request).await?.flatten().unwrap_or_default()))
     }
 }
 
@@ -79,7 +83,7 @@ async fn read<T: DeserializeOwned>(request: Request) -> Result<Option<T>, Refuse
     if said == Some(false) {
         return Err(not_json());
     }
-    let content = gather(&parts.headers, body).await?;
+    let content = gather(body).await?;
     if content.is_empty() {
         return Ok(None);
     }
@@ -93,22 +97,29 @@ async fn read<T: DeserializeOwned>(request: Request) -> Result<Option<T>, Refuse
 }
 
 /// All of a body.
-pub(super) async fn gather<B>(headers: &HeaderMap, body: B) -> Result<bytes::Bytes, Refused>
-where
-    B: http_body::Body<Data = bytes::Bytes>,
-    B::Error: Into<Box<dyn std::error::Error + Send + Sync>>,
-{
-    let length = headers.get(header::CONTENT_LENGTH).and_then(|length| length.to_str().ok()?.parse::<usize>().ok());
-    let too_large = || Refused::new(StatusCode::PAYLOAD_TOO_LARGE, "body_too_large", format!("a body has at most {BODY_MAX} bytes"));
-    if length.is_some_and(|length| length > BODY_MAX) {
-        return Err(too_large());
-    }
-    match timeout(BODY_PATIENCE, Limited::new(body, BODY_MAX).collect()).await {
-        Ok(Ok(body)) => Ok(body.to_bytes()),
-        Ok(Err(error)) if error.is::<http_body_util::LengthLimitError>() => Err(too_large()),
-        Ok(Err(_)) => Err(Refused::field("", "the body broke off")),
-        Err(_) => Err(Refused::new(StatusCode::REQUEST_TIMEOUT, "request_timeout", "the body did not come in time")),
-    }
+pub(super) async fn gather(mut body: Body) -> Result<Bytes, Refused> {
+    timeout(BODY_PATIENCE, async {
+        let (mut content, mut read) = (BytesMut::new(), 0);
+        while let Some(frame) = body.frame().await {
+            let Ok(frame) = frame else { return Err(Refused::field("", "the body broke off")) };
+            let Ok(data) = frame.into_data() else { continue };
+            read += data.len();
+            if read <= BODY_MAX {
+                content.extend_from_slice(&data);
+            }
+            // Read on for a while: who still writes does not read why that was in vain.
+            if read > READ_MAX {
+                break;
+            }
+        }
+        if read <= BODY_MAX { Ok(content.freeze()) } else { Err(too_large()) }
+    })
+    .await
+    .unwrap_or_else(|_| Err(Refused::new(StatusCode::REQUEST_TIMEOUT, "request_timeout", "the body did not come in time")))
+}
+
+fn too_large() -> Refused {
+    Refused::new(StatusCode::PAYLOAD_TOO_LARGE, "body_too_large", format!("a body has at most {BODY_MAX} bytes"))
 }
 
 fn is_json(kind: &HeaderValue) -> bool {
@@ -170,7 +181,31 @@ pub(super) fn number<'de, D: Deserializer<'de>, T: std::str::FromStr<Err: std::f
     text.parse().map_err(|error| serde::de::Error::custom(format_args!("`{}`: {error}", text.escape_debug())))
 }
 
-/// What may be left out, and be null to say "none".
-pub(super) fn given<'de, D: Deserializer<'de>, T: Deserialize<'de>>(from: D) -> Result<Option<Option<T>>, D::Error> {
-    Option::deserialize(from).map(Some)
+/// What a merge patch says of a field: nothing, null, or a value.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub(crate) enum Edit<T> {
+    /// It is left out.
+    #[default]
+    Keep,
+    /// null.
+    Clear,
+    /// A value.
+    Set(T),
+}
+
+impl<'de, T: Deserialize<'de>> Deserialize<'de> for Edit<T> {
+    fn deserialize<D: Deserializer<'de>>(from: D) -> Result<Self, D::Error> {
+        Option::deserialize(from).map(|value| value.map_or(Self::Clear, Self::Set))
+    }
+}
+
+impl<T: Clone> Edit<T> {
+    /// Does it to a field that may be absent.
+    pub(super) fn apply(&self, field: &mut Option<T>) {
+        match self {
+            Self::Keep => {}
+            Self::Clear => *field = None,
+            Self::Set(value) => *field = Some(value.clone()),
+        }
+    }
 }

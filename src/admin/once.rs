@@ -23,7 +23,7 @@ where
     F: AsyncFnOnce(Request<Body>) -> Response + 'static,
 {
     let (head, body) = request.into_parts();
-    let body = gather(&head.headers, body).await?;
+    let body = gather(body).await?;
     asked.fingerprint.add(&body);
     match ledger.claim(asked).await {
         Ok(Begun::First(reservation)) => first(ledger, reservation, Request::from_parts(head, body.into()), answer).await,

@@ -82,7 +82,7 @@ pub(crate) struct Named(pub(crate) Permission);
 impl fmt::Display for Named {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let area = AREAS.get(usize::try_from(self.0.trailing_zeros() / 2).unwrap_or(usize::MAX)).copied().unwrap_or("none");
-        let access = if self.0.trailing_zeros() % 2 == 0 { "read" } else { "write" };
+        let access = if self.0.trailing_zeros().is_multiple_of(2) { "read" } else { "write" };
         write!(f, "{area}:{access}")
     }
 }

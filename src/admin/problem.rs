@@ -126,9 +126,10 @@ impl From<LifecycleError> for Refused {
         let new = |status, code| Self::new(status, code, detail.clone());
         match error {
             LifecycleError::Invalid(wrong) => Self::invalid(wrong.into_iter().map(Into::into).collect()),
-            LifecycleError::NoKey(_) => new(StatusCode::NOT_FOUND, "key_not_found"),
-            LifecycleError::NoTenant(id) => {
-                Self::new(StatusCode::NOT_FOUND, "tenant_not_found", format!("there is no tenant {id}")).at("tenant")
+            // What stands for an id may be a pasted secret.
+            LifecycleError::NoKey(_) => Self::new(StatusCode::NOT_FOUND, "key_not_found", "there is no key with this id"),
+            LifecycleError::NoTenant(_) => {
+                Self::new(StatusCode::NOT_FOUND, "tenant_not_found", "there is no tenant with this id").at("tenant")
             }
             LifecycleError::State(_) => new(StatusCode::CONFLICT, "state_conflict"),
             LifecycleError::Limit { .. } => new(StatusCode::CONFLICT, "key_limit"),

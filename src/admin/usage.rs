@@ -10,7 +10,7 @@ use super::call::By;
 use super::input::{Id, Query, number};
 use super::paging::{Cursor, Limit, told};
 use super::permission::USAGE_READ;
-use super::problem::Refused;
+use super::problem::{Problem, Refused};
 use super::schema;
 use crate::clock::Timestamp;
 use crate::key::lifecycle::LifecycleError;
@@ -98,6 +98,7 @@ pub(crate) async fn key_usage(By(call): By<USAGE_READ>, Id(id): Id, Query(asked)
 /// What all keys of a tenant came to
 #[utoipa::path(get, path = "/usage", tag = "usage", params(OfTenant), responses(
     (status = 200, description = "Their usage", body = schema::TenantUsage),
+    (status = 404, description = "There is no such tenant", body = Problem, content_type = "application/problem+json"),
 ))]
 pub(crate) async fn tenant_usage(By(call): By<USAGE_READ>, Query(asked): Query<OfTenant>) -> Result<Json<Value>, Refused> {
     call.run(|bench| async move { of_tenant(&bench, &asked).await }).await.map(Json)

@@ -21,7 +21,7 @@ use crate::server::socket::Socket;
 /// How long a handshake may take.
 const HANDSHAKE: Duration = Duration::from_secs(5);
 /// How long a connection may be silent: those who keep theirs open ask again before.
-const IDLE: Duration = Duration::from_secs(60);
+const IDLE: Duration = Duration::from_mins(1);
 
 /// Binds it.
 pub(super) fn bind(address: &str, settings: &Settings) -> io::Result<Bound> {

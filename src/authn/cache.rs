@@ -98,6 +98,13 @@ impl Entry {
         }
     }
 
+    /// Who called with a secret that works no more, if a rotation has replaced it and all else is well at this time.
+    pub(super) fn replaced(&self, now: Timestamp) -> Option<&Arc<Identity>> {
+        let Verdict::Admitted(identity) = &self.verdict else { return None };
+        let is_expired = self.expiry.as_ref().is_some_and(|end| end.is_over(now));
+        Some(identity).filter(|identity| identity.replaced.is_some() && self.secret_end.is_over(now) && !is_expired)
+    }
+
     /// The answer at this time. The order is the contract's: what is for ever comes before what can be undone.
     pub(super) fn judge(&self, now: Timestamp) -> Authenticated {
         if self.secret_end.is_over(now) {

@@ -9,10 +9,14 @@ use super::freshness::{Began, Reading};
 use super::load::{Shared, Tenant};
 use super::slots::{Slot, TenantState};
 use crate::clock::Timestamp;
+use crate::identity::replaced::Replaced;
 use crate::identity::{Identity, Ids};
 use crate::key::digest::StoredDigest;
 use crate::key::record::{KeyRecord, KeyStatus};
 use crate::tenant::TenantStatus;
+
+/// The end of a secret that has none of its own.
+pub(super) const CURRENT: Timestamp = Timestamp(i64::MAX);
 
 impl Shared {
     /// A record and its tenant's, compiled: read when `began` says, good in these generations.
@@ -24,7 +28,8 @@ impl Shared {
         (tenant, tenant_generation, state): Tenant,
         began: Began,
     ) -> Entry {
-        let verdict = self.verdict(Ids { key: Arc::clone(&key.id), tenant: Arc::clone(&tenant.slot.id) }, record, &state);
+        let replaced = if secret_until == CURRENT { None } else { Replaced::of(record) };
+        let verdict = self.verdict(Ids { key: Arc::clone(&key.id), tenant: Arc::clone(&tenant.slot.id) }, record, &state, replaced);
         Entry {
             key,
             key_generation,
@@ -40,7 +45,7 @@ impl Shared {
         }
     }
 
-    fn verdict(&self, ids: Ids, record: &KeyRecord, tenant: &TenantState) -> Verdict {
+    fn verdict(&self, ids: Ids, record: &KeyRecord, tenant: &TenantState, replaced: Option<Box<Replaced>>) -> Verdict {
         if record.status == KeyStatus::Revoked {
             return Verdict::Revoked;
         }
@@ -54,7 +59,7 @@ impl Shared {
             return Verdict::Inactive;
         }
         match Identity::compile(ids, record, tenant, &self.headers) {
-            Ok(identity) => Verdict::Admitted(Arc::new(identity)),
+            Ok(identity) => Verdict::Admitted(Arc::new(Identity { replaced, ..identity })),
             Err(why) => self.unusable(&format!("{}: {why}", record.id)),
         }
     }
@@ -69,7 +74,7 @@ impl Shared {
 pub(super) fn secret_until(record: &KeyRecord, presented: StoredDigest) -> Option<Timestamp> {
     let is = |hex: &str| StoredDigest::from_hex(hex).is_some_and(|named| named == presented);
     if is(&record.digest) {
-        return Some(Timestamp(i64::MAX));
+        return Some(CURRENT);
     }
     record.previous.as_ref().filter(|previous| is(&previous.digest)).map(|previous| previous.until)
 }

@@ -8,7 +8,7 @@ use tokio::sync::Notify;
 
 use super::Counters;
 use super::cache::{Caches, Entry};
-use super::compile::secret_until;
+use super::compile::{CURRENT, secret_until};
 use super::flight::Flights;
 use super::freshness::{Began, Freshness, Reading};
 use super::opaque::Questions;
@@ -190,7 +190,7 @@ impl Shared {
     /// The entry of a record that is at hand, as its current secret would find it.
     pub(super) async fn entry_of(&self, record: &KeyRecord) -> Answer {
         let detached = Arc::new(Slot::new(record.id.as_str().into()));
-        let entry = self.compile(record, Timestamp(i64::MAX), (detached, 0), self.begin()).await;
+        let entry = self.compile(record, CURRENT, (detached, 0), self.begin()).await;
         entry.map(Arc::new).or_else(|trouble| self.fall_back(None, &trouble))
     }
 

@@ -93,6 +93,8 @@ pub(super) trait Desk {
 
     fn events(&self, query: &Query<'_>) -> Result<Page<Event>, Failure>;
     fn denials(&self, filter: &DenialFilter, limit: usize) -> Result<Vec<Denial>, Failure>;
+    /// The store, the sidecar that is asked, and all that serve from the store.
+    fn status(&self) -> Result<Value, Failure>;
 
     /// From now on changes are to be confirmed by every running sidecar, within this time.
     fn wait_for(&mut self, patience: Option<Span>);

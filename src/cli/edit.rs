@@ -40,6 +40,9 @@ pub(super) struct ListEdit {
     pub(super) add: Vec<String>,
 }
 
+/// Where a list stands in terms.
+type List = fn(&mut Terms) -> &mut Option<Vec<String>>;
+
 /// A change of terms. Nothing given changes nothing.
 #[derive(Debug, Clone, Default)]
 pub(super) struct Edit {
@@ -56,7 +59,7 @@ pub(super) struct Edit {
 
 impl Edit {
     /// What one entry of each list is called, how it is changed, and where it stands.
-    fn lists(&self) -> [(&'static str, &ListEdit, fn(&mut Terms) -> &mut Option<Vec<String>>); 4] {
+    fn lists(&self) -> [(&'static str, &ListEdit, List); 4] {
         [
             ("scope", &self.scopes, |terms| &mut terms.scopes),
             ("network", &self.networks, |terms| &mut terms.ip_allowlist),

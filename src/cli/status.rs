@@ -3,7 +3,7 @@
 use serde_json::{Value, json};
 
 use super::keys::context::{Access, Context};
-use super::{Failure, Globals, control, output};
+use super::{Failure, Globals, control, desk, output};
 use crate::clock::instant;
 use crate::config;
 
@@ -16,33 +16,38 @@ pub struct Args {}
 /// # Errors
 /// `Exit::Unreachable` where the store does not answer.
 pub fn run(_args: &Args, globals: &Globals) -> Result<(), Failure> {
-    let context = Context::open(Access::Read, globals)?;
-    // One that is not there, or of another user, is no failure: the store is what was asked for.
-    let local = control::ask(&context.config, "GET", "/status", control::AT_ONCE).ok().map(|(_, status)| status);
-    if let Some(local) = local.as_ref().filter(|_| !globals.json && !globals.quiet) {
+    let status = desk::open(Access::Read, globals)?.status()?;
+    if globals.json {
+        output::json(&status);
+        return Ok(());
+    }
+    if let Some(local) = status.get("sidecar").filter(|local| !local.is_null() && !globals.quiet) {
         describe(local);
     }
+    let sidecars = status.get("sidecars").and_then(Value::as_array).map(Vec::as_slice).unwrap_or_default();
+    if !globals.quiet {
+        let of = |pointer: &str| status.pointer(pointer).map(Value::to_string).unwrap_or_default();
+        let url = status.pointer("/store/url").and_then(Value::as_str).map(|url| format!(" {url}")).unwrap_or_default();
+        let (took, position) = (of("/store/answered_in_ms"), of("/store/position"));
+        output::note(format_args!("store{url}: answered in {took} ms; change log at {position}; sidecars: {}", sidecars.len()));
+    }
+    output::table(&COLUMNS, sidecars.iter().map(row));
+    Ok(())
+}
+
+/// At the store itself, and at the control socket of this machine.
+pub(super) fn here(context: &Context) -> Result<Value, Failure> {
+    // One that is not there, or of another user, is no failure: the store is what was asked for.
+    let local = control::ask(&context.config, "GET", "/status", control::AT_ONCE).ok().map(|(_, status)| status);
     let store = &context.lifecycle.store;
     let asked = instant();
     let position = context.run(async { Ok(store.position().await?) })?;
-    let took = asked.elapsed();
+    let took = (asked.elapsed().as_secs_f64() * 10_000.0).round() / 10.0;
     let mut sidecars = context.run(async { Ok(store.instances().await?) })?;
     sidecars.sort_by(|a, b| (a.instance.started_at, &a.instance.id).cmp(&(b.instance.started_at, &b.instance.id)));
+    let sidecars: Vec<_> = sidecars.iter().map(|seen| seen.shown(position)).collect();
     let url = config::without_passwords(&context.config.store.url);
-    let took = format!("{:.1}", took.as_secs_f64() * 1000.0);
-    if globals.json {
-        let sidecars: Vec<_> = sidecars.iter().map(|seen| seen.shown(position)).collect();
-        output::json(
-            &json!({ "store": { "url": url, "answered_in_ms": took.parse::<f64>().ok(), "position": position }, "sidecar": local, "sidecars": sidecars }),
-        );
-        return Ok(());
-    }
-    if !globals.quiet {
-        output::note(format_args!("store {url}: answered in {took} ms; change log at {}; sidecars: {}", position.0, sidecars.len()));
-    }
-    let rows = sidecars.iter().map(|seen| row(&seen.shown(position)));
-    output::table(&COLUMNS, rows);
-    Ok(())
+    Ok(json!({ "store": { "url": url, "answered_in_ms": took, "position": position }, "sidecar": local, "sidecars": sidecars }))
 }
 
 /// Says how the sidecar of this machine is.

@@ -33,8 +33,8 @@ fn entry(fields: &[(&str, &Node)], place: Place) -> Node {
 
 fn listen(tree: &mut Tree, problems: &mut Problems) {
     let Some(shorthand) = string_at(tree, &[key("listen")]) else { return };
-    // Who proxies nothing has no clients, unless it is said where they come.
-    if proxies_nothing(tree) && !tree.is_written("listen") {
+    // Who only manages has no clients, unless it is said where they come.
+    if proxies_nothing(tree) && is_managed(tree) && !tree.is_written("listen") {
         return set(tree, &key("listen"), Node::text("", Place::default()));
     }
     let public = {
@@ -57,6 +57,10 @@ fn listen(tree: &mut Tree, problems: &mut Problems) {
         problem.place = Some(shorthand.place);
     }
     set(tree, &key("listen"), Node::text("", Place::default()));
+}
+
+fn is_managed(tree: &Tree) -> bool {
+    string_at(tree, &[key("admin"), key("listen")]).is_some_and(|listen| listen.as_str() != Some(""))
 }
 
 fn proxies_nothing(tree: &Tree) -> bool {

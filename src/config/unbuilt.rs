@@ -27,9 +27,6 @@ const FEATURES: &[Feature] = &[
     warning("identity.signed", "the upstream gets plain identity headers only", |config, _| {
         one("identity.signed", !config.identity.signed.header.is_empty())
     }),
-    warning("[self_service]", "requests to its path go to the upstream like any other", |config, _| {
-        one("self_service.path", !config.self_service.path.is_empty())
-    }),
     warning("[tracing]", "no traces are sent", |config, _| one("tracing.otlp_endpoint", !config.tracing.otlp_endpoint.is_empty())),
 ];
 

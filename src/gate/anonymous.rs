@@ -58,7 +58,8 @@ impl Gate {
         let asked = asked.ok_or_else(|| Rejection::RequestInvalid.because("Access-Control-Request-Method is no method"))?;
         let asked = Facts { method: asked, host: facts.host.clone(), path: facts.path.clone() };
         let (route, _) = self.route(&asked, seen, trace)?;
-        if !route.matched {
+        // No page has business with the keys themselves.
+        if !route.matched || route.own.is_some() {
             return trace.judge(
                 Step::Route,
                 Err(Rejection::CredentialMissing.because("preflight of a path that no route matches")),

@@ -3,8 +3,11 @@
 use std::sync::Arc;
 use std::time::Duration;
 
+use crate::config::sections::SelfServiceAction;
 use crate::idempotency::Asked;
 use crate::identity::Identity;
+use crate::key::digest::Digest;
+use crate::rejection::Refusal;
 
 /// Who a permit is for.
 #[derive(Debug)]
@@ -60,5 +63,60 @@ impl Permit {
     #[must_use]
     pub const fn response_timeout(&self) -> Option<Duration> {
         self.response_timeout
+    }
+}
+
+/// Proof that a request that Sidegate answers itself passed the gate, as a [`Permit`] is of one that is forwarded.
+#[derive(Debug)]
+pub struct Order {
+    pub(super) action: SelfServiceAction,
+    pub(super) id: Box<str>,
+    pub(super) caller: Arc<Identity>,
+    pub(super) key_id: Arc<str>,
+    pub(super) digest: Digest,
+    pub(super) asked: Option<Box<Asked>>,
+    pub(super) again: Option<Refusal>,
+}
+
+impl Order {
+    /// What is to be done.
+    #[must_use]
+    pub const fn action(&self) -> SelfServiceAction {
+        self.action
+    }
+
+    /// With the key of this id; empty where the action names none.
+    #[must_use]
+    pub fn id(&self) -> &str {
+        &self.id
+    }
+
+    /// Who is calling.
+    #[must_use]
+    pub const fn caller(&self) -> &Arc<Identity> {
+        &self.caller
+    }
+
+    /// With which key.
+    #[must_use]
+    pub fn key_id(&self) -> &str {
+        &self.key_id
+    }
+
+    /// By which secret.
+    #[must_use]
+    pub const fn digest(&self) -> &Digest {
+        &self.digest
+    }
+
+    /// Takes what it is to be run once by; `None` = it may run as often as it comes.
+    pub fn take_asked(&mut self) -> Option<Box<Asked>> {
+        self.asked.take()
+    }
+
+    /// If it may only be answered as it was answered before: how it is refused otherwise.
+    #[must_use]
+    pub const fn again(&self) -> Option<&Refusal> {
+        self.again.as_ref()
     }
 }

@@ -27,6 +27,8 @@ pub enum Step {
     Limit,
     /// Whether it is to be run once.
     Idempotency,
+    /// What Sidegate does itself.
+    Own,
     /// Whether a key that is nobody's here is passed on.
     Migration,
     /// What the upstream sees.
@@ -49,6 +51,7 @@ impl Step {
             Self::Check(name) => name,
             Self::Limit => "limit",
             Self::Idempotency => "idempotency",
+            Self::Own => "answered here",
             Self::Migration => "migration",
             Self::Rewrite => "rewrite",
         }

@@ -161,6 +161,16 @@ impl IdentityHeaders {
     }
 }
 
+impl IdentityHeaders {
+    /// Names of what of a key's metadata is told.
+    pub fn key_metadata(&self) -> impl Iterator<Item = &str> {
+        self.templates.iter().flatten().filter_map(|piece| match piece {
+            Piece::Field(Field::KeyMetadata(name)) => Some(&**name),
+            Piece::Field(_) | Piece::Text(_) => None,
+        })
+    }
+}
+
 /// What the upstream is told of a caller, ready to send: field lines side by side, in the configuration's order.
 #[derive(Debug)]
 pub struct Told {

@@ -2,29 +2,30 @@
 //! by version, done again if another change came first, and audited in somebody's name. The plaintext exists in [`Issued`] and nowhere else.
 
 mod restore;
+mod rotation;
 
 use std::collections::BTreeMap;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
-use std::time::Duration;
 
 use secrecy::{ExposeSecret as _, SecretString};
 
 use super::digest::{Digest, Peppers, StoredDigest};
 use super::format::{NoRandomness, generate, last4, random_base62};
-use super::record::{FORMAT, KeyRecord, KeyStatus, PreviousSecret};
+use super::record::{FORMAT, KeyRecord, KeyStatus};
 use super::rules::{Fault, Rules};
 use crate::audit::{Action, Actor, Event, Subject};
 use crate::clock::{Clock, Timestamp};
 use crate::config::sections::EnvironmentName;
-use crate::config::units::Span;
 use crate::store::change::{Changed, Position};
 use crate::store::{Audited, Replication, Store, StoreError, Written};
 
+pub use rotation::Rotation;
+
 /// Base62 characters of our own ids, behind `key_`.
 const ID_LEN: usize = 20;
-/// Attempts of a change that others get in the way of.
-const ATTEMPTS: usize = 8;
+/// Attempts of a change that others get in the way of. Each is lost to another that was made: a revocation comes through a crowd.
+const ATTEMPTS: usize = 64;
 /// Records asked for at once.
 pub(crate) const PAGE: usize = 500;
 
@@ -224,51 +225,6 @@ impl Lifecycle {
         Err(LifecycleError::State("no free id was found".into()))
     }
 
-    /// Replaces a key's secret; id, name and rights stay. The old secret works for `overlap` more (unset = as configured).
-    ///
-    /// # Errors
-    /// No such key; revoked; its kind is not configured any more; the store's.
-    pub async fn rotate(&self, id: &str, overlap: Option<Duration>) -> Result<Issued, LifecycleError> {
-        let now = self.clock.now();
-        let overlap = overlap.unwrap_or(self.rules.rotate_overlap);
-        let found = self.find_key(id).await?;
-        let prefix =
-            self.rules.issue(&found.kind, found.environment).map_err(|why| LifecycleError::Invalid(vec![Fault::new("kind", why)]))?;
-        let key = generate(&prefix.text)?;
-        let until = now.plus_millis(Span(overlap).as_millis()).in_range();
-        let until = until.map_err(|why| {
-            LifecycleError::Invalid(vec![Fault::new("overlap", format!("an overlap of {} is too long: {why}", Span(overlap)))])
-        })?;
-        let mut ended = None;
-        let record = self.change(id, Action::Rotate, |record| {
-            not_revoked(record)?;
-            ended = record.previous.as_ref().map(|previous| previous.until).filter(|until| *until > now);
-            let old = std::mem::replace(&mut record.digest, self.stored(&key).to_hex());
-            record.previous = (!overlap.is_zero()).then_some(PreviousSecret { digest: old, until });
-            record.prefix = prefix.text.to_string();
-            record.last4 = last4(&key);
-            record.rotated_at = Some(now);
-            Ok(Step::Write)
-        });
-        let record = record.await?;
-        if record.previous.is_none() || ended.is_some() {
-            self.replicate(Written::Key(&record)).await?;
-        }
-        Ok(Issued { record, key, ended })
-    }
-
-    /// Ends the time in which a replaced secret still works.
-    ///
-    /// # Errors
-    /// No such key; the store's.
-    pub async fn end_overlap(&self, id: &str) -> Result<KeyRecord, LifecycleError> {
-        let record = self
-            .change(id, Action::EndOverlap, |record| Ok(if record.previous.take().is_some() { Step::Write } else { Step::Nothing }))
-            .await?;
-        self.replicate(Written::Key(&record)).await?;
-        Ok(record)
-    }
-
     /// Switches a key off, on, or revokes it; doing it twice is as good as once. A revoked key stays so.
     ///
     /// # Errors
@@ -353,7 +309,15 @@ impl Lifecycle {
     /// # Errors
     /// The store's.
     pub async fn find_by_secret(&self, key: &SecretString) -> Result<Option<KeyRecord>, LifecycleError> {
-        for candidate in self.peppers.candidates(&Digest::of(key.expose_secret().as_bytes())) {
+        self.find_by_digest(&Digest::of(key.expose_secret().as_bytes())).await
+    }
+
+    /// The same by the secret's digest.
+    ///
+    /// # Errors
+    /// The store's.
+    pub async fn find_by_digest(&self, digest: &Digest) -> Result<Option<KeyRecord>, LifecycleError> {
+        for candidate in self.peppers.candidates(digest) {
             if let Some(record) = self.store.find_key_by_digest(&candidate).await? {
                 return Ok(Some(record));
             }
@@ -365,10 +329,19 @@ impl Lifecycle {
     #[must_use]
     pub fn is_previous(&self, record: &KeyRecord, key: &SecretString) -> bool {
         let digest = Digest::of(key.expose_secret().as_bytes());
-        let is = |hex: &str| {
-            StoredDigest::from_hex(hex).is_some_and(|stored| self.peppers.candidates(&digest).any(|candidate| candidate == stored))
-        };
-        !is(&record.digest) && record.previous.as_ref().is_some_and(|previous| is(&previous.digest))
+        !self.is_stored_as(&digest, &record.digest)
+            && record.previous.as_ref().is_some_and(|previous| self.is_stored_as(&digest, &previous.digest))
+    }
+
+    /// Whether the secret with this digest opens the key at this time.
+    #[must_use]
+    pub fn opens(&self, record: &KeyRecord, digest: &Digest, now: Timestamp) -> bool {
+        self.is_stored_as(digest, &record.digest)
+            || record.previous.as_ref().is_some_and(|previous| now < previous.until && self.is_stored_as(digest, &previous.digest))
+    }
+
+    fn is_stored_as(&self, digest: &Digest, hex: &str) -> bool {
+        StoredDigest::from_hex(hex).is_some_and(|stored| self.peppers.candidates(digest).any(|candidate| candidate == stored))
     }
 
     /// Every key, of one tenant or of all, in the order of creation.

@@ -22,13 +22,27 @@ pub enum KeyStatus {
     Revoked,
 }
 
-/// The secret that was replaced by a rotation and still works for a while.
+/// The secret that was replaced by a rotation and still works for a while, or is dead and only named.
 #[derive(Debug, Clone, PartialEq, Deserialize, Serialize)]
 pub struct PreviousSecret {
     /// Hex of its stored digest.
     pub digest: String,
     /// When it stops working.
     pub until: Timestamp,
+}
+
+impl PreviousSecret {
+    /// One that works no more, by no sidecar's clock.
+    #[must_use]
+    pub const fn dead(digest: String) -> Self {
+        Self { digest, until: Timestamp(0) }
+    }
+
+    /// Whether it was dead when it was replaced.
+    #[must_use]
+    pub const fn is_dead(&self) -> bool {
+        self.until.0 == 0
+    }
 }
 
 /// An API key, all but its secret.

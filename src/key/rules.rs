@@ -119,6 +119,12 @@ impl Rules {
         wrong
     }
 
+    /// Whether the upstream is told the same of both keys' metadata.
+    #[must_use]
+    pub fn tells_alike(&self, one: &KeyRecord, other: &KeyRecord) -> bool {
+        self.headers.key_metadata().all(|name| one.metadata.get(name) == other.metadata.get(name))
+    }
+
     /// What is wrong with a tenant's record.
     #[must_use]
     pub fn check_tenant(&self, tenant: &TenantRecord) -> Vec<Fault> {

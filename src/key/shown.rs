@@ -6,7 +6,7 @@ use serde::Serialize;
 use serde_json::{Map, Value};
 
 use super::lifecycle::standing;
-use super::record::KeyRecord;
+use super::record::{KeyRecord, PreviousSecret};
 use crate::clock::Timestamp;
 
 /// A key as JSON: `id` first, then the secret where it was just made.
@@ -16,6 +16,7 @@ pub fn key(record: &KeyRecord, secret: Option<&SecretString>, now: Timestamp) ->
     for (name, value) in fields(record) {
         match name.as_str() {
             "format" | "digest" => {}
+            "previous" if record.previous.as_ref().is_some_and(PreviousSecret::is_dead) => {}
             "previous" => drop(shown.insert("previous_until".into(), value.get("until").cloned().unwrap_or_default())),
             "id" => {
                 shown.insert(name, value);

@@ -60,6 +60,12 @@ impl Referrers {
     pub fn allow(&self, origin: &str) -> bool {
         Origin::parse(origin).is_some_and(|origin| self.0.iter().any(|pattern| pattern.matches(&origin)))
     }
+
+    /// Whether each of the others is covered by one of these.
+    #[must_use]
+    pub fn cover(&self, other: &Self) -> bool {
+        other.0.iter().all(|theirs| self.0.iter().any(|mine| mine.covers(theirs)))
+    }
 }
 
 impl std::fmt::Display for Referrers {
@@ -91,6 +97,12 @@ impl Pattern {
             return Err(wrong());
         }
         Ok(Self { scheme: origin.scheme.to_ascii_lowercase().into(), host: host.to_ascii_lowercase().into(), below, port: origin.port })
+    }
+
+    fn covers(&self, other: &Self) -> bool {
+        let below = |host: &str| self.below && host.strip_suffix(&*self.host).is_some_and(|front| front.ends_with('.'));
+        let same = self.host == other.host && self.below == other.below;
+        self.scheme == other.scheme && self.port == other.port && (same || below(&other.host))
     }
 
     fn matches(&self, origin: &Origin<'_>) -> bool {
@@ -167,6 +179,29 @@ mod tests {
             "https://evil.example\\.shop.example",
         ] {
             assert!(!allowed.allow(no), "{no}");
+        }
+    }
+
+    #[test]
+    fn a_pattern_covers_itself_and_what_is_below_it() {
+        let covers = |mine: &str, theirs: &str| Referrers::parse(&[mine]).unwrap().cover(&Referrers::parse(&[theirs]).unwrap());
+        for (mine, theirs) in [
+            ("https://shop.example", "https://SHOP.example:443"),
+            ("https://*.shop.example", "https://*.shop.example"),
+            ("https://*.shop.example", "https://a.shop.example"),
+            ("https://*.shop.example", "https://*.a.shop.example"),
+        ] {
+            assert!(covers(mine, theirs), "{mine} {theirs}");
+        }
+        for (mine, theirs) in [
+            ("https://shop.example", "http://shop.example"),
+            ("https://shop.example", "https://*.shop.example"),
+            ("https://*.shop.example", "https://shop.example"),
+            ("https://*.shop.example", "https://evilshop.example"),
+            ("https://*.a.shop.example", "https://*.shop.example"),
+            ("https://shop.example", "https://shop.example:8443"),
+        ] {
+            assert!(!covers(mine, theirs), "{mine} {theirs}");
         }
     }
 

@@ -70,6 +70,12 @@ impl Grants {
         self.iter().any(|grant| grant.covers(scope))
     }
 
+    /// Whether everything that the other grants is granted by one of these.
+    #[must_use]
+    pub fn cover(&self, other: &Self) -> bool {
+        other.iter().all(|theirs| self.iter().any(|mine| mine.covers_grant(theirs)))
+    }
+
     /// What both grant: the effective scopes under a tenant's ceiling.
     #[must_use]
     pub fn intersect(&self, ceiling: &Self) -> Self {
@@ -207,6 +213,21 @@ mod tests {
         assert_eq!(grants(&["read:a", "write:a"]).intersect(&grants(&["read:*"])).to_string(), "read:a");
         assert_eq!(grants(&["read:*"]).intersect(&grants(&["read:a", "read:b"])).to_string(), "read:a read:b");
         assert!(grants(&["read:a"]).intersect(&grants(&[])).is_empty());
+    }
+
+    #[test]
+    fn a_grant_is_covered_by_its_like_and_by_stars_that_are_shorter() {
+        for (mine, theirs, covered) in [
+            (&["read:*"][..], &["read:a", "read:*", "read:a*"][..], true),
+            (&["*"], &["anything", "*"], true),
+            (&[], &[], true),
+            (&["read:a"], &["read:*"], false),
+            (&["read:a", "read:b"], &["read:a", "read:c"], false),
+            (&["read:a*"], &["read:*"], false),
+            (&[], &["a"], false),
+        ] {
+            assert_eq!(grants(mine).cover(&grants(theirs)), covered, "{mine:?} {theirs:?}");
+        }
     }
 
     #[test]

@@ -6,7 +6,7 @@ use indexmap::IndexMap;
 
 use super::table::Table;
 use super::template::{self, Step, Template};
-use super::{Demand, Piece, Route, Routes};
+use super::{Demand, Piece, Route, Routes, own};
 use crate::config::problem::Problems;
 use crate::config::sections::{self, Config, CredentialType, RouteAuth, Unmatched, Upstream};
 use crate::facts::path::Encoded;
@@ -41,6 +41,7 @@ impl Routes {
         }
         let anything = |name: &str, matched| Arc::new(implied(name, matched, allow_encoded.unwrap_or_default()));
         let unmatched = anything("", false);
+        sound &= own::add(config, &unmatched, &mut table, &mut list, problems);
         let fallback = if config.routes.is_empty() || config.routing.unmatched == Unmatched::Authenticated {
             anything("any", true)
         } else {
@@ -52,7 +53,7 @@ impl Routes {
 
 /// The route where none is configured: a valid secret key, no scope. The answer to an unmatched path takes every kind of caller,
 /// so that each is told so only after its own restrictions held.
-fn implied(name: &str, matched: bool, allow_encoded: Encoded) -> Route {
+pub(super) fn implied(name: &str, matched: bool, allow_encoded: Encoded) -> Route {
     Route {
         name: name.into(),
         path: String::new(),
@@ -71,11 +72,12 @@ fn implied(name: &str, matched: bool, allow_encoded: Encoded) -> Route {
         limits: Some(limit::DEFAULTS),
         allow_encoded,
         idempotency_off: false,
+        own: None,
         rank: template::Rank::default(),
     }
 }
 
-fn default_kinds() -> Box<[Box<str>]> {
+pub(super) fn default_kinds() -> Box<[Box<str>]> {
     ["secret".into()].into()
 }
 
@@ -123,6 +125,7 @@ fn compile(
         limits: limit::set_of(index, entry),
         allow_encoded: own_encoded?,
         idempotency_off: entry.idempotency.is_some(),
+        own: None,
         rank: template.as_ref()?.rank(),
     };
     Some((template?, route))
@@ -170,7 +173,7 @@ fn demands(list: Option<&[String]>, path: &str, captures: &[&str], problems: &mu
     sound.then(|| out.into())
 }
 
-fn demand(scope: &str, captures: &[&str]) -> Result<Demand, String> {
+pub(super) fn demand(scope: &str, captures: &[&str]) -> Result<Demand, String> {
     let mut pieces = Vec::new();
     let mut literal = String::new();
     let mut rest = scope;

@@ -64,6 +64,30 @@ impl Template {
     }
 }
 
+impl Template {
+    /// Whether it matches whatever the other one does. Judged step by step: two that cover a third only together cover nothing.
+    #[must_use]
+    pub fn covers(&self, other: &Self) -> bool {
+        let methods = match (&self.methods, &other.methods) {
+            (Methods::Any, _) => true,
+            (Methods::Named(_), Methods::Any) => false,
+            (mine, Methods::Named(theirs)) => theirs.iter().all(|method| mine.contain(method)),
+        };
+        methods && cover(&self.steps, &other.steps)
+    }
+}
+
+fn cover(mine: &[Step], theirs: &[Step]) -> bool {
+    match (mine.split_first(), theirs.split_first()) {
+        (Some((Step::Rest, _)), _) | (None, None) => true,
+        (Some((Step::Static(one), mine)), Some((Step::Static(other), theirs))) => one == other && cover(mine, theirs),
+        // A capture stands for no empty segment.
+        (Some((Step::Capture(_), mine)), Some((Step::Static(text), theirs))) => !text.is_empty() && cover(mine, theirs),
+        (Some((Step::Capture(_), mine)), Some((Step::Capture(_), theirs))) => cover(mine, theirs),
+        (Some((Step::Static(_) | Step::Capture(_), _)), _) | (None, Some(_)) => false,
+    }
+}
+
 impl std::str::FromStr for Template {
     type Err = String;
 
@@ -181,6 +205,31 @@ mod tests {
     fn templates_print_as_they_are_written() {
         for text in ["* /**", "GET /", "GET,HEAD /api/v1/{resource}/**", "POST /v1/tokens", "DELETE /v1/a/", "GET /é"] {
             assert_eq!(text.parse::<Template>().unwrap().to_string(), text);
+        }
+    }
+
+    #[test]
+    fn a_template_covers_what_it_matches_in_any_case() {
+        let covers = |one: &str, other: &str| one.parse::<Template>().unwrap().covers(&other.parse().unwrap());
+        for (one, other) in [
+            ("* /**", "GET /x/{id}"),
+            ("* /x/**", "* /x"),
+            ("GET /x/**", "HEAD /x/**"),
+            ("GET,POST /x/{id}", "POST /x/7"),
+            ("GET /x/{a}/{b}", "GET /x/{c}/y"),
+        ] {
+            assert!(covers(one, other), "{one} {other}");
+        }
+        for (one, other) in [
+            ("GET /**", "* /x"),
+            ("HEAD /x", "GET /x"),
+            ("GET /x/{id}", "GET /x/**"),
+            ("GET /x/{id}", "GET /x/"),
+            ("GET /x/7", "GET /x/{id}"),
+            ("GET /x/**", "GET /y"),
+            ("GET /x", "GET /x/y"),
+        ] {
+            assert!(!covers(one, other), "{one} {other}");
         }
     }
 

@@ -147,6 +147,13 @@ impl Upload {
     }
 }
 
+impl Upload {
+    /// The content that was gathered.
+    pub(super) fn take_gathered(&mut self) -> Vec<u8> {
+        std::mem::take(&mut self.ahead.content)
+    }
+}
+
 impl Ahead {
     fn add(&mut self, frame: Frame<Bytes>) {
         match frame.into_data() {

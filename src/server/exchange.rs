@@ -3,6 +3,7 @@
 
 mod decision;
 mod once;
+mod own;
 mod unread;
 
 use std::any::Any;
@@ -30,12 +31,13 @@ use crate::facts::{X_REQUEST_ID, is_grpc};
 use crate::forward::upgrade::Handshake;
 use crate::forward::upstream::pool::{Answer, Switch, Wire};
 use crate::forward::{Forward, Rewrite};
-use crate::gate::{Admitted, Connection, Seen};
+use crate::gate::{Admitted, Connection, Order, Seen};
 use crate::http1::syntax::content_length;
 use crate::idempotency::Asked;
 use crate::net::Peer;
 use crate::net::client::ClientAddr;
 use crate::rejection::{Refusal, Rejection};
+use once::Job;
 use unread::{Left, Unread};
 
 /// What every exchange of a connection shares.
@@ -111,9 +113,14 @@ async fn exchange(session: &Rc<Session>, life: &Rc<Life>, head: Parts, body: Rec
             let left = if body.is_end_stream() { Left::Nothing } else { Left::Unread };
             let upload = Upload::new(body, Rc::clone(&record.generation), Rc::clone(life), session.body_limit);
             match asked {
-                Some(asked) => Box::pin(once::send(life, forward, asked, upload, record)).await,
+                Some(asked) => Box::pin(once::send(life, Job::Forward(forward), asked, upload, record)).await,
                 None => dispatch(life, forward, upload, left, record).await,
             }
+        }
+        Ok(Judged::Manage(order)) => {
+            record.paced();
+            let upload = Upload::new(body, Rc::clone(&record.generation), Rc::clone(life), session.body_limit);
+            Box::pin(own::answer(life, order, upload, record)).await
         }
         Ok(Judged::Preflight(headers)) => Outcome::Answered(StatusCode::NO_CONTENT, headers, Box::pin(unread.discard(body)).await),
         Err(refusal) => Outcome::Refused(refusal, Box::pin(unread.discard(body)).await),
@@ -123,6 +130,7 @@ async fn exchange(session: &Rc<Session>, life: &Rc<Life>, head: Parts, body: Rec
 enum Judged {
     /// And by what it is to be run once.
     Forward(Forward, Option<Box<Asked>>),
+    Manage(Box<Order>),
     Preflight(HeaderMap),
 }
 
@@ -139,6 +147,10 @@ async fn judge(
     app.gate.note(seen);
     let permit = match decided? {
         Admitted::Preflight(headers) => return Ok(Judged::Preflight(headers)),
+        Admitted::Manage(order) => {
+            unread.check_length()?;
+            return Ok(Judged::Manage(order));
+        }
         Admitted::Forward(permit) => permit,
     };
     // Only now: who may not ask at all is not told what would be too much.
@@ -200,10 +212,7 @@ fn switch(
 ) -> Response<Download> {
     head.version = Version::HTTP_11;
     strip_hop_by_hop(&mut head.headers);
-    head.headers.insert(X_REQUEST_ID, record.seen.request_id.to_value());
-    if let Some(told) = &record.seen.limits {
-        told.tell(&mut head.headers);
-    }
+    tell(&mut head.headers, &record.seen);
     Handshake::accept(&mut head.headers);
     life.switch();
     *session.tunnel.borrow_mut() = Some(Tunnel::new(wire, ahead, record));
@@ -265,12 +274,20 @@ fn one_length(status: StatusCode, headers: &mut HeaderMap, body: &impl Body) {
 
 /// What every answer has, whoever made it. A stream ends alone: its connection is told to leave by GOAWAY.
 fn finish(life: &Life, headers: &mut HeaderMap, seen: &Seen, close: bool) {
+    tell(headers, seen);
+    if !life.is_stream() && (close || life.leaving()) {
+        headers.insert(header::CONNECTION, HeaderValue::from_static("close"));
+    }
+}
+
+/// What the caller is told of the request, of its limits and of its secret.
+fn tell(headers: &mut HeaderMap, seen: &Seen) {
     headers.insert(X_REQUEST_ID, seen.request_id.to_value());
     if let Some(told) = &seen.limits {
         told.tell(headers);
     }
-    if !life.is_stream() && (close || life.leaving()) {
-        headers.insert(header::CONNECTION, HeaderValue::from_static("close"));
+    if let Some(replaced) = seen.identity.as_ref().and_then(|identity| identity.replaced.as_ref()) {
+        replaced.tell(headers);
     }
 }
 

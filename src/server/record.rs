@@ -171,6 +171,11 @@ impl Record {
         if let Some(admission) = admission {
             self.life.admitted_by(&self.generation, admission);
         }
+        self.paced();
+    }
+
+    /// Its content may not come too slowly.
+    pub(super) fn paced(&self) {
         // A stream of calls may take its time between them.
         if !self.seen.grpc {
             self.life.judge_pace();

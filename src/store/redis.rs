@@ -143,7 +143,13 @@ impl RedisStore {
         }
         // A leftover that no record confirms; or somebody is about to write that record.
         if !self.move_index(&name, &said, id).await? {
-            return Err(taken_by(&self.read(&name, id, ID_MAX).await?));
+            return match self.read(&name, id, ID_MAX).await? {
+                // Another change of the same key was faster.
+                said if said == id.as_bytes() => Ok(()),
+                // A rotation has just dropped it: the record is another by now.
+                said if said.is_empty() => Err(StoreError::Conflict { found: 0 }),
+                said => Err(taken_by(&said)),
+            };
         }
         // Whoever wrote it meanwhile may have looked before: one of us sees the other, for both write and then look.
         let Some(owner) = self.owner(&said, digest).await? else { return Ok(()) };

@@ -10,8 +10,8 @@ use crate::key::record::{FORMAT, KeyStatus};
 use crate::store::change::Changed;
 use crate::store::{Audited, StoreError, Written};
 
-/// Attempts of a change that others get in the way of.
-const ATTEMPTS: usize = 8;
+/// Attempts of a change that others get in the way of. Each is lost to another that was made: a revocation comes through a crowd.
+const ATTEMPTS: usize = 64;
 
 /// What a new tenant is to be.
 #[derive(Debug, Clone, Default)]

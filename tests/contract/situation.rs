@@ -113,6 +113,21 @@ pub(crate) fn before(stage: &mut Stage<'_>, upstream: &Upstream) -> Vec<Client> 
             assert_ne!(first(stage), 401);
             Vec::new()
         }
+        // Sidegate answers itself.
+        Some("after-a-created-first") => {
+            assert_eq!(first(stage), 201);
+            Vec::new()
+        }
+        Some("after-a-rotation") => {
+            assert_eq!(first(stage), 200);
+            Vec::new()
+        }
+        // The key is cached, so that its request goes as far as it can.
+        Some("store-down-warm") => {
+            assert_eq!(first(stage), 200);
+            stop_store(stage);
+            Vec::new()
+        }
         Some("after-a-refused-first") => {
             assert_eq!(first(stage), 401);
             Vec::new()

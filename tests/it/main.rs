@@ -10,6 +10,7 @@
 )]
 #![expect(clippy::print_stdout, reason = "a drill prints its figures")]
 
+mod admin;
 mod bench;
 mod change_log;
 mod cli;
@@ -54,6 +55,7 @@ mod restarts;
 mod retries;
 mod runbook;
 mod secrets;
+mod self_service;
 mod slow_bodies;
 mod slow_readers;
 mod spoofing;

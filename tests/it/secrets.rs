@@ -1,10 +1,11 @@
 //! A plaintext key exists in the answer to create and rotate, and nowhere else.
 
+use std::cell::Cell;
 use std::path::Path;
 
 use serde_json::Value;
 
-use crate::support::client::{Request, once};
+use crate::support::client::{Answer, Request, once};
 use crate::support::process::{self, Serve};
 use crate::support::sidecar::{Home, Kind};
 use crate::support::upstream::Upstream;
@@ -101,12 +102,17 @@ fn plaintext_is_nowhere(kind: Kind) {
 
     let mut places: Vec<(String, Vec<u8>)> = vec![("what was printed".into(), output.into_bytes())];
     places.extend(shown.into_iter().map(|text| ("what a command showed".to_owned(), text.into_bytes())));
+    search(&home, places, &secrets, &text(&live, "id"));
+}
+
+/// No secret is in any of these places, or in the directories and the store of a home, where this id is.
+fn search(home: &Home, mut places: Vec<(String, Vec<u8>)>, secrets: &[String], id: &str) {
     places.extend(files(home.dir.path()));
     if let Some(redis) = &home.redis {
         places.push(("Redis".into(), redis.dump()));
         places.extend(files(redis.dir()));
     }
-    for secret in &secrets {
+    for secret in secrets {
         // The part behind the prefix is the secret; half of it is too much already.
         let (_, tail) = secret.split_at(secret.len() / 2);
         for (place, bytes) in &places {
@@ -115,8 +121,62 @@ fn plaintext_is_nowhere(kind: Kind) {
         }
     }
     // The search finds what is there.
-    let stored = places.iter().any(|(_, bytes)| memchr::memmem::find(bytes, text(&live, "id").as_bytes()).is_some());
+    let stored = places.iter().any(|(_, bytes)| memchr::memmem::find(bytes, id.as_bytes()).is_some());
     assert!(stored, "nothing was searched");
+}
+
+/// Customers make and replace keys themselves; answers are kept and given again, and one is lost.
+fn plaintext_of_self_service_is_nowhere(kind: Kind) {
+    let upstream = Upstream::echo();
+    let text_of = "[self_service]\npath = \"/v1/api-keys\"\n[idempotency]\nmode = \"optional\"\n[log]\nquery = \"full\"";
+    let home = Home::new(kind, &format!("upstream = \"{}\"\n{text_of}", upstream.url()));
+    let first = home.issue().secret;
+    let serve = Serve::start(&home.config_file());
+    let asked = Cell::new(0);
+    let ask = |request: &Request| {
+        asked.set(asked.get() + 1);
+        once(serve.address, request)
+    };
+    let create = |secret: &str, name: &str| Request::new("POST", "/v1/api-keys").bearer(secret).body(format!("{{\"name\":\"{name}\"}}"));
+    let rotate = |secret: &str, id: &str| Request::new("POST", &format!("/v1/api-keys/{id}/rotate")).bearer(secret);
+    let mut secrets = vec![first.clone()];
+    let mut made = |answer: Answer, status: u16| {
+        assert_eq!(answer.status, status, "{}", answer.text());
+        secrets.push(text(&answer.json(), "key"));
+        (text(&answer.json(), "id"), text(&answer.json(), "key"))
+    };
+    made(ask(&create(&first, "plain")), 201);
+    let kept = create(&first, "kept").header("Idempotency-Key", "new_1");
+    let (id, _) = made(ask(&kept), 201);
+    made(ask(&kept), 201);
+    made(ask(&rotate(&first, &id)), 200);
+    let own = rotate(&first, "key_main").header("Idempotency-Key", "rot_1");
+    let (_, current) = made(ask(&own), 200);
+    made(ask(&own), 200);
+    // What is refused is not repeated either.
+    assert_eq!(ask(&create(&current, &format!(" {first}"))).status, 400);
+    assert_eq!(ask(&rotate(&first, "key_main")).status, 401);
+    let listed = ask(&Request::get("/v1/api-keys").bearer(&current)).text();
+    let revoked = ask(&Request::new("DELETE", &format!("/v1/api-keys/{id}")).bearer(&current)).text();
+    for secret in &secrets {
+        upstream.must_never_see(secret);
+    }
+    assert_eq!(serve.access(asked.get()).len(), asked.get());
+    let (status, stdout, stderr) = serve.stop();
+    assert!(status.success());
+    let printed = format!("{}{}", stdout.text(), stderr.text());
+    let places = [("an answer", listed), ("an answer", revoked), ("what was printed", printed)];
+    search(&home, places.map(|(place, text)| (place.to_owned(), text.into_bytes())).into(), &secrets, &id);
+}
+
+#[test]
+fn plaintext_of_self_service_is_nowhere_in_redis_or_in_what_is_printed() {
+    plaintext_of_self_service_is_nowhere(Kind::Redis);
+}
+
+#[test]
+fn plaintext_of_self_service_is_nowhere_in_the_embedded_store_or_in_what_is_printed() {
+    plaintext_of_self_service_is_nowhere(Kind::Embedded);
 }
 
 #[test]

@@ -1,6 +1,7 @@
 //! What both test binaries stand on: real redis-servers, a recording upstream that parses strictly, a raw client,
 //! the real binary and the sidecar in this process. Nothing here knows what is tested with it.
 
+pub(crate) mod admin;
 pub(crate) mod callers;
 pub(crate) mod chaos;
 pub(crate) mod client;

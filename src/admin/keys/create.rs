@@ -8,12 +8,13 @@ use utoipa::ToSchema;
 use super::super::answer::Record;
 use super::super::call::By;
 use super::super::document::ROOT;
-use super::super::input::{Content, given};
+use super::super::input::{Content, Edit};
 use super::super::permission::KEYS_WRITE;
 use super::super::problem::{Problem, Refused};
 use super::super::schema;
 use crate::clock::Timestamp;
 use crate::config::sections::EnvironmentName;
+use crate::config::units::Span;
 use crate::key::lifecycle;
 use crate::key::shown;
 
@@ -30,7 +31,7 @@ pub(crate) struct NewKey {
     #[schema(value_type = schema::Environment, default = "live")]
     #[serde(default = "live")]
     environment: EnvironmentName,
-    /// Its kind, of [[key_kinds]]
+    /// Its kind, of `[[key_kinds]]`
     #[schema(default = "secret")]
     #[serde(default = "secret")]
     kind: String,
@@ -47,8 +48,8 @@ pub(crate) struct NewKey {
     rate_limit: Option<serde_json::Value>,
     /// When it ends; null = never; left out = as configured
     #[schema(value_type = Option<String>, format = DateTime)]
-    #[serde(default, deserialize_with = "given")]
-    expires_at: Option<Option<Timestamp>>,
+    #[serde(default)]
+    expires_at: Edit<Timestamp>,
     /// Instead: how long it lives, such as 90d
     #[schema(example = "90d")]
     expires_in: Option<String>,
@@ -72,7 +73,7 @@ fn secret() -> String {
     (status = 404, description = "There is no such tenant", body = Problem, content_type = "application/problem+json"),
 ))]
 pub(crate) async fn create_key(By(call): By<KEYS_WRITE>, Content(new): Content<NewKey>) -> Result<Record, Refused> {
-    let expires = expiry(new.expires_at, new.expires_in)?;
+    let expires = expiry(&new.expires_at, new.expires_in)?;
     let new = lifecycle::NewKey {
         tenant: new.tenant,
         name: new.name,
@@ -95,15 +96,15 @@ pub(crate) async fn create_key(By(call): By<KEYS_WRITE>, Content(new): Content<N
     Ok(Record::made(shown, format!("{ROOT}/keys/{id}")))
 }
 
-/// An end, in the words of the rules.
-pub(super) fn expiry(at: Option<Option<Timestamp>>, within: Option<String>) -> Result<Option<String>, Refused> {
+/// An end, in the words of the rules; `None` = nothing is said of it.
+pub(super) fn expiry(at: &Edit<Timestamp>, within: Option<String>) -> Result<Option<String>, Refused> {
     match (at, within) {
-        (Some(_), Some(_)) => Err(Refused::field("expires_in", "expires_at says it already: send one of them")),
-        (Some(Some(at)), None) => Ok(Some(at.to_string())),
-        (Some(None), None) => Ok(Some("never".to_owned())),
-        (None, Some(span)) if span.parse::<crate::config::units::Span>().is_err() => {
+        (Edit::Clear | Edit::Set(_), Some(_)) => Err(Refused::field("expires_in", "expires_at says it already: send one of them")),
+        (Edit::Set(at), None) => Ok(Some(at.to_string())),
+        (Edit::Clear, None) => Ok(Some("never".to_owned())),
+        (Edit::Keep, Some(span)) if span.parse::<Span>().is_err() => {
             Err(Refused::field("expires_in", "a time to live is a whole number and ms, s, m, h or d, such as 90d"))
         }
-        (None, within) => Ok(within),
+        (Edit::Keep, within) => Ok(within),
     }
 }

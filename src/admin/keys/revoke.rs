@@ -12,7 +12,7 @@ use super::super::bench::{Bench, Shown};
 use super::super::call::By;
 use super::super::input::{Content, Query};
 use super::super::permission::KEYS_WRITE;
-use super::super::problem::Refused;
+use super::super::problem::{Problem, Refused};
 use super::super::schema;
 use super::super::wait::Wait;
 use crate::clock::Timestamp;
@@ -72,6 +72,7 @@ struct Done {
 /// `more` says that others are left: ask again.
 #[utoipa::path(post, path = "/keys/revoke", tag = "keys", params(Wait, schema::Once), request_body = Revocation, responses(
     (status = 200, description = "What became of them", body = schema::Revoked),
+    (status = 404, description = "There is no such tenant", body = Problem, content_type = "application/problem+json"),
 ))]
 pub(crate) async fn revoke_keys(
     By(call): By<KEYS_WRITE>,
@@ -156,9 +157,9 @@ impl Done {
             }
         }
         if was_revoked {
-            self.already.push(record.id)
+            self.already.push(record.id);
         } else {
-            self.revoked.push(record.id)
+            self.revoked.push(record.id);
         }
         Ok(())
     }

@@ -9,7 +9,7 @@ use utoipa::ToSchema;
 
 use super::super::answer::Record;
 use super::super::call::By;
-use super::super::input::{Content, Id, Query, given, if_match};
+use super::super::input::{Content, Edit, Id, Query, if_match};
 use super::super::keys::change::merge;
 use super::super::permission::TENANTS_WRITE;
 use super::super::problem::Refused;
@@ -25,24 +25,24 @@ pub(crate) struct TenantChange {
     #[schema(minimum = 1)]
     version: Option<u64>,
     #[schema(value_type = Option<String>, nullable = false, min_length = 1, max_length = 256)]
-    #[serde(default, deserialize_with = "given")]
-    name: Option<Option<String>>,
+    #[serde(default)]
+    name: Edit<String>,
     /// null = any, empty = none
     #[schema(value_type = Option<Vec<String>>)]
-    #[serde(default, deserialize_with = "given")]
-    ip_allowlist: Option<Option<Vec<String>>>,
+    #[serde(default)]
+    ip_allowlist: Edit<Vec<String>>,
     /// Ceiling; null = none
     #[schema(value_type = Option<Vec<String>>)]
-    #[serde(default, deserialize_with = "given")]
-    scopes: Option<Option<Vec<String>>>,
+    #[serde(default)]
+    scopes: Edit<Vec<String>>,
     /// null = no limit of its own
     #[schema(value_type = Option<schema::RateLimit>)]
-    #[serde(default, deserialize_with = "given")]
-    rate_limit: Option<Option<Value>>,
+    #[serde(default)]
+    rate_limit: Edit<Value>,
     /// Each word by itself; null takes one away, or all of them
     #[schema(value_type = Option<BTreeMap<String, Option<String>>>)]
-    #[serde(default, deserialize_with = "given")]
-    metadata: Option<Option<BTreeMap<String, Option<String>>>>,
+    #[serde(default)]
+    metadata: Edit<BTreeMap<String, Option<String>>>,
 }
 
 /// Changes a tenant
@@ -60,7 +60,7 @@ pub(crate) async fn change_tenant(
     Content(change): Content<TenantChange>,
 ) -> Result<Record, Refused> {
     let version = if_match(&headers, change.version)?;
-    if matches!(change.name, Some(None)) {
+    if change.name == Edit::Clear {
         return Err(Refused::field("name", "a tenant has a name"));
     }
     let work = call.run(move |bench| async move {
@@ -76,17 +76,12 @@ pub(crate) async fn change_tenant(
 
 impl TenantChange {
     fn apply(&self, tenant: &mut TenantRecord) {
-        if let Some(Some(name)) = &self.name {
+        if let Edit::Set(name) = &self.name {
             tenant.name.clone_from(name);
         }
-        for (asked, list) in [(&self.ip_allowlist, &mut tenant.ip_allowlist), (&self.scopes, &mut tenant.scopes)] {
-            if let Some(asked) = asked {
-                list.clone_from(asked);
-            }
-        }
-        if let Some(limit) = &self.rate_limit {
-            tenant.rate_limit.clone_from(limit);
-        }
-        merge(&mut tenant.metadata, self.metadata.as_ref());
+        self.ip_allowlist.apply(&mut tenant.ip_allowlist);
+        self.scopes.apply(&mut tenant.scopes);
+        self.rate_limit.apply(&mut tenant.rate_limit);
+        merge(&mut tenant.metadata, &self.metadata);
     }
 }

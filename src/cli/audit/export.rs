@@ -29,16 +29,16 @@ pub(super) struct Export {
 pub(super) fn run(args: &Export, globals: &Globals) -> Result<(), Failure> {
     let here = Here::new(Context::open_for_bulk(Access::Read, globals)?);
     let file = Some(args.file.as_path()).filter(|file| *file != Path::new("-"));
-    let (written, unreadable) = match file {
-        Some(path) => output::file(path, |out| write(args, &here, out, &mut Shown::new(globals)).map_err(Unwritten::from)),
-        None => {
-            let mut out = BufWriter::new(std::io::stdout().lock());
-            let quiet = Globals { quiet: true, ..globals.clone() };
-            let written = write(args, &here, &mut out, &mut Shown::new(&quiet));
-            written.and_then(|written| out.flush().map(|()| written).map_err(Unwritten::Io))
-        }
-    }
-    .or_else(|error| error.told(file))?;
+    let done = if let Some(path) = file {
+        output::file(path, |out| write(args, &here, out, &mut Shown::new(globals)))
+    } else {
+        let mut out = BufWriter::new(std::io::stdout().lock());
+        // Lines of progress beside lines of events on a terminal would be neither.
+        let quiet = Globals { quiet: true, ..globals.clone() };
+        let written = write(args, &here, &mut out, &mut Shown::new(&quiet));
+        written.and_then(|written| out.flush().map(|()| written).map_err(Unwritten::Io))
+    };
+    let (written, unreadable) = done.or_else(|error| error.told(file))?;
     if file.is_some() && !globals.quiet {
         output::note(format_args!("{written} events exported"));
     }

@@ -142,7 +142,7 @@ fn again(plan: &Plan<'_>, dry_run: bool, context: &Context, rows: &mut Vec<Row>)
 fn exists(event: &Event, context: &Context) -> Result<(), Failure> {
     match event.object {
         Object::Key => context.run(context.lifecycle.find_key(&event.id)).map(drop),
-        _ => context.run(context.lifecycle.find_tenant(&event.id)).map(drop),
+        Object::Tenant | Object::Session | Object::Idempotency => context.run(context.lifecycle.find_tenant(&event.id)).map(drop),
     }
 }
 

@@ -5,6 +5,7 @@ use serde_json::{Value, json};
 
 use super::{Changed, Context, Desk, Edit, Exit, Failure, KeyVerb, Marked, Shown, TenantVerb, Terms, UsageOf};
 use crate::audit::{Event, Query};
+use crate::cli::status;
 use crate::cli::wait::Confirmation;
 use crate::clock::Timestamp;
 use crate::config::sections::EnvironmentName;
@@ -234,6 +235,10 @@ impl Desk for Here {
     fn denials(&self, filter: &DenialFilter, limit: usize) -> Result<Vec<Denial>, Failure> {
         let page = self.context.run(async { self.context.usages.denials(filter, None, limit).await.map_err(LifecycleError::from) })?;
         Ok(page.items)
+    }
+
+    fn status(&self) -> Result<Value, Failure> {
+        status::here(&self.context)
     }
 
     fn wait_for(&mut self, patience: Option<Span>) {

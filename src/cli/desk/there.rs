@@ -74,10 +74,7 @@ impl There {
 
     fn page(&self, path: &str, asked: &Questions) -> Result<Page<Value>, Failure> {
         let mut page = self.record(&format!("{path}{asked}"))?;
-        let items = match page.shift_remove("data") {
-            Some(Value::Array(items)) => items,
-            _ => return Err(strange()),
-        };
+        let Some(Value::Array(items)) = page.shift_remove("data") else { return Err(strange()) };
         let next = page.get("next").and_then(Value::as_str).map(ToOwned::to_owned);
         Ok(Page { items, next, unreadable: Vec::new() })
     }
@@ -101,10 +98,10 @@ impl There {
             let before: Terms = typed(Value::Object(found.clone()))?;
             let mut after = before.clone();
             edit.apply(&mut after).map_err(|why| Exit::Usage.because(why))?;
-            let mut patch = after.patch(&before);
-            patch.extend(expires.map(ending));
-            patch.insert("version".into(), version.map_or_else(|| found.get("version").cloned().unwrap_or_default(), Value::from));
-            match self.change(Method::PATCH, path, Some(&Value::Object(patch))) {
+            let mut change = after.patch(&before);
+            change.extend(expires.map(ending));
+            change.insert("version".into(), version.map_or_else(|| found.get("version").cloned().unwrap_or_default(), Value::from));
+            match self.change(Method::PATCH, path, Some(&Value::Object(change))) {
                 Err(error) if error.exit == Exit::Conflict && version.is_none() => conflict = Some(error),
                 changed => {
                     let shown = changed?;
@@ -284,6 +281,14 @@ impl Desk for There {
         asked.add("reason", filter.reason.as_ref());
         asked.add("since", filter.since);
         self.list("/denials", &asked, limit)?.into_iter().map(typed).collect()
+    }
+
+    fn status(&self) -> Result<Value, Failure> {
+        let status = self.get("/status")?;
+        match status.pointer("/store/reachable") {
+            Some(Value::Bool(false)) => Err(Exit::Unreachable.because("the instance is there, its store does not answer")),
+            _ => Ok(status),
+        }
     }
 
     fn wait_for(&mut self, patience: Option<Span>) {

@@ -27,8 +27,7 @@ pub struct List {
     /// Only those with this in their name, in upper or lower case
     #[arg(long, value_name = "TEXT")]
     name: Option<String>,
-    /// Only those whose secret begins with this, such as sk_live_
-    #[arg(long, value_name = "TEXT")]
+    #[arg(long, value_name = "TEXT", help = "Only those whose secret begins with this, such as sk_live_")]
     prefix: Option<String>,
     /// Only those not used since: 90d (ago), 2026-06-01, or a time in RFC 3339
     #[arg(long, value_name = "WHEN")]

@@ -81,7 +81,9 @@ pub(super) fn create(args: &Create, globals: &Globals) -> Result<(), Failure> {
     };
     let (shown, hints) = desk.create_key(new)?;
     print_issued(&shown, globals);
-    hints.iter().for_each(|hint| output::note(format_args!("warning: {hint}")));
+    for hint in &hints {
+        output::note(format_args!("warning: {hint}"));
+    }
     Ok(())
 }
 

@@ -157,9 +157,13 @@ fn find(number: usize, mut line: String, desk: &dyn Desk) -> Result<Shown, Failu
         found => found,
     };
     // Not the line: it may be somebody's secret.
-    found.map_err(|error| match error.exit {
-        Exit::NotFound => Exit::NotFound.because(format!("line {number} of stdin is no key of this table")),
-        Exit::Unreachable | Exit::Denied => error,
-        exit => exit.because(format!("line {number} of stdin is a key whose record cannot be read")),
+    found.map_err(|error| {
+        if error.exit == Exit::NotFound {
+            Exit::NotFound.because(format!("line {number} of stdin is no key of this table"))
+        } else if matches!(error.exit, Exit::Unreachable | Exit::Denied) {
+            error
+        } else {
+            error.exit.because(format!("line {number} of stdin is a key whose record cannot be read"))
+        }
     })
 }

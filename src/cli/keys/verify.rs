@@ -34,8 +34,13 @@ pub(super) fn run(_: &Args, globals: &Globals) -> Result<(), Failure> {
     view::print_record(&shown, globals);
     if text(&shown, "presented") == "previous" {
         let (until, last4) = (text(&shown, "previous_until"), text(&shown, "last4"));
-        let ends = if until.parse().is_ok_and(|until: Timestamp| until > desk.now()) { "it works until" } else { "it ended at" };
-        output::note(format_args!("this is the key's previous secret: {ends} {until}; the current one ends in {last4}"));
+        // One that was dead at once has no such time.
+        let ends = match until.parse() {
+            Ok(end) if desk.now() < end => format!("it works until {until}"),
+            Ok::<Timestamp, _>(_) => format!("it ended at {until}"),
+            Err(_) => "it is dead".into(),
+        };
+        output::note(format_args!("this is the key's previous secret: {ends}; the current one ends in {last4}"));
     }
     Ok(())
 }

@@ -60,8 +60,8 @@ fn admin(config: &Config, problems: &mut Problems) {
             .error("admin.listen", "the management API needs a token")
             .help("[[admin.tokens]] name = \"console\", file = \"/run/secrets/admin-token\", allow = [\"*\"]");
     }
-    // A name may lead anywhere: only this one is known to stay here.
-    let is_local = admin.listen.parse::<Address>().is_ok_and(|address| match &address {
+    // A name may lead anywhere, but for localhost. What is no address is told where it is read.
+    let is_local = admin.listen.parse::<Address>().map_or(true, |address| match &address {
         Address::Unix(_) => true,
         Address::Tcp(..) => !address.ips().is_empty() && address.ips().iter().all(IpAddr::is_loopback),
     });

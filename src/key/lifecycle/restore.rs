@@ -17,7 +17,7 @@ impl Lifecycle {
     pub async fn restore_secret(&self, id: &str, secret: &Secret) -> Result<KeyRecord, LifecycleError> {
         let is_digest = |hex: &str| StoredDigest::from_hex(hex).is_some();
         if !is_digest(&secret.digest) || !secret.replaced.as_deref().is_none_or(is_digest) {
-            return Err(LifecycleError::Invalid(vec![Fault::new("", format!("the event of key {id} holds no digest"))]));
+            return Err(LifecycleError::Invalid(vec![Fault::new("digest", format!("the event of key {id} holds no digest"))]));
         }
         let now = self.clock.now();
         let change = self.change(id, Action::Rotate, |record| {

@@ -1,5 +1,7 @@
 //! Keys through their life, on a real store, found as the gate finds them: by what is stored for their secret.
 
+use std::time::Duration;
+
 use super::*;
 use crate::audit::{Object, Query};
 use crate::config::problem::Problems;

@@ -13,11 +13,13 @@ use hyper::ext::ReasonPhrase;
 use tokio::sync::oneshot;
 use tokio::task::spawn_local;
 
+use super::own::{self, Task};
 use super::{Left, Outcome, dispatch};
 use crate::clock::{Timestamp, instant};
 use crate::forward::Forward;
 use crate::idempotency::{Answer, Asked, Begun, Counters, Reservation, Taken};
 use crate::rejection::{Refusal, Rejection};
+use crate::self_service::BODY_MAX;
 use crate::server::body::{Gathered, Source, Tap, Upload};
 use crate::server::life::Life;
 use crate::server::record::Record;
@@ -26,8 +28,36 @@ use run::Run;
 /// Says that an answer was given before.
 const REPLAYED: HeaderName = HeaderName::from_static("idempotent-replayed");
 
+/// What an admitted request comes to.
+pub(super) enum Job {
+    /// The upstream is asked.
+    Forward(Forward),
+    /// Sidegate does it itself.
+    Manage(Task),
+}
+
+/// Gives the answer that was given before, or the refusal that its caller gets for anything else.
+pub(super) async fn again(refusal: Refusal, mut asked: Box<Asked>, mut upload: Upload, record: &mut Record) -> Outcome {
+    let ledger = Arc::clone(&record.generation.app.ledger);
+    let gathered = upload.gather(BODY_MAX, |piece| {
+        asked.fingerprint.add(piece);
+        true
+    });
+    let is_whole = matches!(gathered.await, Ok(Gathered::Whole));
+    // What would be the first is not begun: it is dropped, and nothing stays claimed.
+    let begun = if is_whole { ledger.claim(*asked).await.map(Some) } else { Ok(None) };
+    let refusal = match begun {
+        Ok(Some(Begun::Again(answer))) => return replayed(*answer, record),
+        Ok(_) => refusal,
+        Err(error) => Rejection::StoreUnavailable.because(error.to_string()),
+    };
+    // Nothing is told of whom it was.
+    (record.seen.identity, record.seen.limits) = (None, None);
+    Outcome::Refused(refusal, if is_whole { Left::Nothing } else { Left::Unread })
+}
+
 /// Runs the request, unless it was run before.
-pub(super) async fn send(life: &Rc<Life>, forward: Forward, mut asked: Box<Asked>, mut upload: Upload, record: &mut Record) -> Outcome {
+pub(super) async fn send(life: &Rc<Life>, job: Job, mut asked: Box<Asked>, mut upload: Upload, record: &mut Record) -> Outcome {
     let ledger = Arc::clone(&record.generation.app.ledger);
     let (required, limit) = (asked.is_required(), asked.max_body());
     let mut room = ledger.requests().begin(asked.tenant());
@@ -40,7 +70,7 @@ pub(super) async fn send(life: &Rc<Life>, forward: Forward, mut asked: Box<Asked
         Ok(Gathered::TooLong) if required => {
             return Outcome::Refused(Rejection::BodyTooLarge.because("more than idempotency.max_body"), Left::Unread);
         }
-        Ok(Gathered::TooLong) => return unprotected(life, forward, upload, record).await,
+        Ok(Gathered::TooLong) => return unprotected(life, job, upload, record).await,
         Ok(Gathered::Unwanted) => {
             let refusal = Rejection::Overloaded.because("no memory left for the bodies of requests that are run once");
             return Outcome::Refused(refusal, Left::Unread);
@@ -52,27 +82,32 @@ pub(super) async fn send(life: &Rc<Life>, forward: Forward, mut asked: Box<Asked
     }
     let refused = |refusal: Refusal| Outcome::Refused(refusal, Left::Nothing);
     match ledger.claim(*asked).await {
-        Ok(Begun::First(reservation)) => first(life, forward, upload, reservation, room, record).await,
-        Ok(Begun::Again(answer)) => {
-            Counters::count(&ledger.counters().replayed);
-            record.replayed(answer.status);
-            Outcome::Relayed(replay(*answer, record.began))
-        }
+        Ok(Begun::First(reservation)) => first(life, job, upload, reservation, room, record).await,
+        Ok(Begun::Again(answer)) => replayed(*answer, record),
         Ok(Begun::Running) => refused(Rejection::IdempotencyConflict.into()),
         Ok(Begun::Unknown(why)) => refused(Rejection::IdempotencyUnknown.because(why)),
         Ok(Begun::Differs) => refused(Rejection::IdempotencyParamMismatch.into()),
         Err(error) if required => refused(Rejection::StoreUnavailable.because(error.to_string())),
         Err(error) => {
             tracing::debug!(%error, "a request is not protected by its Idempotency-Key");
-            unprotected(life, forward, upload, record).await
+            unprotected(life, job, upload, record).await
         }
     }
 }
 
 /// As if it had no key.
-async fn unprotected(life: &Rc<Life>, forward: Forward, upload: Upload, record: &mut Record) -> Outcome {
+async fn unprotected(life: &Rc<Life>, job: Job, upload: Upload, record: &mut Record) -> Outcome {
     Counters::count(&record.generation.app.ledger.counters().unprotected);
-    dispatch(life, forward, upload, Left::Unread, record).await
+    match job {
+        Job::Forward(forward) => dispatch(life, forward, upload, Left::Unread, record).await,
+        Job::Manage(task) => own::alone(life, task, upload, record).await,
+    }
+}
+
+fn replayed(answer: Answer, record: &mut Record) -> Outcome {
+    Counters::count(&record.generation.app.ledger.counters().replayed);
+    record.replayed(answer.status);
+    Outcome::Relayed(replay(answer, record.began))
 }
 
 /// The answer that the first got.
@@ -102,17 +137,21 @@ fn replay(answer: Answer, now: Timestamp) -> Response<Source> {
 }
 
 /// Begins the exchange and waits for its head. Who stops waiting does not end it.
-async fn first(life: &Rc<Life>, forward: Forward, upload: Upload, reservation: Reservation, room: Taken, record: &mut Record) -> Outcome {
-    let asked = instant();
+async fn first(life: &Rc<Life>, job: Job, upload: Upload, reservation: Reservation, room: Taken, record: &mut Record) -> Outcome {
+    let (asked, is_own) = (instant(), matches!(job, Job::Manage(_)));
     let (tell, told) = oneshot::channel();
     let (run, errand) = (Run::new(&record.generation, reservation), life.begin_errand());
     spawn_local(async move {
-        run.run(forward, upload, tell).await;
+        run.run(job, upload, tell).await;
         drop((room, errand));
     });
     match told.await {
         Ok(Ok(response)) => {
-            record.relayed(response.status(), asked);
+            if is_own {
+                record.answered(response.status());
+            } else {
+                record.relayed(response.status(), asked);
+            }
             Outcome::Relayed(response.map(Source::Kept))
         }
         Ok(Err(refusal)) => Outcome::Refused(refusal, Left::Nothing),

@@ -7,15 +7,16 @@ use std::rc::Rc;
 use bytes::Bytes;
 use http::{HeaderMap, Response, StatusCode, header, response};
 use http_body::{Body, Frame};
-use http_body_util::BodyExt as _;
+use http_body_util::{BodyExt as _, Full};
 use hyper::ext::ReasonPhrase;
 use tokio::sync::oneshot;
 
+use super::Job;
 use crate::facts::is_grpc;
-use crate::forward::Forward;
 use crate::idempotency::{Answer, Outcome, Reservation, Taken};
 use crate::rejection::Refusal;
 use crate::server::body::{Sink, Tap, Upload};
+use crate::server::exchange::own::{Task, whole};
 use crate::server::exchange::{check_answer, one_length, strip_hop_by_hop};
 use crate::server::generation::Generation;
 
@@ -42,25 +43,46 @@ impl Run {
         Self { generation: Rc::clone(generation), reservation: Some(reservation) }
     }
 
-    pub(super) async fn run(mut self, forward: Forward, upload: Upload, tell: Tell) {
+    pub(super) async fn run(mut self, job: Job, upload: Upload, tell: Tell) {
         let Some(reservation) = &mut self.reservation else { return };
         reservation.begin();
         let renewing = reservation.renewing();
         tokio::select! {
-            () = self.exchange(forward, upload, tell) => {}
+            () = self.exchange(job, upload, tell) => {}
             never = renewing => match never {},
         }
     }
 
-    async fn exchange(&mut self, forward: Forward, upload: Upload, tell: Tell) {
-        let sent = self.generation.pools.send(forward, upload, &Cell::new(0)).await;
-        match sent.and_then(|response| check_answer(&response).map(|()| response)) {
-            Ok(response) => self.answer(response, tell).await,
-            Err(refusal) => {
-                self.settle(if refusal.unsent { Outcome::Released } else { Outcome::Unknown }).await;
-                let _ = tell.send(Err(refusal));
+    async fn exchange(&mut self, job: Job, upload: Upload, tell: Tell) {
+        let refusal = match job {
+            Job::Forward(forward) => {
+                let sent = self.generation.pools.send(forward, upload, &Cell::new(0)).await;
+                match sent.and_then(|response| check_answer(&response).map(|()| response)) {
+                    Ok(response) => return self.answer(response, tell).await,
+                    Err(refusal) => refusal,
+                }
             }
+            Job::Manage(task) => match self.manage(task, upload).await {
+                Ok(response) => return drop(tell.send(Ok(response))),
+                Err(refusal) => refusal,
+            },
+        };
+        self.settle(if refusal.unsent { Outcome::Released } else { Outcome::Unknown }).await;
+        let _ = tell.send(Err(refusal));
+    }
+
+    async fn manage(&mut self, task: Task, mut upload: Upload) -> Result<Response<Tap>, Refusal> {
+        let mut done = task.perform(&self.generation, &mut upload).await?;
+        let (head, body) = done.response().into_parts();
+        let mut keeping = self.keep(&head, &Full::new(body.clone())).await;
+        if keeping.as_mut().is_some_and(|keeping| !keeping.add(&Frame::data(body.clone()))) {
+            keeping = None;
+            self.settle(Outcome::Unknown).await;
         }
+        // Before anybody is waited for: the secret that it shows may be the only one that works.
+        self.keep_whole(keeping).await;
+        done.confirmed(&self.generation.app.management).await;
+        Ok(whole(Response::from_parts(head, body)))
     }
 
     async fn settle(&mut self, outcome: Outcome) {
