@@ -15,6 +15,7 @@ mod paging;
 mod permission;
 mod problem;
 mod schema;
+mod sessions;
 mod settings;
 mod status;
 mod tenants;

@@ -21,6 +21,7 @@ use tokio_rustls::TlsAcceptor;
 
 use crate::admin as admin_api;
 use crate::answer::Answers;
+use crate::audit::Actor;
 use crate::authn::KeyTable;
 use crate::clock::Clock;
 use crate::config::problem::Problems;
@@ -40,6 +41,7 @@ use crate::server::connection::Speech;
 use crate::server::door::Terms;
 use crate::server::framing::Limits;
 use crate::server::tls;
+use crate::session::{self, authority::Authority};
 use crate::store;
 use crate::telemetry::access::{self, AccessLog, Writer};
 use crate::telemetry::mask::Mask;
@@ -60,6 +62,7 @@ pub struct App {
     last_used_resolution: Span,
     probes: Probes,
     key_rules: Arc<key::rules::Rules>,
+    sessions: Arc<session::Settings>,
     admin: Arc<admin_api::Settings>,
     self_service: Arc<SelfService>,
 }
@@ -87,11 +90,22 @@ pub struct Snapshot {
     pub probes: Probes,
     /// Management of its key table.
     pub management: Management,
+    /// On what terms tokens are given.
+    pub sessions: Arc<session::Settings>,
     /// Whom the admin listener knows.
     pub admin: Arc<admin_api::Settings>,
     /// What its callers may do with their keys.
     pub self_service: Arc<SelfService>,
     _table: Hold,
+}
+
+impl Snapshot {
+    /// Who issues tokens here, in somebody's name; `None` = nothing is configured to sign them with.
+    #[must_use]
+    pub fn authority(&self, actor: Actor) -> Option<Authority> {
+        let signing = Arc::clone(self.gate.issuers().signing()?);
+        Some(Authority::new(self.management.sessions(self.management.on_behalf_of(actor)), signing, self.sessions.terms))
+    }
 }
 
 /// Compiles everything that a start needs; `None` after an error.
@@ -113,6 +127,7 @@ pub fn compile(config: &Config, problems: &mut Problems) -> Option<App> {
     // What the management commands would find, serve and check find too.
     let key_rules = key::rules::Rules::compile(config, problems);
     let self_service = SelfService::compile(config, problems);
+    let sessions = session::Settings::compile(config, problems);
     Some(App {
         rules: rules?,
         answers: answers?,
@@ -123,6 +138,7 @@ pub fn compile(config: &Config, problems: &mut Problems) -> Option<App> {
         last_used_resolution: config.keys.last_used_resolution,
         probes: probes?,
         key_rules: Arc::new(key_rules?),
+        sessions: Arc::new(sessions?),
         admin: Arc::new(admin?),
         self_service: Arc::new(self_service?),
     })
@@ -142,6 +158,7 @@ impl App {
             fleet: Arc::clone(table.fleet()),
             probes: self.probes,
             management: table.management(self.key_rules),
+            sessions: self.sessions,
             admin: self.admin,
             self_service: self.self_service,
             _table: table.hold(),

@@ -8,6 +8,7 @@ mod exposure;
 mod fetch;
 mod flight;
 mod freshness;
+mod held;
 pub mod introspection;
 pub mod jwt;
 mod key_table;
@@ -38,6 +39,7 @@ use crate::key::digest::{Digest, Peppers};
 use crate::key::record::KeyRecord;
 use crate::rejection::{Refusal, Rejection};
 use crate::store::change::Changed;
+use crate::store::session::Sessions;
 use crate::store::{Status, Store};
 
 pub use jwt::{Issuers, Verified};
@@ -64,6 +66,8 @@ pub struct Counters {
     pub key_lookups: AtomicU64,
     /// `find_tenant` calls.
     pub tenant_lookups: AtomicU64,
+    /// `find_session` calls.
+    pub session_lookups: AtomicU64,
     /// Requests that waited for a look-up that was already under way.
     pub joined: AtomicU64,
     /// Answers from the negative cache.
@@ -101,13 +105,14 @@ impl Authenticator {
     #[must_use]
     pub fn new(
         store: Arc<dyn Store>,
+        sessions: Arc<dyn Sessions>,
         config: &Config,
         peppers: Peppers,
         headers: Arc<IdentityHeaders>,
         clock: Clock,
         runtime: Handle,
     ) -> Self {
-        let shared = Arc::new(Shared::new(store, &config.cache, peppers, headers, clock, runtime));
+        let shared = Arc::new(Shared::new(store, sessions, &config.cache, peppers, headers, clock, runtime));
         Self { shared, patience: config.store.command_timeout.0 }
     }
 
@@ -176,6 +181,11 @@ impl Authenticator {
         self.shared.changed(self.shared.slots.invalidate_tenant(id, version, self.now()));
     }
 
+    /// The same of a session, and thereby of its tokens.
+    pub fn invalidate_session(&self, id: &str, version: u64) {
+        self.shared.slots.invalidate_session(id, version, self.now());
+    }
+
     /// Anything may have changed: everything is read again before it is used, as long as the store answers.
     pub fn revalidate_everything(&self) {
         self.shared.slots.revalidate_everything();
@@ -186,6 +196,7 @@ impl Authenticator {
         match changed {
             Changed::Key { id, version } => self.invalidate_key(id, *version),
             Changed::Tenant { id, version } => self.invalidate_tenant(id, *version),
+            Changed::Session { id, version } => self.invalidate_session(id, *version),
             Changed::NewKeys => self.shared.slots.invalidate_refusals(),
             Changed::Everything => self.revalidate_everything(),
         }

@@ -20,6 +20,7 @@ pub mod output;
 pub mod reload;
 pub mod routes;
 pub mod serve;
+pub mod sessions;
 pub mod status;
 pub mod tenants;
 mod wait;
@@ -88,6 +89,9 @@ enum Command {
     /// Make, list, change and suspend tenants
     #[command(subcommand)]
     Tenants(tenants::Command),
+    /// List and end sessions
+    #[command(subcommand)]
+    Sessions(sessions::Command),
     /// Show who changed what; export it; do it again after a restore
     Audit(Box<audit::Args>),
     /// Verify a token as the proxy would
@@ -214,6 +218,7 @@ fn run(cli: &Cli) -> Result<(), Failure> {
         Command::Config(ConfigCommand::Show(args)) => config_show::run(args, globals),
         Command::Keys(command) => keys::run(command, globals),
         Command::Tenants(command) => tenants::run(command, globals),
+        Command::Sessions(command) => sessions::run(command, globals),
         Command::Audit(args) => audit::run(args, globals),
         Command::Jwt(command) => jwt::run(command, globals),
         Command::Idempotency(command) => idempotency::run(command, globals),

@@ -247,6 +247,15 @@ impl Credentials {
         self.secrets(headers).next().map(|(_, secret)| Holder::of(secret.bytes()))
     }
 
+    /// A key that stands elsewhere than a credential does: a client's secret.
+    ///
+    /// # Errors
+    /// `credential_malformed`.
+    pub fn read(&self, text: &[u8]) -> Result<ApiKey<'_>, Refusal> {
+        let prefix = self.kinds.classify(text).ok_or_else(|| Rejection::CredentialMalformed.because("no configured key prefix"))?;
+        Ok(ApiKey { prefix, digest: Digest::of(text), plausible: prefix.admits(text), header: None })
+    }
+
     /// What [`Self::take`] would yield for the key of this record.
     ///
     /// # Errors

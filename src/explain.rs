@@ -20,6 +20,7 @@ use crate::key::record::KeyRecord;
 use crate::net::Peer;
 use crate::policy::CHECKS;
 use crate::rejection::{Refusal, Rejection};
+use crate::route::TokenEndpoint;
 use crate::server::framing::{Head, Limits};
 use crate::store::StoreError;
 use crate::telemetry::mask::{HIDDEN, Mask};
@@ -198,6 +199,14 @@ impl Judge<'_> {
             }
             Ok(Admitted::Manage(order)) => {
                 trace.pass(Step::Own, || Note::new(format!("self-service: {}", order.action().name())).at("self_service.path"));
+                return finish(trace, None, &seen, None, None);
+            }
+            Ok(Admitted::Issue(claim)) => {
+                let (what, at) = match claim.endpoint() {
+                    TokenEndpoint::Refresh => ("a refresh token gets the next pair", "sessions.refresh_path"),
+                    TokenEndpoint::Token => ("a token, by what the body says", "sessions.token_path"),
+                };
+                trace.pass(Step::Own, || Note::new(what).at(at));
                 return finish(trace, None, &seen, None, None);
             }
             Ok(Admitted::Forward(permit)) => permit,

@@ -17,7 +17,7 @@ pub(crate) use request_id::X_REQUEST_ID;
 pub const TARGET_MAX: usize = 8 << 10;
 
 /// What a request is.
-#[derive(Debug)]
+#[derive(Debug, Clone)]
 pub struct Facts {
     /// Its method.
     pub method: Method,

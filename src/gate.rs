@@ -13,6 +13,7 @@ mod permit;
 mod rules;
 pub mod seen;
 mod token;
+mod tokens;
 pub mod trace;
 
 use std::sync::Arc;
@@ -36,7 +37,7 @@ use crate::route::Route;
 use crate::route::table::Captures;
 pub use lenience::{Lenience, SPARED};
 use older::Older;
-pub use permit::{Caller, Order, Permit};
+pub use permit::{Caller, Claim, Order, Permit};
 pub use rules::Rules;
 pub use seen::Seen;
 use trace::{Note, Step, Trace, Verdict};
@@ -88,6 +89,8 @@ pub enum Admitted {
     Forward(Permit),
     /// Do what it asks for: it manages keys.
     Manage(Box<Order>),
+    /// Give it tokens.
+    Issue(Box<Claim>),
     /// A CORS preflight that Sidegate answers itself: 204 with these headers.
     Preflight(HeaderMap),
 }
@@ -173,6 +176,9 @@ impl Gate {
             return self.preflight(head, &facts, now, seen, trace).await;
         }
         let (route, captures) = self.route(&facts, seen, trace)?;
+        if let Some(endpoint) = route.tokens.filter(|_| route.open) {
+            return self.open_endpoint(endpoint, head, &facts, route, now, seen, trace).await;
+        }
         if route.open {
             return self.open(head, route, Caller::Nobody, now, seen, trace).await;
         }
@@ -198,6 +204,9 @@ impl Gate {
         let asked = if connection.asks { None } else { self.ask_once(&identity, &facts, route, head, seen, trace)? };
         if let Some(action) = route.own {
             return own::order(action, &captures, identity, seen, asked.map(|asked| asked.only_for(holder)), None);
+        }
+        if let Some(endpoint) = route.tokens {
+            return Ok(Admitted::Issue(Box::new(self.claim(endpoint, Some(identity), &facts, route))));
         }
         Ok(Admitted::Forward(Permit::new(Caller::Known(identity), upstream, route.response_timeout).run_once(asked)))
     }

@@ -96,13 +96,8 @@ impl Identity {
             environment: key.environment,
             tenant_allowlist: allowlist(tenant.ip_allowlist.as_deref(), "tenant ip_allowlist")?,
             key_allowlist: allowlist(key.ip_allowlist.as_deref(), "ip_allowlist")?,
-            referrers: key.referrers.as_ref().map(|list| Referrers::parse(list)).transpose().map_err(|why| format!("referrers: {why}"))?,
-            endpoints: key
-                .endpoints
-                .as_ref()
-                .map(|list| Endpoints::parse(list).map(Box::new))
-                .transpose()
-                .map_err(|why| format!("endpoints: {why}"))?,
+            referrers: referrers(key)?,
+            endpoints: endpoints(key)?,
             limits: OwnLimits::compile(Some(key), tenant)?,
             exposed: AtomicBool::new(key.exposed),
             headers: headers.for_key(key, tenant, &grants)?,
@@ -111,15 +106,23 @@ impl Identity {
             replaced: None,
         })
     }
-    /// Compiles what a token says, under its tenant's record; `None` = there is none, and none is needed.
+    /// Compiles what a token says, under its tenant's record (`None` = there is none, and none is needed) and, where it stands for a
+    /// key, under that key's.
     ///
     /// # Errors
     /// What in them cannot be used; such a token is refused (`identity_invalid`), nobody else is.
-    pub fn of_token(token: &Verified, id: Arc<str>, tenant: Option<&TenantRecord>, headers: &IdentityHeaders) -> Result<Self, String> {
+    pub fn of_token(
+        token: &Verified,
+        id: Arc<str>,
+        tenant: Option<&TenantRecord>,
+        client: Option<&KeyRecord>,
+        headers: &IdentityHeaders,
+    ) -> Result<Self, String> {
         let ceiling = tenant.map(ceiling).transpose()?.flatten();
         // Who issues tokens without scopes leaves what they may do to the API; the ceiling holds for them as for all.
         let own = token.scopes.clone().unwrap_or_else(Grants::all);
-        let grants = under(&own, ceiling.as_ref());
+        let held = client.map(|key| Grants::parse(&key.scopes)).transpose().map_err(|why| format!("scopes: {why}"))?;
+        let grants = under(&under(&own, held.as_ref()), ceiling.as_ref());
         let told = if token.scopes.is_some() { grants.to_string() } else { String::new() };
         Ok(Self {
             bearer: Bearer::Token {
@@ -129,10 +132,10 @@ impl Identity {
             },
             environment: token.environment,
             tenant_allowlist: tenant.map(|tenant| allowlist(tenant.ip_allowlist.as_deref(), "tenant ip_allowlist")).transpose()?.flatten(),
-            key_allowlist: None,
-            referrers: None,
-            endpoints: None,
-            limits: tenant.map(|tenant| OwnLimits::compile(None, tenant)).transpose()?.flatten(),
+            key_allowlist: client.map(|key| allowlist(key.ip_allowlist.as_deref(), "ip_allowlist")).transpose()?.flatten(),
+            referrers: client.map(referrers).transpose()?.flatten(),
+            endpoints: client.map(endpoints).transpose()?.flatten(),
+            limits: tenant.map(|tenant| OwnLimits::compile(client, tenant)).transpose()?.flatten(),
             exposed: AtomicBool::new(false),
             headers: headers.for_token(token, &id, tenant, &told)?,
             tenant_id: id,
@@ -185,6 +188,15 @@ fn ceiling(tenant: &TenantRecord) -> Result<Option<Grants>, String> {
 
 fn under(own: &Grants, ceiling: Option<&Grants>) -> Grants {
     ceiling.map_or_else(|| own.clone(), |ceiling| own.intersect(ceiling))
+}
+
+fn referrers(key: &KeyRecord) -> Result<Option<Referrers>, String> {
+    key.referrers.as_ref().map(|list| Referrers::parse(list)).transpose().map_err(|why| format!("referrers: {why}"))
+}
+
+fn endpoints(key: &KeyRecord) -> Result<Option<Box<Endpoints>>, String> {
+    let parsed = key.endpoints.as_ref().map(|list| Endpoints::parse(list).map(Box::new)).transpose();
+    parsed.map_err(|why| format!("endpoints: {why}"))
 }
 
 fn allowlist(list: Option<&[String]>, whose: &str) -> Result<Option<IpSet>, String> {

@@ -73,6 +73,7 @@ pub mod rejection;
 pub mod route;
 pub mod self_service;
 pub mod server;
+pub mod session;
 pub mod store;
 pub mod telemetry;
 pub mod tenant;

@@ -1,4 +1,4 @@
-//! What the management API and self-service act with: the lifecycle of keys and tenants over the key table that serves, in the name
+//! What the management API and self-service act with: the lifecycle of keys, tenants and sessions over the key table that serves, in the name
 //! of whoever asks. Its work runs on the store's runtime, never on a worker's.
 
 use std::future::Future;
@@ -8,6 +8,8 @@ use tokio::runtime::Handle;
 
 use crate::audit::Actor;
 use crate::key::lifecycle::Lifecycle;
+use crate::session::lifecycle::SessionLifecycle;
+use crate::store::session::Sessions;
 use crate::store::usage::Usages;
 
 /// Management of the key table of a running sidecar.
@@ -15,6 +17,7 @@ use crate::store::usage::Usages;
 pub struct Management {
     lifecycle: Lifecycle,
     usages: Arc<dyn Usages>,
+    sessions: Arc<dyn Sessions>,
     runtime: Handle,
 }
 
@@ -26,14 +29,20 @@ pub struct CutOff;
 impl Management {
     /// Over a key table, on its runtime.
     #[must_use]
-    pub fn new(lifecycle: Lifecycle, usages: Arc<dyn Usages>, runtime: Handle) -> Self {
-        Self { lifecycle, usages, runtime }
+    pub fn new(lifecycle: Lifecycle, usages: Arc<dyn Usages>, sessions: Arc<dyn Sessions>, runtime: Handle) -> Self {
+        Self { lifecycle, usages, sessions, runtime }
     }
 
     /// The lifecycle, in somebody's name.
     #[must_use]
     pub fn on_behalf_of(&self, actor: Actor) -> Lifecycle {
         self.lifecycle.on_behalf_of(actor)
+    }
+
+    /// Sessions, in the name that this lifecycle is in.
+    #[must_use]
+    pub fn sessions(&self, lifecycle: Lifecycle) -> SessionLifecycle {
+        SessionLifecycle::new(lifecycle, Arc::clone(&self.sessions))
     }
 
     /// What its keys were used for.

@@ -114,12 +114,12 @@ rejections! {
     JwtIssuer = "jwt_issuer" 401 Authentication "INVALID_TOKEN" "Invalid or expired token" true;
     /// Another `aud`.
     JwtAudience = "jwt_audience" 401 Authentication "INVALID_TOKEN" "Invalid or expired token" true;
-    /// Introspection says no.
+    /// Its session is over, or introspection says no.
     TokenInactive = "token_inactive" 401 Authentication "INVALID_TOKEN" "Invalid or expired token" true;
     /// The token's tenant has no record.
     TenantUnknown = "tenant_unknown" 401 Authentication "INVALID_TOKEN" "Invalid or expired token" true;
     /// A refresh token that is not good.
-    RefreshInvalid = "refresh_invalid" 401 Authentication "INVALID_TOKEN" "Invalid or expired token" false;
+    RefreshInvalid = "refresh_invalid" 401 Authentication "INVALID_TOKEN" "Invalid or expired token" true;
     /// Keys of this environment are not served here.
     EnvironmentBlocked = "environment_blocked" 403 Permission "ENVIRONMENT_NOT_ALLOWED" "{environment} keys are not accepted here" true;
     /// The route takes other kinds of keys.

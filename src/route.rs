@@ -4,6 +4,7 @@ pub mod compile;
 mod own;
 pub mod table;
 pub mod template;
+mod tokens;
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -15,9 +16,10 @@ use crate::config::sections::{CredentialType, EnvironmentName, SelfServiceAction
 use crate::facts::path::{CanonicalPath, Encoded};
 use crate::net::IpSet;
 use table::{Captures, Table};
+pub use tokens::TokenEndpoint;
 
 /// What a route demands.
-#[derive(Debug)]
+#[derive(Debug, Clone)]
 pub struct Route {
     /// Name in logs.
     pub name: Arc<str>,
@@ -55,6 +57,8 @@ pub struct Route {
     pub idempotency_off: bool,
     /// What Sidegate itself does where it matches; `None` = the upstream is asked.
     pub own: Option<SelfServiceAction>,
+    /// Which tokens Sidegate itself gives where it matches.
+    pub tokens: Option<TokenEndpoint>,
     /// What precedence compares.
     rank: template::Rank,
 }

@@ -261,6 +261,7 @@ fn refuse(error: LifecycleError) -> Refusal {
         }
         LifecycleError::Lost | LifecycleError::Store(StoreError::Unavailable(_)) => Rejection::StoreUnavailable.because(error.to_string()),
         LifecycleError::NoTenant(_)
+        | LifecycleError::NoSession(_)
         | LifecycleError::Store(StoreError::DigestTaken { .. } | StoreError::Corrupt { .. })
         | LifecycleError::NoRandomness(_) => Rejection::Internal.because(error.to_string()),
     }

@@ -12,6 +12,7 @@ mod redis;
 #[cfg(test)]
 pub(crate) mod redis_server;
 pub mod reservation;
+pub mod session;
 mod sqlite;
 pub mod target;
 pub mod usage;
@@ -26,11 +27,13 @@ use crate::clock::{Clock, Timestamp};
 use crate::config::sections;
 use crate::key::digest::StoredDigest;
 use crate::key::record::KeyRecord;
+use crate::session::record::SessionRecord;
 use crate::tenant::TenantRecord;
 use change::{ChangeLog, Changed, Position};
 use draw::{Draw, Drawn};
 use instance::{Instance, Seen};
 use reservation::Reservations;
+use session::Sessions;
 use usage::Usages;
 
 /// Why a store did not do what it was asked.
@@ -226,6 +229,7 @@ pub struct Audited<'a, R> {
 pub enum Written<'a> {
     Key(&'a KeyRecord),
     Tenant(&'a TenantRecord),
+    Session(&'a SessionRecord),
 }
 
 /// How far a change has got.
@@ -264,15 +268,18 @@ pub struct Opened {
     pub reservations: Arc<dyn Reservations>,
     /// The same, as it keeps usage and recent denials.
     pub usages: Arc<dyn Usages>,
+    /// The same, as it keeps sessions.
+    pub sessions: Arc<dyn Sessions>,
     /// What changes in it; `None` where the store does not tell (cached entries then live for `cache.ttl`).
     pub changes: Option<Box<dyn ChangeLog>>,
 }
 
 impl Opened {
-    fn of<S: Store + Reservations + Usages + 'static>(store: Arc<S>, changes: Option<Box<dyn ChangeLog>>) -> Self {
+    fn of<S: Store + Reservations + Usages + Sessions + 'static>(store: Arc<S>, changes: Option<Box<dyn ChangeLog>>) -> Self {
         let reservations: Arc<dyn Reservations> = Arc::<S>::clone(&store);
         let usages: Arc<dyn Usages> = Arc::<S>::clone(&store);
-        Self { store, reservations, usages, changes }
+        let sessions: Arc<dyn Sessions> = Arc::<S>::clone(&store);
+        Self { store, reservations, usages, sessions, changes }
     }
 }
 

@@ -10,6 +10,9 @@ use super::bench::Shown;
 /// A JSON answer.
 pub(super) struct Json<T>(pub(super) T);
 
+/// A JSON answer about what was just made.
+pub(super) struct Made<T>(pub(super) T);
+
 /// A record, as it is shown.
 pub(super) struct Record {
     status: StatusCode,
@@ -39,6 +42,12 @@ pub(super) struct Page<T> {
 impl<T: Serialize> IntoResponse for Json<T> {
     fn into_response(self) -> Response {
         json(StatusCode::OK, &self.0)
+    }
+}
+
+impl<T: Serialize> IntoResponse for Made<T> {
+    fn into_response(self) -> Response {
+        json(StatusCode::CREATED, &self.0)
     }
 }
 

@@ -13,6 +13,7 @@ use crate::fleet;
 use crate::key::lifecycle::{Lifecycle, LifecycleError};
 use crate::key::record::KeyRecord;
 use crate::key::shown;
+use crate::session::lifecycle::SessionLifecycle;
 use crate::store::Replication;
 use crate::store::change::Position;
 use crate::store::usage::Usages;
@@ -22,6 +23,7 @@ use crate::usage::show_last_use;
 /// The key table, in a caller's name.
 pub(super) struct Bench {
     pub(super) lifecycle: Lifecycle,
+    pub(super) sessions: SessionLifecycle,
     pub(super) usages: Arc<dyn Usages>,
     pub(super) admin: Arc<Settings>,
     pub(super) now: Timestamp,

@@ -61,8 +61,10 @@ impl Call {
         F: Future<Output = Result<T, LifecycleError>> + Send + 'static,
     {
         let management = &self.app.management;
+        let lifecycle = management.on_behalf_of(self.actor());
         let bench = Bench {
-            lifecycle: management.on_behalf_of(self.actor()),
+            sessions: management.sessions(lifecycle.clone()),
+            lifecycle,
             usages: Arc::clone(management.usages()),
             admin: Arc::clone(&self.app.admin),
             now: self.now(),

@@ -10,7 +10,7 @@ use utoipa_axum::router::OpenApiRouter;
 use utoipa_axum::routes;
 
 use super::problem::{FieldProblem, Problem};
-use super::{audit, explain, keys, status, tenants, usage};
+use super::{audit, explain, keys, sessions, status, tenants, usage};
 
 /// Where it is.
 pub(super) const ROOT: &str = "/admin/v1";
@@ -39,6 +39,9 @@ pub(super) fn api() -> (Router, OpenApi) {
         .routes(routes!(tenants::list::show_tenant, tenants::change::change_tenant, tenants::state::delete_tenant))
         .routes(routes!(tenants::state::suspend_tenant))
         .routes(routes!(tenants::state::resume_tenant))
+        .routes(routes!(sessions::list::list_sessions, sessions::create::create_session))
+        .routes(routes!(sessions::list::show_session, sessions::revoke::revoke_session))
+        .routes(routes!(sessions::revoke::revoke_sessions))
         .routes(routes!(audit::list_events))
         .routes(routes!(explain::explain))
         .routes(routes!(status::status))
@@ -46,7 +49,7 @@ pub(super) fn api() -> (Router, OpenApi) {
     let (router, mut document) = OpenApiRouter::with_openapi(Common::openapi()).nest(ROOT, operations).split_for_parts();
     document.info.title = "Sidegate management API".into();
     document.info.version = "1".into();
-    document.info.description = Some("Keys and tenants, what changed them, and what they are used for.".into());
+    document.info.description = Some("Keys, tenants and sessions, what changed them, and what they are used for.".into());
     document.info.contact = None;
     let token =
         SecurityScheme::Http(Http::builder().scheme(HttpAuthScheme::Bearer).description(Some("A token of [[admin.tokens]]")).build());
@@ -100,6 +103,7 @@ mod tests {
     use crate::key::record::{KeyRecord, PreviousSecret};
     use crate::key::shown;
     use crate::store::contract::{key, tenant};
+    use crate::store::session::fixture::session;
     use crate::tenant::TenantRecord;
 
     fn document() -> Value {
@@ -202,6 +206,8 @@ mod tests {
             metadata: [("a".into(), "b".into())].into(),
             ..least.clone()
         };
+        let session = Value::from(crate::session::shown(&session("ses_1", "acme", "ada"), Timestamp(0)));
+        holds("Session", &session, &session);
         holds("Tenant", &Value::from(shown::fields(&least)), &Value::from(shown::fields(&most)));
     }
 }

@@ -26,6 +26,10 @@ pub(crate) const TENANTS_READ: Permission = read(1);
 /// See `AREAS`.
 pub(crate) const TENANTS_WRITE: Permission = write(1);
 /// See `AREAS`.
+pub(crate) const SESSIONS_READ: Permission = read(2);
+/// See `AREAS`.
+pub(crate) const SESSIONS_WRITE: Permission = write(2);
+/// See `AREAS`.
 pub(crate) const USAGE_READ: Permission = read(3);
 /// See `AREAS`.
 pub(crate) const AUDIT_READ: Permission = read(4);
@@ -97,7 +101,18 @@ mod tests {
 
     #[test]
     fn each_word_gives_what_it_says_and_no_more() {
-        let all = [KEYS_READ, KEYS_WRITE, TENANTS_READ, TENANTS_WRITE, USAGE_READ, AUDIT_READ, EXPLAIN_READ, SYSTEM_READ];
+        let all = [
+            KEYS_READ,
+            KEYS_WRITE,
+            TENANTS_READ,
+            TENANTS_WRITE,
+            SESSIONS_READ,
+            SESSIONS_WRITE,
+            USAGE_READ,
+            AUDIT_READ,
+            EXPLAIN_READ,
+            SYSTEM_READ,
+        ];
         for permission in all {
             let own = of(&[&Named(permission).to_string()]).unwrap();
             for other in all {

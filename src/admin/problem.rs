@@ -128,6 +128,7 @@ impl From<LifecycleError> for Refused {
             LifecycleError::Invalid(wrong) => Self::invalid(wrong.into_iter().map(Into::into).collect()),
             // What stands for an id may be a pasted secret.
             LifecycleError::NoKey(_) => Self::new(StatusCode::NOT_FOUND, "key_not_found", "there is no key with this id"),
+            LifecycleError::NoSession(_) => Self::new(StatusCode::NOT_FOUND, "session_not_found", "there is no session with this id"),
             LifecycleError::NoTenant(_) => {
                 Self::new(StatusCode::NOT_FOUND, "tenant_not_found", "there is no tenant with this id").at("tenant")
             }

@@ -6,6 +6,7 @@
 mod audit;
 mod explain;
 mod keys;
+mod sessions;
 mod status;
 mod tenants;
 mod usage;
@@ -15,6 +16,7 @@ use utoipa::IntoParams;
 pub(crate) use audit::Events;
 pub(crate) use explain::Explanation;
 pub(crate) use keys::{ChangedKey, Environment, FoundKey, IssuedKey, Key, KeyStatus, Keys, RateLimit, Revoked, RotatedKey};
+pub(crate) use sessions::{ChangedSession, Pair, RevokedSessions, Session, Sessions};
 pub(crate) use status::Status;
 pub(crate) use tenants::{ChangedTenant, Tenant, Tenants};
 pub(crate) use usage::{Denials, KeyUsage, TenantUsage};
@@ -43,6 +45,15 @@ pub(crate) struct Once {
 pub(crate) struct TenantId {
     /// The tenant
     #[param(example = "acme", pattern = "^[A-Za-z0-9._-]{1,64}$")]
+    id: String,
+}
+
+/// An id in the path.
+#[derive(IntoParams)]
+#[into_params(parameter_in = Path)]
+pub(crate) struct SessionId {
+    /// The session
+    #[param(example = "ses_4fQ9c2LxR7tYv0Bn1mKs", pattern = "^[A-Za-z0-9._-]{1,64}$")]
     id: String,
 }
 

@@ -138,10 +138,11 @@ fn keys(text: &mut Exposition, health: &Health) {
     let app = health.reloader.app().load();
     let authenticator = app.gate.authenticator();
     let counters = authenticator.counters();
-    let told: [Told; 9] = [
+    let told: [Told; 10] = [
         ("sidegate_cache_negative_hits_total", "Refusals of unknown keys from the cache.", |of| of.negative_hits.load(Ordering::Relaxed)),
         ("sidegate_cache_stale_hits_total", "Answers from what could not be read again in time.", |of| of.stale.load(Ordering::Relaxed)),
         ("sidegate_key_lookups_total", "Questions to the store for a key.", |of| of.key_lookups.load(Ordering::Relaxed)),
+        ("sidegate_session_lookups_total", "Questions to the store for a session.", |of| of.session_lookups.load(Ordering::Relaxed)),
         ("sidegate_tenant_lookups_total", "Questions to the store for a tenant.", |of| of.tenant_lookups.load(Ordering::Relaxed)),
         ("sidegate_lookups_joined_total", "Requests that waited for another's look-up.", |of| of.joined.load(Ordering::Relaxed)),
         ("sidegate_lookups_repeated_total", "Look-ups done again for a change.", |of| of.repeated.load(Ordering::Relaxed)),

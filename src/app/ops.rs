@@ -1,4 +1,4 @@
-//! The ops listener: `/livez`, `/readyz`, `/readyz?verbose`, `/metrics`, `/probe/<name>`. GET only; nothing of a request or a key.
+//! The ops listener: `/livez`, `/readyz`, `/readyz?verbose`, `/metrics`, `/probe/<name>`, `/.well-known/jwks.json`. GET only; nothing of a request or a key.
 //! Losing the store later does not make a sidecar unready: it still serves the keys it knows.
 
 use std::future::ready;
@@ -17,6 +17,9 @@ use super::metrics;
 use super::probes::Prober;
 use crate::server::bind::Bound;
 use crate::telemetry::exposition::Exposition;
+
+/// Where the keys are.
+const JWKS: &str = "/.well-known/jwks.json";
 
 /// The ops listener.
 #[derive(Debug)]
@@ -41,7 +44,7 @@ impl Ops {
     async fn answer(self: Rc<Self>, request: Request<Incoming>) -> Response<Full<Bytes>> {
         let path = request.uri().path();
         let probe = path.strip_prefix("/probe/");
-        if probe.is_none() && !matches!(path, "/livez" | "/readyz" | "/metrics") {
+        if probe.is_none() && !matches!(path, "/livez" | "/readyz" | "/metrics" | JWKS) {
             return text(StatusCode::NOT_FOUND, "not found\n".to_owned());
         }
         if !matches!(*request.method(), Method::GET | Method::HEAD) {
@@ -53,7 +56,17 @@ impl Ops {
             (_, Some(name)) => self.probe(name).await,
             ("/livez", None) => text(StatusCode::OK, "ok\n".to_owned()),
             ("/metrics", None) => plain(StatusCode::OK, Exposition::CONTENT_TYPE, metrics::scrape(&self.health)),
+            (JWKS, None) => self.jwks(),
             _ => self.ready(request.uri().query()),
+        }
+    }
+
+    /// Keys that tokens of `[sessions]` are verified with: public halves only.
+    fn jwks(&self) -> Response<Full<Bytes>> {
+        let app = self.health.reloader.app().load();
+        match app.gate.issuers().signing() {
+            Some(signing) => plain(StatusCode::OK, "application/jwk-set+json", signing.jwks().to_string()),
+            None => text(StatusCode::NOT_FOUND, "nothing is signed here: [sessions] has no signing_key_files\n".to_owned()),
         }
     }
 

@@ -13,7 +13,8 @@ mod hot;
 
 use super::Authenticated;
 use super::freshness::{Moment, Reading};
-use super::slots::{Slot, TenantSlot};
+use super::held::TenantSlot;
+use super::slots::Slot;
 use crate::clock::Timestamp;
 use crate::config::sections;
 use crate::identity::Identity;

@@ -8,7 +8,8 @@ mod compile;
 mod json;
 mod jwk;
 mod keyring;
-mod sign;
+pub mod own;
+pub mod sign;
 #[cfg(test)]
 mod tests;
 
@@ -22,14 +23,14 @@ use crate::clock::{Clock, Timestamp};
 use crate::config::sections::{self, EnvironmentName};
 use crate::key::digest::Digest;
 use crate::rejection::{Refusal, Rejection};
-pub use algorithm::{Algorithm, Key};
-pub use claims::Verified;
+pub use algorithm::Algorithm;
 pub(super) use claims::time;
+pub use claims::{Grant, Verified};
 pub use compact::{Compact, TOKEN_MAX, is_candidate};
 pub(super) use json::Json;
 pub use jwk::{KeySet, NoKey};
 pub use keyring::{Counters, Keyring};
-pub use sign::Signer;
+pub use own::Signing;
 
 use jwk::shown;
 
@@ -43,6 +44,8 @@ pub struct Issuers {
     introspection: Option<Arc<Introspection>>,
     /// What they were compiled from: the sections, and what their files held.
     made_of: (Vec<(sections::Issuer, Digest)>, Option<(sections::Introspection, Digest)>),
+    /// Of the tokens that are issued here.
+    signing: Option<Arc<Signing>>,
 }
 
 /// One that may.
@@ -67,6 +70,8 @@ pub struct Issuer {
     /// Instead of a claim.
     tenant: Option<String>,
     environment: EnvironmentName,
+    /// Whether we are the issuer: then its tokens say what they rest on.
+    is_own: bool,
 }
 
 /// Why a token is not verified.
@@ -97,6 +102,12 @@ impl Issuers {
     #[must_use]
     pub fn is_empty(&self) -> bool {
         self.list.is_empty()
+    }
+
+    /// What tokens are signed with here; `None` = none are issued.
+    #[must_use]
+    pub const fn signing(&self) -> Option<&Arc<Signing>> {
+        self.signing.as_ref()
     }
 
     /// The one of this name alone.

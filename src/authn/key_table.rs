@@ -31,6 +31,7 @@ use crate::limit::Desk;
 use crate::management::Management;
 use crate::store::change::ChangeLog;
 use crate::store::instance::Instance;
+use crate::store::session::Sessions;
 use crate::store::{self, Opened, Store};
 use crate::usage::Collector;
 
@@ -50,6 +51,7 @@ pub struct KeyTable {
     peppers: Peppers,
     clock: Clock,
     usage: Arc<Collector>,
+    sessions: Arc<dyn Sessions>,
     turn: Turn,
     runtime: Handle,
     stop: Option<oneshot::Sender<()>>,
@@ -103,7 +105,7 @@ impl KeyTable {
                     store::open_existing(&config.store, &clock).await.map(|(opened, _)| opened)
                 }
             };
-            let Opened { store, reservations, usages, changes } = match opening.await {
+            let Opened { store, reservations, usages, sessions, changes } = match opening.await {
                 Ok(open) => open,
                 Err(why) => return drop(opened.send(Err(why))),
             };
@@ -113,7 +115,8 @@ impl KeyTable {
                 Err(why) => return drop(opened.send(Err(why))),
             };
             let ledger = Ledger::new(reservations, Roots::new(&peppers), Handle::current(), config.store.command_timeout.0);
-            let authenticator = Authenticator::new(Arc::clone(&store), &config, peppers, headers, clock.clone(), Handle::current());
+            let authenticator =
+                Authenticator::new(Arc::clone(&store), Arc::clone(&sessions), &config, peppers, headers, clock.clone(), Handle::current());
             let authenticator = Arc::new(authenticator);
             // What another table of this process has written is of one that is still there.
             let first = snapshot.as_ref().filter(|_| own.is_here());
@@ -128,6 +131,7 @@ impl KeyTable {
                 Arc::clone(&ledger),
                 Arc::clone(&desk),
                 Arc::clone(&usage),
+                sessions,
             )));
             // A flush under way when all ends is not to be broken off: it could not be done again.
             let (stop_usage, usage_stopped) = oneshot::channel();
@@ -153,7 +157,7 @@ impl KeyTable {
         };
         let thread =
             thread::Builder::new().name("store".into()).spawn(move || runtime.block_on(serve)).map_err(|error| error.to_string())?;
-        let (authenticator, store, ledger, desk, usage) = ready.recv().map_err(|error| error.to_string())??;
+        let (authenticator, store, ledger, desk, usage, sessions) = ready.recv().map_err(|error| error.to_string())??;
         let (peppers, clock) = (own_peppers, own_clock);
         Ok(Self {
             authenticator,
@@ -162,6 +166,7 @@ impl KeyTable {
             standing,
             desk,
             usage,
+            sessions,
             peppers,
             clock,
             turn,
@@ -212,7 +217,7 @@ impl KeyTable {
     pub fn management(&self, rules: Arc<Rules>) -> Management {
         let actor = Actor::local("sidegate");
         let lifecycle = Lifecycle::new(Arc::clone(&self.store), rules, self.peppers.clone(), self.clock.clone(), actor);
-        Management::new(lifecycle, Arc::clone(self.usage.usages()), self.runtime.clone())
+        Management::new(lifecycle, Arc::clone(self.usage.usages()), Arc::clone(&self.sessions), self.runtime.clone())
     }
 
     /// What gathers the usage of keys and recent denials, and knows where they are kept.

@@ -11,8 +11,9 @@ use super::cache::{Caches, Entry};
 use super::compile::{CURRENT, secret_until};
 use super::flight::Flights;
 use super::freshness::{Began, Freshness, Reading};
+use super::held::{Found, TenantState};
 use super::opaque::Questions;
-use super::slots::{Slot, Slots, TenantSlot, TenantState};
+use super::slots::{Slot, Slots};
 use super::snapshot::Place;
 use super::token::{Token, Verifying};
 use super::trouble::Trouble;
@@ -22,17 +23,19 @@ use crate::identity::template::IdentityHeaders;
 use crate::key::digest::{Digest, Peppers};
 use crate::key::record::{KeyRecord, KeyStatus};
 use crate::rejection::{Refusal, Rejection};
+use crate::store::session::Sessions;
 use crate::store::{Store, StoreError};
 
 /// What a look-up yields; deadlines are judged by who receives it.
 pub(super) type Answer = Result<Arc<Entry>, Refusal>;
 
-/// A tenant as it is known, the generation that makes it so, and its state.
-pub(super) type Tenant = (Arc<TenantSlot>, u64, Arc<TenantState>);
+/// A tenant as it is known.
+pub(super) type Tenant = Found<TenantState>;
 
 /// What workers and look-ups share.
 pub(super) struct Shared {
     pub(super) store: Arc<dyn Store>,
+    pub(super) sessions: Arc<dyn Sessions>,
     pub(super) slots: Slots,
     pub(super) counters: Counters,
     pub(super) freshness: Freshness,
@@ -54,7 +57,7 @@ pub(super) struct Shared {
 }
 
 /// What the store has of a key that was asked for by digest.
-enum Found {
+enum FoundKey {
     /// A record that names the digest, and until when it opens it.
     Opens(Box<KeyRecord>, Timestamp),
     /// None that does, but the key with this id did, and has this version now (0 = no record).
@@ -64,6 +67,7 @@ enum Found {
 impl Shared {
     pub(super) fn new(
         store: Arc<dyn Store>,
+        sessions: Arc<dyn Sessions>,
         cache: &sections::Cache,
         peppers: Peppers,
         headers: Arc<IdentityHeaders>,
@@ -77,6 +81,7 @@ impl Shared {
         let (place, concerned) = (Place::new(&cache.snapshot_file), Notify::new());
         Self {
             store,
+            sessions,
             slots,
             counters,
             freshness,
@@ -160,7 +165,7 @@ impl Shared {
         let known = self.caches.entry(digest);
         if let (Trouble::Lost(_), Some(entry)) = (&trouble, &known) {
             // The store answers: the tenant's part of the entry need not become stale with it.
-            let _ = self.find_tenant(&entry.tenant.slot.id).await;
+            let _ = self.find::<TenantState>(&entry.tenant.slot.id).await;
         }
         Some((self.fall_back(known, &trouble), began.epoch))
     }
@@ -170,11 +175,11 @@ impl Shared {
         self.freshness.answered(began.at);
         let unknown = || Refusal::from(Rejection::KeyUnknown);
         match found.ok_or_else(|| Trouble::Refused(unknown().of_nobody()))? {
-            Found::Opens(record, secret_until) => {
+            FoundKey::Opens(record, secret_until) => {
                 let key = self.slots.settle_key(&record.id, record.version, record.status == KeyStatus::Revoked, began)?;
                 self.compile(&record, secret_until, key, began).await
             }
-            Found::Closed(id, version) => {
+            FoundKey::Closed(id, version) => {
                 self.slots.settle_key(&id, version, false, began)?;
                 Err(Trouble::Refused(unknown()))
             }
@@ -196,73 +201,27 @@ impl Shared {
 
     /// A record and its tenant's, compiled.
     async fn compile(&self, record: &KeyRecord, secret_until: Timestamp, key: (Arc<Slot>, u64), began: Began) -> Result<Entry, Trouble> {
-        let tenant = self.find_tenant(&record.tenant).await?;
+        let tenant = self.find::<TenantState>(&record.tenant).await?;
         Ok(self.assemble(record, secret_until, key, tenant, began))
     }
 
-    async fn find_key(&self, digest: &Digest) -> Result<Option<Found>, StoreError> {
+    async fn find_key(&self, digest: &Digest) -> Result<Option<FoundKey>, StoreError> {
         for candidate in self.peppers.candidates(digest) {
             Counters::count(&self.counters.key_lookups);
             if let Some(record) = self.store.find_key_by_digest(&candidate).await?
                 && let Some(until) = secret_until(&record, candidate)
             {
-                return Ok(Some(Found::Opens(Box::new(record), until)));
+                return Ok(Some(FoundKey::Opens(Box::new(record), until)));
             }
         }
         // It was there a while ago: either the key has another secret now, or the store has lost the record or the way to it.
         let Some(known) = self.caches.entry(digest) else { return Ok(None) };
         let id = &known.key.id;
-        let Some(record) = self.store.find_key(id).await? else { return Ok(Some(Found::Closed(Arc::clone(id), 0))) };
+        let Some(record) = self.store.find_key(id).await? else { return Ok(Some(FoundKey::Closed(Arc::clone(id), 0))) };
         let until = self.peppers.candidates(digest).find_map(|candidate| secret_until(&record, candidate));
         Ok(Some(match until {
-            Some(until) => Found::Opens(Box::new(record), until),
-            None => Found::Closed(Arc::clone(id), record.version),
+            Some(until) => FoundKey::Opens(Box::new(record), until),
+            None => FoundKey::Closed(Arc::clone(id), record.version),
         }))
-    }
-
-    /// The tenant as it is known, asking the store (once for all its keys) if that is too long ago.
-    pub(super) async fn find_tenant(&self, id: &str) -> Result<Tenant, Trouble> {
-        let tenant = self.slots.tenant(id);
-        let alone = tenant.loading.lock().await;
-        let (generation, state) = loop {
-            let (generation, began) = (tenant.slot.generation(), self.begin());
-            let moment = self.freshness.moment(began.at, self.slots.floor());
-            let known = tenant.state.load_full();
-            if let Some(state) = &known
-                && (moment.age(&tenant.reading).is_some_and(|age| !self.freshness.is_due(age)) || moment.excuses(&tenant.reading))
-            {
-                break (generation, Arc::clone(state));
-            }
-            let trouble = match self.read_tenant(&tenant, generation, began).await {
-                Ok(found) => break found,
-                Err(Trouble::Overtaken) => {
-                    Counters::count(&self.counters.repeated);
-                    continue;
-                }
-                Err(trouble) => trouble,
-            };
-            let now = self.clock.now();
-            match (known, self.excused_until(&trouble, now, || self.freshness.stale_until(moment, &tenant.reading))) {
-                (Some(state), Some(end)) if tenant.slot.generation() == generation => {
-                    tenant.reading.excuse(now, end);
-                    break (generation, state);
-                }
-                _ => return Err(trouble),
-            }
-        };
-        drop(alone);
-        Ok((tenant, generation, state))
-    }
-
-    async fn read_tenant(&self, tenant: &TenantSlot, generation: u64, began: Began) -> Result<(u64, Arc<TenantState>), Trouble> {
-        Counters::count(&self.counters.tenant_lookups);
-        let state = Arc::new(match self.store.find_tenant(&tenant.slot.id).await {
-            Ok(Some(record)) => TenantState::Found(Box::new(record)),
-            Ok(None) => TenantState::Absent,
-            Err(StoreError::Unavailable(why)) => return Err(Trouble::Silent(why)),
-            Err(error) => TenantState::Unusable(error.to_string()),
-        });
-        self.freshness.answered(began.at);
-        Ok((self.slots.settle_tenant(tenant, generation, &state, began)?, state))
     }
 }

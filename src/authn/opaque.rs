@@ -83,7 +83,7 @@ impl fmt::Debug for Questions {
 }
 
 impl Authenticator {
-    /// Asks about a token, and for its tenant. What comes of it is remembered, and a caller that leaves does not end it.
+    /// Asks about a token, and for what it rests on. What comes of it is remembered, and a caller that leaves does not end it.
     ///
     /// # Errors
     /// Why it is not good, or why that cannot be told.
@@ -91,9 +91,9 @@ impl Authenticator {
         let (shared, version) = (&self.shared, introspection.version());
         let known = shared.tokens.entry(digest).filter(|token| token.verified.version == version && token.is_fresh(now));
         if let Some(known) = known {
-            // Only its tenant is to be asked for.
+            // Only what it rests on is to be asked for.
             shared.renew(&known, now, self.patience);
-            let token = shared.of_tenant(Arc::clone(&known.verified), digest, self.patience).await;
+            let token = shared.of_grounds(Arc::clone(&known.verified), digest, self.patience).await;
             return shared.remember(digest, token, (now, version), introspection.version());
         }
         let (reply, answer) = oneshot::channel();
@@ -178,7 +178,7 @@ impl Question {
         let shared = Arc::clone(&self.shared);
         let (began, version) = (shared.clock.now(), self.by.version());
         let answer = match self.by.ask(&text, &shared.clock).await {
-            Ok(verified) => shared.of_tenant(Arc::new(verified), &self.digest, self.patience).await,
+            Ok(verified) => shared.of_grounds(Arc::new(verified), &self.digest, self.patience).await,
             Err(refusal) => Err(refusal),
         };
         let answer = shared.remember(&self.digest, answer, (began, version), self.by.version());

@@ -12,8 +12,8 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use arc_swap::ArcSwapOption;
 
 use super::freshness::{Began, Reading};
+use super::held::{ClientState, Held, SessionState, TenantSlot};
 use crate::clock::Timestamp;
-use crate::tenant::TenantRecord;
 use index::{Index, Slotted};
 pub(super) use ledger::Doubt;
 use ledger::Ledger;
@@ -47,26 +47,6 @@ impl Slot {
     }
 }
 
-/// What a look-up of a tenant found.
-#[derive(Debug, PartialEq)]
-pub(super) enum TenantState {
-    Found(Box<TenantRecord>),
-    Absent,
-    Unusable(String),
-}
-
-/// A tenant, shared by the entries of all its keys.
-pub(super) struct TenantSlot {
-    pub(super) slot: Slot,
-    pub(super) reading: Reading,
-    /// What was read; none since a change.
-    pub(super) state: ArcSwapOption<TenantState>,
-    /// Held by the one look-up that is under way.
-    pub(super) loading: tokio::sync::Mutex<()>,
-    /// Whether one ahead of the end of what was read has begun.
-    pub(super) refreshed: AtomicBool,
-}
-
 impl Slotted for Slot {
     fn with(slot: Slot) -> Self {
         slot
@@ -76,7 +56,7 @@ impl Slotted for Slot {
     }
 }
 
-impl Slotted for TenantSlot {
+impl<S> Slotted for Held<S> {
     fn with(slot: Slot) -> Self {
         Self {
             slot,
@@ -107,6 +87,9 @@ pub(super) struct Slots {
 struct Maps {
     keys: Index<Slot>,
     tenants: Index<TenantSlot>,
+    sessions: Index<Held<SessionState>>,
+    /// Keys again, as far as tokens stand for them.
+    clients: Index<Held<ClientState>>,
 }
 
 impl Slots {
@@ -138,6 +121,14 @@ impl Slots {
         self.lock().tenants.slot(id)
     }
 
+    pub(super) fn session(&self, id: &str) -> Arc<Held<SessionState>> {
+        self.lock().sessions.slot(id)
+    }
+
+    pub(super) fn client(&self, id: &str) -> Arc<Held<ClientState>> {
+        self.lock().clients.slot(id)
+    }
+
     /// Takes note of what a look-up found of this key (version 0: nothing). Answers the generation of what
     /// may be made of it. A change that comes later finds the slot.
     pub(super) fn settle_key(&self, id: &str, version: u64, is_revoked: bool, began: Began) -> Result<(Arc<Slot>, u64), Doubt> {
@@ -160,27 +151,29 @@ impl Slots {
         Ok((slot, generation))
     }
 
-    /// Keeps what a tenant's look-up found, unless the tenant was changed since `generation`: then it is to be done again.
-    /// A state that differs from the one before is a change that nobody told of: its keys are compiled again.
-    pub(super) fn settle_tenant(&self, tenant: &TenantSlot, generation: u64, state: &Arc<TenantState>, began: Began) -> Result<u64, Doubt> {
+    /// Keeps what a look-up found, unless the record was changed since `generation`: then it is to be done again. A state that differs
+    /// from the one before is a change that nobody told of: what rests on it is made again.
+    pub(super) fn settle<S: PartialEq>(
+        &self,
+        held: &Held<S>,
+        generation: u64,
+        state: &Arc<S>,
+        (version, is_for_ever): (Option<u64>, bool),
+        began: Began,
+    ) -> Result<u64, Doubt> {
         let _maps = self.lock();
-        if tenant.slot.generation() != generation {
+        if held.slot.generation() != generation {
             return Err(Doubt::Older);
         }
-        let mut ledger = tenant.slot.ledger();
-        let version = match &**state {
-            TenantState::Found(record) => record.version,
-            TenantState::Absent => 0,
-            // It does not say, and is of no use in any case.
-            TenantState::Unusable(_) => ledger.known(),
-        };
-        ledger.judge(version, false, began.at, self.stale_for_ms)?;
-        if tenant.state.load().as_ref().is_some_and(|before| *before != *state) {
-            tenant.slot.advance();
+        let mut ledger = held.slot.ledger();
+        let version = version.unwrap_or_else(|| ledger.known());
+        ledger.judge(version, is_for_ever, began.at, self.stale_for_ms)?;
+        if held.state.load().as_ref().is_some_and(|before| *before != *state) {
+            held.slot.advance();
         }
-        tenant.state.store(Some(Arc::clone(state)));
-        tenant.reading.renew(began);
-        Ok(tenant.slot.generation())
+        held.state.store(Some(Arc::clone(state)));
+        held.reading.renew(began);
+        Ok(held.slot.generation())
     }
 
     /// Until which epoch an answer that rests on these generations holds, if it was read in epoch `began`.
@@ -199,6 +192,9 @@ impl Slots {
     pub(super) fn invalidate_key(&self, id: &str, version: u64, now: Timestamp) -> bool {
         let mut maps = self.lock();
         let epoch = self.next_epoch();
+        if maps.clients.is_in_use(id) {
+            maps.clients.announce(id, version, epoch, now, self.stale_for_ms);
+        }
         maps.keys.announce(id, version, epoch, now, self.stale_for_ms)
     }
 
@@ -207,6 +203,13 @@ impl Slots {
         let mut maps = self.lock();
         let epoch = self.next_epoch();
         maps.tenants.announce(id, version, epoch, now, self.stale_for_ms)
+    }
+
+    /// The same of a session.
+    pub(super) fn invalidate_session(&self, id: &str, version: u64, now: Timestamp) {
+        let mut maps = self.lock();
+        let epoch = self.next_epoch();
+        maps.sessions.announce(id, version, epoch, now, self.stale_for_ms);
     }
 
     /// Anything may have changed.

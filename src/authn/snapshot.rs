@@ -20,8 +20,8 @@ use tokio::time::sleep;
 
 use super::compile::secret_until;
 use super::freshness::Began;
+use super::held::{TenantSlot, TenantState};
 use super::load::{Shared, Tenant};
-use super::slots::{TenantSlot, TenantState};
 use crate::clock::{Timestamp, instant};
 use crate::config::sections::Config;
 use crate::key::digest::{Digest, Peppers, StoredDigest};
@@ -239,7 +239,8 @@ impl Shared {
                 Some(Line::Tenant { id, certain_at, state }) => {
                     let (tenant, state) = (self.slots.tenant(&id), Arc::new(state));
                     let began = Began { at: certain_at, epoch };
-                    if let Ok(generation) = self.slots.settle_tenant(&tenant, tenant.slot.generation(), &state, began) {
+                    let said = (state.version(), false);
+                    if let Ok(generation) = self.slots.settle(&tenant, tenant.slot.generation(), &state, said, began) {
                         tenants.insert(id, (tenant, generation, state));
                     }
                 }

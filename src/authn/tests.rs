@@ -4,6 +4,7 @@ mod invalidation;
 mod law;
 mod lookups;
 mod refresh;
+mod sessions;
 mod snapshot;
 mod stale;
 mod standing;
@@ -21,11 +22,13 @@ use crate::audit::{self, Query};
 use crate::config::problem::Problems;
 use crate::key::digest::StoredDigest;
 use crate::key::record::{KeyRecord, KeyStatus, PreviousSecret};
+use crate::session::record::SessionRecord;
 use crate::store::Audited;
 use crate::store::change::Position;
 use crate::store::contract::{digest_of, key, tenant};
 use crate::store::draw::{Draw, Drawn};
 use crate::store::instance::{Instance, Seen};
+use crate::store::session::{SessionQuery, SessionWrite};
 use crate::store::{Page, StoreError};
 use crate::tenant::{TenantRecord, TenantStatus};
 
@@ -36,6 +39,7 @@ const START: Timestamp = Timestamp(1_700_000_000_000);
 struct Fake {
     keys: Mutex<HashMap<String, KeyRecord>>,
     tenants: Mutex<HashMap<String, TenantRecord>>,
+    sessions: Mutex<HashMap<String, SessionRecord>>,
     failure: Mutex<Option<StoreError>>,
     /// Whether the failure is known without asking.
     is_away: AtomicBool,
@@ -176,6 +180,20 @@ impl Store for Fake {
     }
 }
 
+#[async_trait]
+impl Sessions for Fake {
+    async fn find_session(&self, id: &str) -> Result<Option<SessionRecord>, StoreError> {
+        self.answer(self.sessions.lock().unwrap().get(id).cloned())
+    }
+    async fn put_session(&self, write: SessionWrite<'_>) -> Result<(), StoreError> {
+        self.sessions.lock().unwrap().insert(write.record.id.clone(), write.record.clone());
+        self.answer(())
+    }
+    async fn list_sessions(&self, _: &SessionQuery<'_>) -> Result<Page<SessionRecord>, StoreError> {
+        unimplemented!()
+    }
+}
+
 struct Bench {
     store: Arc<Fake>,
     clock: Clock,
@@ -210,7 +228,8 @@ impl Bench {
         let clock = Clock::manual(START);
         let headers = Arc::new(IdentityHeaders::compile(config, &mut Problems::default()).unwrap());
         let shared: Arc<dyn Store> = Arc::clone(&store) as _;
-        let authn = Arc::new(Authenticator::new(shared, config, peppers, headers, clock.clone(), Handle::current()));
+        let authn =
+            Arc::new(Authenticator::new(shared, Arc::clone(&store) as _, config, peppers, headers, clock.clone(), Handle::current()));
         Self { store, clock, authn }
     }
 

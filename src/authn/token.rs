@@ -1,6 +1,6 @@
 //! Who is calling, from a token: a verified one is remembered by its digest, as a key's records are, until it is over, its issuer's
-//! keys change or its tenant does. Its signature is checked where the request is; only the tenant is asked of the store. What says
-//! nothing itself is asked about by [`super::opaque`].
+//! keys change or what it rests on does. Its signature is checked where the request is; its tenant, and of a token of ours what it
+//! was issued for, are asked of the store. What says nothing itself is asked about by [`super::opaque`].
 
 use std::cell::RefCell;
 use std::collections::HashSet;
@@ -10,36 +10,41 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::thread::LocalKey;
 use std::time::Duration;
 
+use smallvec::SmallVec;
 use tokio::time::timeout;
 
 use super::Authenticator;
 use super::Counters;
 use super::cache::{AtHand, DigestHash, End, Hot};
-use super::jwt::{Issuers, Verified};
+use super::held::{ClientState, Found, Ground, Kept, SessionState, TenantState};
+use super::jwt::{Grant, Issuers, Verified};
 use super::load::Shared;
 use super::opaque::Hold;
-use super::slots::{TenantSlot, TenantState};
 use super::standing::Standing;
 use super::trouble::Trouble;
 use crate::clock::Timestamp;
 use crate::identity::Identity;
 use crate::identity::template::{VALUE_MAX, is_injectable};
 use crate::key::digest::Digest;
+use crate::key::record::KeyRecord;
 use crate::key::rules::check_id;
 use crate::rejection::{Refusal, Rejection};
-use crate::tenant::{TenantRecord, TenantStatus};
+use crate::tenant::TenantStatus;
 
-/// A token that was verified, and what its tenant's record makes of it.
+/// A token that was verified, and what the records that it rests on make of it.
 pub struct Token {
     pub(super) verified: Arc<Verified>,
-    /// With the generation that the verdict is of; `None` = no record can have its name.
-    tenant: Option<(Arc<TenantSlot>, u64)>,
+    /// With the generations that the verdict is of: its tenant, unless no record can have its name; its session, or its client's key.
+    grounds: Grounds,
     end: End,
     verdict: Result<Arc<Identity>, Refusal>,
     superseded: AtomicBool,
     /// Where somebody was asked about it.
     pub(super) hold: Option<Hold>,
 }
+
+/// What a token rests on.
+type Grounds = SmallVec<[(Arc<dyn Ground>, u64); 2]>;
 
 impl AtHand for Token {
     fn superseded(&self) -> &AtomicBool {
@@ -81,11 +86,11 @@ impl Token {
 
     /// Whether nothing is known to have changed since.
     pub(super) fn is_current(&self, version: u64) -> bool {
-        self.verified.version == version && self.has_its_tenant() && !self.superseded.load(Ordering::Acquire)
+        self.verified.version == version && self.stands() && !self.superseded.load(Ordering::Acquire)
     }
 
-    fn has_its_tenant(&self) -> bool {
-        self.tenant.as_ref().is_none_or(|(tenant, generation)| tenant.slot.generation() == *generation)
+    fn stands(&self) -> bool {
+        self.grounds.iter().all(|(ground, generation)| ground.generation() == *generation)
     }
 }
 
@@ -158,13 +163,13 @@ impl Authenticator {
             None => issuers.verify_asking(text, &shared.runtime, &shared.clock, now).await.map(Arc::new),
         };
         let token = match verified {
-            Ok(verified) => shared.of_tenant(verified, digest, self.patience).await,
+            Ok(verified) => shared.of_grounds(verified, digest, self.patience).await,
             Err(refusal) => Err(refusal),
         };
         shared.remember(digest, token, (now, version), issuers.version())
     }
 
-    /// How the token that admitted an exchange stands, as far as is known without asking: it may be over, or its tenant suspended.
+    /// How the token that admitted an exchange stands, as far as is known without asking: it may be over, or what it rests on.
     #[must_use]
     pub fn standing_of_token(&self, token: &Token, now: Timestamp) -> Standing {
         if token.end.is_over(now) {
@@ -173,32 +178,59 @@ impl Authenticator {
         if !token.is_fresh(now) {
             return Standing::Unknown;
         }
-        let Some((tenant, generation)) = &token.tenant else { return Standing::Holds };
         let moment = self.shared.freshness.moment(now, self.shared.slots.floor());
-        let is_certain = tenant.slot.generation() == *generation && moment.age(&tenant.reading).is_some();
+        let is_certain = token.stands() && token.grounds.iter().all(|(ground, _)| moment.age(ground.reading()).is_some());
         if is_certain || !self.shared.store.is_reachable() { Standing::Holds } else { Standing::Unknown }
     }
 
-    /// The same, asking for what is not known any more: of the token itself, else the store for the tenant.
+    /// The same, asking for what is not known any more: of the token itself, else of the store.
     pub async fn ask_standing_of_token(&self, token: &Token) -> Standing {
         if let Some(standing) = self.ask_again(token).await {
             return standing;
         }
-        let Some((tenant, _)) = &token.tenant else { return Standing::Holds };
-        match self.shared.find_tenant_of_token(&tenant.slot.id, self.patience).await {
-            Ok((_, _, state)) if is_suspended(&state) => Standing::Ended(Rejection::TenantSuspended),
-            Ok(_) | Err(_) => Standing::Holds,
+        for (ground, _) in &token.grounds {
+            let ending = self.shared.runtime.spawn(Arc::clone(ground).ask_ending(Arc::clone(&self.shared)));
+            if let Ok(Ok(Some(rejection))) = timeout(self.patience, ending).await {
+                return Standing::Ended(rejection);
+            }
         }
+        Standing::Holds
     }
 }
 
-fn is_suspended(state: &TenantState) -> bool {
-    matches!(state, TenantState::Found(tenant) if tenant.status == TenantStatus::Suspended)
+/// Whether a session's tokens are good.
+fn check_session(state: &SessionState) -> Result<(), Refusal> {
+    match state {
+        SessionState::Open => Ok(()),
+        SessionState::Ended(ended) => {
+            Err(Rejection::TokenInactive.because(format!("its session ended at {} ({})", ended.at, ended.reason)))
+        }
+        SessionState::Absent => Err(Rejection::TokenInactive.because("its session is not known")),
+        SessionState::Unusable(why) => Err(Rejection::IdentityInvalid.because(why.clone())),
+    }
+}
+
+/// The key that a token stands for since it was issued, and until when it does.
+fn client_of(state: &ClientState, issued: Timestamp) -> Result<(&KeyRecord, Timestamp), Refusal> {
+    let key = match (state, state.ending()) {
+        (_, Some(rejection)) => return Err(rejection.into()),
+        (ClientState::Found(key), None) => key,
+        (ClientState::Unusable(why), None) => return Err(Rejection::IdentityInvalid.because(why.clone())),
+        (ClientState::Absent, None) => return Err(Rejection::KeyUnknown.into()),
+    };
+    // Of whole seconds: a token of the second of the rotation is of the new secret.
+    let is_older = key.rotated_at.is_some_and(|rotated| issued.plus_millis(999) < rotated);
+    let secret = match &key.previous {
+        Some(previous) if is_older => previous.until,
+        None if is_older => return Err(Rejection::KeyUnknown.because("of a secret that a rotation has replaced")),
+        Some(_) | None => Timestamp(i64::MAX),
+    };
+    Ok((key, secret.min(key.expires_at.unwrap_or(Timestamp(i64::MAX)))))
 }
 
 impl Shared {
-    /// A verified token, and its tenant as it is known.
-    pub(super) async fn of_tenant(
+    /// A verified token, and what it rests on as it is known.
+    pub(super) async fn of_grounds(
         self: &Arc<Self>,
         verified: Arc<Verified>,
         digest: &Digest,
@@ -208,23 +240,41 @@ impl Shared {
         if id.len() > VALUE_MAX || !is_injectable(id, false) {
             return Err(Rejection::IdentityInvalid.because("the tenant's name cannot stand in a header"));
         }
-        let (tenant, verdict) = if check_id("tenant id", id).is_ok() {
-            let (slot, generation, state) = self.find_tenant_of_token(id, patience).await?;
-            let verdict = self.verdict_on(&verified, Arc::clone(&slot.slot.id), &state);
-            (Some((slot, generation)), verdict)
+        let (mut grounds, mut end) = (Grounds::new(), verified.end);
+        let (id, tenant) = if check_id("tenant id", id).is_ok() {
+            let (tenant, generation, state) = self.find_for_token::<TenantState>(id, patience).await?;
+            let id = Arc::clone(&tenant.slot.id);
+            grounds.push((tenant, generation));
+            (id, state)
         } else {
-            (None, self.verdict_on(&verified, id.into(), &TenantState::Absent))
+            (id.into(), Arc::new(TenantState::Absent))
+        };
+        let verdict = match &verified.grant {
+            None => self.verdict_on(&verified, id, &tenant, None),
+            Some(Grant::Session(session)) => {
+                let (session, generation, state) = self.find_for_token::<SessionState>(session, patience).await?;
+                grounds.push((session, generation));
+                check_session(&state).and_then(|()| self.verdict_on(&verified, id, &tenant, None))
+            }
+            Some(Grant::Client(key, issued)) => {
+                let (client, generation, state) = self.find_for_token::<ClientState>(key, patience).await?;
+                grounds.push((client, generation));
+                client_of(&state, *issued).and_then(|(key, until)| {
+                    end = end.min(until);
+                    self.verdict_on(&verified, id, &tenant, Some(key))
+                })
+            }
         };
         let hold = verified.asked.as_ref().map(|asked| Hold::new(*digest, asked));
-        Ok(Token { tenant, end: End::new(verified.end), verified, verdict, superseded: AtomicBool::new(false), hold })
+        Ok(Token { grounds, end: End::new(end), verified, verdict, superseded: AtomicBool::new(false), hold })
     }
 
     /// On the store's runtime, so that a caller that leaves does not end it.
-    async fn find_tenant_of_token(self: &Arc<Self>, id: &str, patience: Duration) -> Result<super::load::Tenant, Refusal> {
+    async fn find_for_token<S: Kept>(self: &Arc<Self>, id: &str, patience: Duration) -> Result<Found<S>, Refusal> {
         let (shared, id) = (Arc::clone(self), id.to_owned());
-        let asked = self.runtime.spawn(async move { shared.find_tenant(&id).await });
+        let asked = self.runtime.spawn(async move { shared.find::<S>(&id).await });
         match timeout(patience, asked).await {
-            Ok(Ok(Ok(tenant))) => Ok(tenant),
+            Ok(Ok(Ok(found))) => Ok(found),
             Ok(Ok(Err(trouble))) => Err(match trouble {
                 Trouble::Silent(why) => Rejection::StoreUnavailable.because(why),
                 Trouble::Refused(refusal) => refusal,
@@ -274,39 +324,38 @@ impl Shared {
         self.tokens.entry(digest).filter(is_good)
     }
 
-    /// Whether what is known of its tenant may be used without asking. In the last fifth of its time it is asked for ahead.
+    /// Whether what is known of its grounds may be used without asking. In the last fifth of their time they are asked for ahead.
     fn may_use(self: &Arc<Self>, token: &Token, now: Timestamp) -> bool {
-        let Some((tenant, _)) = &token.tenant else { return true };
         let moment = self.freshness.moment(now, self.slots.floor());
-        if let Some(age) = moment.age(&tenant.reading) {
-            if self.freshness.is_due(age) {
-                self.refresh_tenant(tenant);
+        let mut is_stale = false;
+        for (ground, _) in &token.grounds {
+            let reading = ground.reading();
+            if let Some(age) = moment.age(reading) {
+                if self.freshness.is_due(age) {
+                    Arc::clone(ground).refresh(self);
+                }
+                continue;
             }
-            return true;
+            let is_usable = moment.excuses(reading) || !self.store.is_reachable() && now < self.freshness.stale_until(moment, reading);
+            if !is_usable {
+                return false;
+            }
+            is_stale = true;
         }
-        let is_usable =
-            moment.excuses(&tenant.reading) || !self.store.is_reachable() && now < self.freshness.stale_until(moment, &tenant.reading);
-        if is_usable {
+        if is_stale {
             Counters::count(&self.counters.stale);
         }
-        is_usable
+        true
     }
 
-    #[cold]
-    fn refresh_tenant(self: &Arc<Self>, tenant: &Arc<TenantSlot>) {
-        if tenant.refreshed.swap(true, Ordering::Relaxed) {
-            return;
-        }
-        Counters::count(&self.counters.refreshes);
-        let (shared, tenant) = (Arc::clone(self), Arc::clone(tenant));
-        drop(self.runtime.spawn(async move {
-            let _ = shared.find_tenant(&tenant.slot.id).await;
-            tenant.refreshed.store(false, Ordering::Relaxed);
-        }));
-    }
-
-    /// What the tenant's record makes of a token.
-    fn verdict_on(&self, token: &Verified, id: Arc<str>, state: &TenantState) -> Result<Arc<Identity>, Refusal> {
+    /// What the tenant's record, and the key's that it stands for, make of a token.
+    fn verdict_on(
+        &self,
+        token: &Verified,
+        id: Arc<str>,
+        state: &TenantState,
+        client: Option<&KeyRecord>,
+    ) -> Result<Arc<Identity>, Refusal> {
         let record = match state {
             TenantState::Found(record) if record.status == TenantStatus::Suspended => return Err(Rejection::TenantSuspended.into()),
             TenantState::Found(record) => Some(&**record),
@@ -314,11 +363,7 @@ impl Shared {
             TenantState::Absent => return Err(Rejection::TenantUnknown.because(format!("there is no tenant {id}"))),
             TenantState::Unusable(why) => return Err(self.unfit(why)),
         };
-        self.identify(token, id, record).map(Arc::new).map_err(|why| self.unfit(&why))
-    }
-
-    fn identify(&self, token: &Verified, id: Arc<str>, record: Option<&TenantRecord>) -> Result<Identity, String> {
-        Identity::of_token(token, id, record, &self.headers)
+        Identity::of_token(token, id, record, client, &self.headers).map(Arc::new).map_err(|why| self.unfit(&why))
     }
 
     fn unfit(&self, why: &str) -> Refusal {

@@ -91,6 +91,12 @@ pub(super) trait Desk {
     /// One that is suspended and whose keys are revoked.
     fn delete_tenant(&self, id: &str) -> Result<(), Failure>;
 
+    /// Of this tenant and this subject, where they are said.
+    fn sessions(&self, tenant: Option<&str>, subject: Option<&str>) -> Result<Vec<Shown>, Failure>;
+    fn revoke_session(&self, id: &str) -> Result<Shown, Failure>;
+    /// All of those that [`Self::sessions`] has. How many were not over before.
+    fn revoke_sessions(&self, tenant: Option<&str>, subject: Option<&str>) -> Result<usize, Failure>;
+
     fn events(&self, query: &Query<'_>) -> Result<Page<Event>, Failure>;
     fn denials(&self, filter: &DenialFilter, limit: usize) -> Result<Vec<Denial>, Failure>;
     /// The store, the sidecar that is asked, and all that serve from the store.

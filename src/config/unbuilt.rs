@@ -21,9 +21,6 @@ const FEATURES: &[Feature] = &[
     warning("[oauth_metadata]", "no metadata document is served", |config, _| {
         one("oauth_metadata.resource", !config.oauth_metadata.resource.is_empty())
     }),
-    warning("[sessions]", "no sessions are issued, and their tokens are refused", |config, _| {
-        one("sessions.signing_key_files", !config.sessions.signing_key_files.is_empty())
-    }),
     warning("identity.signed", "the upstream gets plain identity headers only", |config, _| {
         one("identity.signed", !config.identity.signed.header.is_empty())
     }),

@@ -3,11 +3,16 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use crate::config::sections::SelfServiceAction;
+use http::HeaderValue;
+use smallvec::SmallVec;
+
+use crate::config::sections::{EnvironmentName, SelfServiceAction};
+use crate::facts::Facts;
 use crate::idempotency::Asked;
 use crate::identity::Identity;
 use crate::key::digest::Digest;
 use crate::rejection::Refusal;
+use crate::route::{Route, TokenEndpoint};
 
 /// Who a permit is for.
 #[derive(Debug)]
@@ -118,5 +123,44 @@ impl Order {
     #[must_use]
     pub const fn again(&self) -> Option<&Refusal> {
         self.again.as_ref()
+    }
+}
+
+/// Proof that a request for tokens passed the gate, as far as it can before its body is read.
+#[derive(Debug)]
+pub struct Claim {
+    pub(super) endpoint: TokenEndpoint,
+    pub(super) caller: Option<Arc<Identity>>,
+    pub(super) facts: Facts,
+    pub(super) route: Arc<Route>,
+    /// Those that are served there.
+    pub(super) environments: SmallVec<[EnvironmentName; 2]>,
+    /// What its client has shown by Basic; sensitive.
+    pub(super) basic: Option<HeaderValue>,
+}
+
+impl Claim {
+    /// At which endpoint.
+    #[must_use]
+    pub const fn endpoint(&self) -> TokenEndpoint {
+        self.endpoint
+    }
+
+    /// Who is calling; `None` = nobody was asked for a key.
+    #[must_use]
+    pub const fn caller(&self) -> Option<&Arc<Identity>> {
+        self.caller.as_ref()
+    }
+
+    /// Environments that are served there.
+    #[must_use]
+    pub fn environments(&self) -> &[EnvironmentName] {
+        &self.environments
+    }
+
+    /// `Authorization: Basic`, as it came.
+    #[must_use]
+    pub const fn basic(&self) -> Option<&HeaderValue> {
+        self.basic.as_ref()
     }
 }

@@ -88,6 +88,7 @@ struct Pepper {
     digests: hmac::Key,
     snapshots: hmac::Key,
     reservations: hmac::Key,
+    sessions: hmac::Key,
 }
 
 impl Pepper {
@@ -98,6 +99,7 @@ impl Pepper {
             digests: derived(b"sidegate key digest v1"),
             snapshots: derived(b"sidegate snapshot v1"),
             reservations: derived(b"sidegate reservations v1"),
+            sessions: derived(b"sidegate sessions v1"),
         }
     }
 }
@@ -149,6 +151,11 @@ impl Peppers {
     /// What names and seals of reservations are derived from: the first writes, all read.
     pub(crate) fn reservation_keys(&self) -> impl Iterator<Item = &hmac::Key> {
         self.0.iter().map(|pepper| &pepper.reservations)
+    }
+
+    /// What the seals of sessions are derived from: the first seals, all open.
+    pub(crate) fn session_keys(&self) -> impl Iterator<Item = &hmac::Key> {
+        self.0.iter().map(|pepper| &pepper.sessions)
     }
 }
 

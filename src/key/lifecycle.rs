@@ -41,6 +41,9 @@ pub enum LifecycleError {
     /// No tenant with this id.
     #[error("there is no tenant {0}; `sidegate tenants create --id {0}` makes it")]
     NoTenant(String),
+    /// No session with this id.
+    #[error("there is no session {0}")]
+    NoSession(String),
     /// It is in a state that does not allow it.
     #[error("{0}")]
     State(String),

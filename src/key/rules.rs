@@ -140,8 +140,7 @@ impl Rules {
     fn check_common(&self, id_is: &str, id: &str, name: &str, scopes: &[String], metadata: &BTreeMap<String, String>) -> Vec<Fault> {
         let single = [("id", check_id(id_is, id)), ("name", check_name(name))];
         let mut wrong: Vec<Fault> = single.into_iter().filter_map(|(field, said)| Some(Fault::new(field, said.err()?))).collect();
-        let scopes = scopes.iter().enumerate();
-        wrong.extend(scopes.filter_map(|(index, scope)| Some(Fault::new(format!("scopes[{index}]"), self.check_scope(scope).err()?))));
+        wrong.extend(self.check_scopes(scopes));
         wrong.extend(check_metadata(metadata));
         wrong
     }
@@ -200,6 +199,13 @@ impl Rules {
             (Some(end), Some(latest)) if end > latest => Err(format!("{end} is too late: keys.max_expires_in allows {latest}")),
             (end, _) => Ok(end),
         }
+    }
+
+    /// What is wrong with scopes that are to be granted.
+    #[must_use]
+    pub fn check_scopes(&self, scopes: &[String]) -> Vec<Fault> {
+        let each = scopes.iter().enumerate();
+        each.filter_map(|(index, scope)| Some(Fault::new(format!("scopes[{index}]"), self.check_scope(scope).err()?))).collect()
     }
 
     fn check_scope(&self, scope: &str) -> Result<(), String> {

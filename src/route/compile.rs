@@ -6,6 +6,7 @@ use indexmap::IndexMap;
 
 use super::table::Table;
 use super::template::{self, Step, Template};
+use super::tokens::Endpoint;
 use super::{Demand, Piece, Route, Routes, own};
 use crate::config::problem::Problems;
 use crate::config::sections::{self, Config, CredentialType, RouteAuth, Unmatched, Upstream};
@@ -21,13 +22,17 @@ impl Routes {
         let mut table = Table::default();
         let mut list = Vec::new();
         let mut sound = allow_encoded.is_some();
+        let endpoints = Endpoint::all(config, problems);
+        sound &= endpoints.is_some();
+        let endpoints = endpoints.unwrap_or_default();
+        let mut entries = Vec::new();
         for (index, entry) in config.routes.iter().enumerate() {
             let path = format!("routes[{index}]");
             let Some((template, route)) = compile(entry, index, &config.upstreams, allow_encoded.unwrap_or_default(), problems) else {
                 sound = false;
                 continue;
             };
-            let route = Arc::new(route);
+            let route = Arc::new(endpoints.iter().fold(route, |route, endpoint| endpoint.claim(&template, route)));
             if let Err(there) = table.insert(&template, Arc::clone(&route)) {
                 problems
                     .error(
@@ -37,7 +42,15 @@ impl Routes {
                     .help("name other methods, or drop one of the two");
                 sound = false;
             }
+            entries.push((template, Arc::clone(&route)));
             list.push(route);
+        }
+        for endpoint in endpoints {
+            match endpoint.add(&entries, &mut table, problems) {
+                Some(route) if list.iter().any(|known| Arc::ptr_eq(known, &route)) => {}
+                Some(route) => list.push(route),
+                None => sound = false,
+            }
         }
         let anything = |name: &str, matched| Arc::new(implied(name, matched, allow_encoded.unwrap_or_default()));
         let unmatched = anything("", false);
@@ -73,6 +86,7 @@ pub(super) fn implied(name: &str, matched: bool, allow_encoded: Encoded) -> Rout
         allow_encoded,
         idempotency_off: false,
         own: None,
+        tokens: None,
         rank: template::Rank::default(),
     }
 }
@@ -126,6 +140,7 @@ fn compile(
         allow_encoded: own_encoded?,
         idempotency_off: entry.idempotency.is_some(),
         own: None,
+        tokens: None,
         rank: template.as_ref()?.rank(),
     };
     Some((template?, route))

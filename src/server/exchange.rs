@@ -4,6 +4,7 @@
 mod decision;
 mod once;
 mod own;
+mod tokens;
 mod unread;
 
 use std::any::Any;
@@ -31,7 +32,7 @@ use crate::facts::{X_REQUEST_ID, is_grpc};
 use crate::forward::upgrade::Handshake;
 use crate::forward::upstream::pool::{Answer, Switch, Wire};
 use crate::forward::{Forward, Rewrite};
-use crate::gate::{Admitted, Connection, Order, Seen};
+use crate::gate::{Admitted, Claim, Connection, Order, Seen};
 use crate::http1::syntax::content_length;
 use crate::idempotency::Asked;
 use crate::net::Peer;
@@ -86,7 +87,8 @@ pub async fn answer(session: Rc<Session>, life: Rc<Life>, request: Request<Recei
         Outcome::Relayed(response) => relay(&life, response, record),
         Outcome::Switched(head, wire, ahead) => switch(&session, &life, head, wire, ahead, record),
         Outcome::Answered(status, headers, left) => answered(&life, status, headers, record, left),
-        Outcome::Refused(refusal, left) => refuse(&life, refusal, record, left),
+        Outcome::Refused(refusal, left) => refuse(&life, refusal, None, record, left),
+        Outcome::Told(refusal, response) => refuse(&life, refusal, Some(*response), record, Left::Nothing),
     }
 }
 
@@ -97,6 +99,8 @@ enum Outcome {
     /// By us, without content.
     Answered(StatusCode, HeaderMap, Left),
     Refused(Refusal, Left),
+    /// The same, in other words than the profile's.
+    Told(Refusal, Box<Response<Bytes>>),
 }
 
 async fn exchange(session: &Rc<Session>, life: &Rc<Life>, head: Parts, body: Received, record: &mut Record) -> Outcome {
@@ -122,6 +126,11 @@ async fn exchange(session: &Rc<Session>, life: &Rc<Life>, head: Parts, body: Rec
             let upload = Upload::new(body, Rc::clone(&record.generation), Rc::clone(life), session.body_limit);
             Box::pin(own::answer(life, order, upload, record)).await
         }
+        Ok(Judged::Issue(claim, head)) => {
+            record.paced();
+            let upload = Upload::new(body, Rc::clone(&record.generation), Rc::clone(life), session.body_limit);
+            Box::pin(tokens::answer(session, life, (claim, *head), upload, record)).await
+        }
         Ok(Judged::Preflight(headers)) => Outcome::Answered(StatusCode::NO_CONTENT, headers, Box::pin(unread.discard(body)).await),
         Err(refusal) => Outcome::Refused(refusal, Box::pin(unread.discard(body)).await),
     }
@@ -131,6 +140,7 @@ enum Judged {
     /// And by what it is to be run once.
     Forward(Forward, Option<Box<Asked>>),
     Manage(Box<Order>),
+    Issue(Box<Claim>, Box<Parts>),
     Preflight(HeaderMap),
 }
 
@@ -150,6 +160,10 @@ async fn judge(
         Admitted::Manage(order) => {
             unread.check_length()?;
             return Ok(Judged::Manage(order));
+        }
+        Admitted::Issue(claim) => {
+            unread.check_length()?;
+            return Ok(Judged::Issue(claim, Box::new(head)));
         }
         Admitted::Forward(permit) => permit,
     };
@@ -230,9 +244,18 @@ fn relay(life: &Rc<Life>, response: Response<Source>, record: Box<Record>) -> Re
     Response::from_parts(head, Download::relayed(body, life, record, speaks_grpc))
 }
 
-fn refuse(life: &Rc<Life>, refusal: Refusal, mut record: Box<Record>, left: Left) -> Response<Download> {
+/// In the words of the profile, unless there are others.
+fn refuse(life: &Rc<Life>, refusal: Refusal, told: Option<Response<Bytes>>, mut record: Box<Record>, left: Left) -> Response<Download> {
     let close = left == Left::Unread || is_malformed(refusal.rejection);
-    let (mut head, mut content) = record.generation.app.answers.refuse(&refusal, &record.seen).into_parts();
+    let answers = &record.generation.app.answers;
+    let (mut head, mut content) = match told {
+        Some(told) => {
+            let (mut head, content) = told.into_parts();
+            answers.expose(&record.seen, &mut head.headers);
+            (head, content)
+        }
+        None => answers.refuse(&refusal, &record.seen).into_parts(),
+    };
     record.refused(head.status, refusal);
     finish(life, &mut head.headers, &record.seen, close);
     if life.is_stream() && record.is_head() {

@@ -32,6 +32,13 @@ pub enum Changed {
         /// Since the change.
         version: u64,
     },
+    /// The session with this id, likewise.
+    Session {
+        /// Which.
+        id: String,
+        /// Since the change.
+        version: u64,
+    },
     /// Keys that were not there before: refusals of unknown ones end.
     NewKeys,
     /// Anything: changes were missed, or the log is another one.
@@ -56,6 +63,7 @@ impl Changed {
         match self {
             Self::Key { id, version } => ("key", id, *version),
             Self::Tenant { id, version } => ("tenant", id, *version),
+            Self::Session { id, version } => ("session", id, *version),
             Self::NewKeys => ("new", "", 0),
             Self::Everything => ("everything", "", 0),
         }
@@ -66,6 +74,7 @@ impl Changed {
         match what {
             "key" => Self::Key { id: id.to_owned(), version },
             "tenant" => Self::Tenant { id: id.to_owned(), version },
+            "session" => Self::Session { id: id.to_owned(), version },
             "new" => Self::NewKeys,
             _ => Self::Everything,
         }

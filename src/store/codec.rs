@@ -9,12 +9,13 @@ use crate::audit::{Event, Object, Subject};
 use crate::clock::Timestamp;
 use crate::key::digest::StoredDigest;
 use crate::key::record::{FORMAT, KeyRecord};
+use crate::session::record::SessionRecord;
 use crate::tenant::TenantRecord;
 
 /// Largest record, bytes. More is never fetched.
 pub(super) const RECORD_MAX: usize = 256 << 10;
 
-/// What keys and tenants have in common.
+/// What keys, tenants and sessions have in common.
 pub(super) trait Record: Subject + Serialize + DeserializeOwned {
     fn created_at(&self) -> Timestamp;
 
@@ -31,6 +32,12 @@ impl Record for KeyRecord {
 }
 
 impl Record for TenantRecord {
+    fn created_at(&self) -> Timestamp {
+        self.created_at
+    }
+}
+
+impl Record for SessionRecord {
     fn created_at(&self) -> Timestamp {
         self.created_at
     }

@@ -9,12 +9,14 @@ use super::change::{Changed, Position};
 use super::draw::{Draw, Drawn};
 use super::instance::{Instance, Seen};
 use super::reservation::{Claim, Claimed, Fate, Owner, Place, Released, Reservations, Reserved, Settled};
+use super::session::{SessionQuery, SessionWrite, Sessions};
 use super::usage::{Denial, DenialFilter, Flush, Flushed, KeyUsage, LastUse, Usages};
 use super::{Audited, Page, Store, StoreError};
 use crate::audit::{self, Event};
 use crate::clock::Timestamp;
 use crate::key::digest::StoredDigest;
 use crate::key::record::KeyRecord;
+use crate::session::record::SessionRecord;
 use crate::tenant::TenantRecord;
 use crate::usage::Day;
 
@@ -146,6 +148,21 @@ impl Usages for EmptyStore {
     }
 
     async fn denials(&self, _: &DenialFilter, _: Option<&str>, _: usize) -> Result<Page<Denial>, StoreError> {
+        Ok(nothing())
+    }
+}
+
+#[async_trait]
+impl Sessions for EmptyStore {
+    async fn find_session(&self, _: &str) -> Result<Option<SessionRecord>, StoreError> {
+        Ok(None)
+    }
+
+    async fn put_session(&self, _: SessionWrite<'_>) -> Result<(), StoreError> {
+        Err(refused())
+    }
+
+    async fn list_sessions(&self, _: &SessionQuery<'_>) -> Result<Page<SessionRecord>, StoreError> {
         Ok(nothing())
     }
 }

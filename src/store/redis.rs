@@ -16,6 +16,7 @@ mod reservations;
 mod scripts;
 mod sentinel;
 mod server;
+mod sessions;
 #[cfg(test)]
 mod tests;
 pub(super) mod tls;
@@ -52,6 +53,7 @@ pub(super) struct RedisStore {
     scripts: Scripts,
     reservations: reservations::Scripts,
     usage: usage::Script,
+    put_session: sessions::PutSession,
     write_replicas: u32,
 }
 
@@ -60,8 +62,9 @@ impl RedisStore {
         let (layout, write_replicas) = (Layout::new(&target.key_prefix), target.write_replicas);
         let link = Arc::new(Link::new(target, clock).await);
         let changes = RedisChanges::new(Arc::clone(&link), layout.changes());
-        let (scripts, reservations, usage) = (Scripts::new(), reservations::Scripts::new(), usage::Script::new());
-        (Self { link, layout, scripts, reservations, usage, write_replicas }, changes)
+        let (scripts, reservations) = (Scripts::new(), reservations::Scripts::new());
+        let (usage, put_session) = (usage::Script::new(), sessions::PutSession::new());
+        (Self { link, layout, scripts, reservations, usage, put_session, write_replicas }, changes)
     }
 
     /// At most `max` bytes of a string; one more tells that there are more. Nothing there reads as empty.

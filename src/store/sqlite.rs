@@ -8,6 +8,7 @@ mod fleet;
 mod limits;
 mod reservations;
 mod schema;
+mod sessions;
 #[cfg(test)]
 mod tests;
 mod threads;

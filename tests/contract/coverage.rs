@@ -40,6 +40,7 @@ const SEEDS: &[&str] = &[
     "gately: invalid token",
     "gately: missing authentication",
     "gately: project context",
+    "gately: refreshing tokens",
 ];
 
 pub(crate) fn trials(rows: &[Row]) -> Vec<Trial> {

@@ -44,6 +44,9 @@ pub(crate) struct Row {
     /// Opaque tokens, by the name they have in placeholders: what `{introspection}` answers about them.
     #[serde(default)]
     pub(crate) opaque: std::collections::BTreeMap<String, Table>,
+    /// Sessions, by the name their refresh tokens have in placeholders; `{NAME.access}` is the access token.
+    #[serde(default)]
+    pub(crate) sessions: std::collections::BTreeMap<String, Session>,
     #[serde(default)]
     pub(crate) request: Request,
     /// A request before it, where the situation has one; absent: the same.
@@ -74,6 +77,25 @@ pub(crate) struct Token {
     pub(crate) alg: String,
     /// Signed with this instead.
     pub(crate) secret: Option<String>,
+}
+
+/// A session, begun on the terms of the row's configuration.
+#[derive(Debug, Clone, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub(crate) struct Session {
+    pub(crate) tenant: String,
+    pub(crate) subject: String,
+    pub(crate) environment: sidegate::config::sections::EnvironmentName,
+    pub(crate) scopes: Vec<String>,
+    /// Whether somebody has ended it.
+    pub(crate) revoked: bool,
+}
+
+impl Default for Session {
+    fn default() -> Self {
+        let environment = sidegate::config::sections::EnvironmentName::Live;
+        Self { tenant: "acme".into(), subject: "ada".into(), environment, scopes: Vec::new(), revoked: false }
+    }
 }
 
 impl Default for Token {

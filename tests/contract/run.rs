@@ -7,6 +7,7 @@ use std::sync::LazyLock;
 use secrecy::ExposeSecret as _;
 use sidegate::clock::Clock;
 use sidegate::key::format::generate;
+use sidegate::session::authority::NewSession;
 use toml::{Table, Value};
 
 use crate::row::{self, Protocol, Row, Token};
@@ -14,6 +15,7 @@ use crate::situation;
 use crate::support::client::{self, Answer, Client};
 use crate::support::endpoint::{Does, Endpoint};
 use crate::support::http2::Http2;
+use crate::support::logins::Logins;
 use crate::support::process::{self, Serve};
 use crate::support::seed;
 use crate::support::sidecar::{Home, Kind};
@@ -136,6 +138,32 @@ fn token(row: &Token) -> String {
     signer.over(serde_json::json!({ "alg": row.alg, "typ": "JWT" }).to_string(), claims.to_string())
 }
 
+/// Begins the row's sessions; returns their tokens.
+fn begin_sessions(row: &Row, home: &Home) -> Vec<(String, String)> {
+    if row.sessions.is_empty() {
+        return Vec::new();
+    }
+    let logins = Logins::open(&home.config, Clock::System);
+    let mut words = Vec::new();
+    for (name, session) in &row.sessions {
+        if session.tenant != "acme" {
+            home.table().put_tenant(&seed::tenant(&serde_json::json!({ "id": session.tenant })));
+        }
+        let new = NewSession {
+            tenant: session.tenant.clone(),
+            subject: session.subject.clone(),
+            environment: session.environment,
+            scopes: session.scopes.clone(),
+        };
+        let login = logins.begin(new);
+        if session.revoked {
+            logins.end(&session.subject);
+        }
+        words.extend([(name.clone(), login.refresh), (format!("{name}.access"), login.access)]);
+    }
+    words
+}
+
 fn json(table: &Table) -> serde_json::Value {
     serde_json::to_value(table).unwrap()
 }
@@ -165,6 +193,7 @@ fn seed_keys(row: &Row, home: &Home) -> BTreeMap<String, String> {
         table.put_key(&issued.record);
         words.insert(name.to_owned(), issued.secret);
     }
+    words.extend(begin_sessions(row, home));
     words.extend(row.tokens.iter().map(|(name, row)| (name.clone(), token(row))));
     words.extend(row.opaque.keys().map(|name| (name.clone(), opaque(name))));
     let prefix = seed::prefix(&home.config, "secret", "live");
@@ -174,6 +203,7 @@ fn seed_keys(row: &Row, home: &Home) -> BTreeMap<String, String> {
     words.insert("unknown_test".into(), generate(&seed::prefix(&home.config, "secret", "test")).unwrap().expose_secret().to_owned());
     let credentials = base64(&format!("{}:", words["key"]));
     words.insert("basic".into(), credentials);
+    words.insert("client".into(), base64(&format!("key_main:{}", words["key"])));
     words
 }
 
@@ -327,7 +357,8 @@ fn check_log(stage: &Stage<'_>, answer: &Answer) {
     let written = format!("{}\n{}", stage.serve.stdout.text(), stage.serve.stderr.text());
     // Also one that the answer shows.
     let shown = serde_json::from_slice::<serde_json::Value>(&answer.body).ok();
-    let shown = shown.as_ref().and_then(|body| body["key"].as_str());
+    let shown = shown.as_ref().map(|body| [&body["key"], &body["refresh_token"], &body["session"]["refresh_token"]]);
+    let shown = shown.into_iter().flatten().filter_map(|secret| secret.as_str());
     for secret in secrets(&stage.words).chain(shown) {
         assert!(!written.contains(secret), "a secret was logged:\n{written}");
     }

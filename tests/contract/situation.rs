@@ -118,8 +118,13 @@ pub(crate) fn before(stage: &mut Stage<'_>, upstream: &Upstream) -> Vec<Client> 
             assert_eq!(first(stage), 201);
             Vec::new()
         }
-        Some("after-a-rotation") => {
+        Some("after-a-rotation" | "after-a-refresh") => {
             assert_eq!(first(stage), 200);
+            Vec::new()
+        }
+        Some("after-a-suspension") => {
+            let table = stage.home.table();
+            table.put_tenant(&seed::tenant(&serde_json::json!({ "status": "suspended", "version": 2 })));
             Vec::new()
         }
         // The key is cached, so that its request goes as far as it can.

@@ -56,6 +56,7 @@ mod retries;
 mod runbook;
 mod secrets;
 mod self_service;
+mod sessions;
 mod slow_bodies;
 mod slow_readers;
 mod spoofing;

@@ -106,7 +106,7 @@ fn plaintext_is_nowhere(kind: Kind) {
 }
 
 /// No secret is in any of these places, or in the directories and the store of a home, where this id is.
-fn search(home: &Home, mut places: Vec<(String, Vec<u8>)>, secrets: &[String], id: &str) {
+pub(crate) fn search(home: &Home, mut places: Vec<(String, Vec<u8>)>, secrets: &[String], id: &str) {
     places.extend(files(home.dir.path()));
     if let Some(redis) = &home.redis {
         places.push(("Redis".into(), redis.dump()));

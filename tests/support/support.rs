@@ -9,6 +9,7 @@ pub(crate) mod desk;
 pub(crate) mod endpoint;
 pub(crate) mod fleet;
 pub(crate) mod http2;
+pub(crate) mod logins;
 pub(crate) mod memory;
 pub(crate) mod node;
 pub(crate) mod process;

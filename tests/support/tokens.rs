@@ -56,6 +56,12 @@ impl Signer {
         pair.public_key_pem()
     }
 
+    /// In PKCS #8.
+    pub(crate) fn private_pem(&self) -> String {
+        let Self::Pair(_, pair) = self else { panic!("a secret has no PEM") };
+        pair.serialize_pem()
+    }
+
     /// As a JSON Web Key.
     pub(crate) fn jwk(&self, kid: &str) -> Value {
         let Self::Pair(algorithm, pair) = self else { panic!("a secret is not public") };

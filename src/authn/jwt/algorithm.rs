@@ -120,9 +120,9 @@ impl Key {
         Some(Self { algorithm, material: Material::Secret(Box::new(hmac::Key::new(hash, secret))) })
     }
 
-    /// A shared secret for HS256, as it is used elsewhere.
+    /// A shared secret of HS256 that was read already.
     #[must_use]
-    pub(super) fn shared(secret: hmac::Key) -> Self {
+    pub fn hs256(secret: hmac::Key) -> Self {
         Self { algorithm: Algorithm::Hs256, material: Material::Secret(Box::new(secret)) }
     }
 

@@ -32,6 +32,8 @@ pub struct Verified {
     pub end: Timestamp,
     /// The issuers' when its signature was checked.
     pub version: u64,
+    /// What it rests on beside its tenant, if we have issued it.
+    pub grant: Option<Grant>,
     /// Who was asked about it, if it says nothing itself.
     pub asked: Option<Asked>,
 }
@@ -42,6 +44,15 @@ impl Verified {
     pub const fn credential(&self) -> CredentialType {
         if self.asked.is_some() { CredentialType::Opaque } else { CredentialType::Jwt }
     }
+}
+
+/// What we have issued a token for.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Grant {
+    /// A session, by its id.
+    Session(Box<str>),
+    /// A key, by its id, that stood for itself at this time.
+    Client(Box<str>, Timestamp),
 }
 
 fn malformed(why: String) -> Refusal {
@@ -114,6 +125,7 @@ impl Issuer {
             environment: self.environment(claims)?,
             end,
             version,
+            grant: self.is_own.then(|| grant(claims)).transpose()?,
             asked: None,
         })
     }
@@ -172,5 +184,14 @@ impl Issuer {
             Some("test") => Ok(EnvironmentName::Test),
             Some(other) => Err(Rejection::IdentityInvalid.because(format!("{name} is `{}`, neither live nor test", shown(other)))),
         }
+    }
+}
+
+/// What a token of ours rests on. One that rests on nothing could not be taken back.
+fn grant(claims: &Members) -> Result<Grant, Refusal> {
+    match (text(claims, "sid")?, text(claims, "client_id")?, time(claims, "iat")?) {
+        (Some(session), None, _) => Ok(Grant::Session(session.into())),
+        (None, Some(key), Some(issued)) => Ok(Grant::Client(key.into(), issued)),
+        _ => Err(malformed("neither sid nor client_id".into())),
     }
 }

@@ -11,7 +11,7 @@ use secrecy::{ExposeSecret as _, SecretSlice};
 use super::algorithm::{Algorithm, Key};
 use super::jwk::KeySet;
 use super::keyring::Keyring;
-use super::{Issuer, Issuers};
+use super::{Issuer, Issuers, own};
 use crate::authn::fetch::Endpoint;
 use crate::authn::introspection::Introspection;
 use crate::config::problem::{Problems, Severity};
@@ -36,7 +36,7 @@ enum Source<'c> {
 }
 
 impl Issuers {
-    /// Compiles `[[issuers]]`.
+    /// Compiles `[[issuers]]` and the one that `[sessions]` is.
     pub fn compile(config: &Config, problems: &mut Problems) -> Option<Self> {
         static SETS: AtomicU64 = AtomicU64::new(1);
         let version = Arc::new(AtomicU64::new(SETS.fetch_add(1, Ordering::Relaxed).saturating_mul(VERSIONS)));
@@ -54,11 +54,17 @@ impl Issuers {
                 made_of.push((entry.clone(), print));
             }
         }
-        let introspection = Introspection::compile(config, &version, problems);
-        let is_asked = config.introspection.url.is_empty() || introspection.is_some();
-        let sound = list.len() == config.issuers.len() && is_asked && error_count(problems) == errors;
-        let (introspection, asks) = introspection.unzip();
-        sound.then(|| Self { list: list.into(), version, introspection: introspection.map(Arc::new), made_of: (made_of, asks) })
+        let signing = own::compile(config, &version, problems).map(|own| {
+            list.push(Arc::new(own.issuer));
+            made_of.push(own.made_of);
+            Arc::new(own.signing)
+        });
+        let (introspection, asks) = Introspection::compile(config, &version, problems).unzip();
+        // Whoever yields no issuer has said why, or it was told where all files are looked at.
+        let wanted = config.issuers.len() + usize::from(!config.sessions.signing_key_files.is_empty());
+        let is_whole = list.len() == wanted && (introspection.is_some() || config.introspection.url.is_empty());
+        let sound = is_whole && error_count(problems) == errors;
+        sound.then(|| Self { list: list.into(), version, introspection: introspection.map(Arc::new), made_of: (made_of, asks), signing })
     }
 }
 
@@ -118,6 +124,7 @@ fn compile(
         claims: entry.claims.clone(),
         tenant: (!entry.tenant.is_empty()).then(|| entry.tenant.clone()),
         environment: entry.environment,
+        is_own: false,
     })
 }
 
@@ -138,6 +145,7 @@ impl Issuer {
             claims: section.claims,
             tenant: None,
             environment: section.environment,
+            is_own: false,
         }
     }
 }

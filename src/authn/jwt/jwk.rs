@@ -43,6 +43,22 @@ impl KeySet {
         Self { keys: keys.into_iter().map(|key| Named { kid: None, key }).collect(), is_named: false }
     }
 
+    /// Keys by name.
+    ///
+    /// # Errors
+    /// Two have the same.
+    pub(super) fn named(keys: impl IntoIterator<Item = (String, Key)>) -> Result<Self, String> {
+        Self::distinct(keys.into_iter().map(|(kid, key)| Named { kid: Some(kid), key }).collect())
+    }
+
+    fn distinct(keys: Vec<Named>) -> Result<Self, String> {
+        let mut seen = HashSet::new();
+        if !keys.iter().filter_map(|key| key.kid.as_deref()).all(|kid| seen.insert(kid)) {
+            return Err("two keys have the same kid".into());
+        }
+        Ok(Self { keys, is_named: true })
+    }
+
     /// Reads a document. Keys for something else than these algorithms are left out.
     ///
     /// # Errors
@@ -65,11 +81,7 @@ impl KeySet {
         if keys.is_empty() {
             return Err(format!("no key that can be used{unused}"));
         }
-        let mut seen = HashSet::new();
-        if !keys.iter().filter_map(|key| key.kid.as_deref()).all(|kid| seen.insert(kid)) {
-            return Err("two keys have the same kid".into());
-        }
-        Ok(Self { keys, is_named: true })
+        Self::distinct(keys)
     }
 
     /// One JSON Web Key, or a set of them.

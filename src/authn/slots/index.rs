@@ -61,9 +61,14 @@ impl<T: Slotted> Index<T> {
         slot
     }
 
+    /// Whether anybody has it, or its last change is remembered.
+    pub(super) fn is_in_use(&self, id: &str) -> bool {
+        self.map.get(id).is_some_and(|slot| slot.strong_count() > 0)
+    }
+
     /// A change: nothing that was read before is used again. Answers whether something may have been.
     pub(super) fn announce(&mut self, id: &str, version: u64, epoch: u64, now: Timestamp, stale_for_ms: i64) -> bool {
-        let in_use = self.map.get(id).is_some_and(|slot| slot.strong_count() > 0);
+        let in_use = self.is_in_use(id);
         let found = self.slot(id);
         found.slot().ledger().announce(version, epoch);
         found.invalidate();

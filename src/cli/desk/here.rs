@@ -13,11 +13,13 @@ use crate::config::units::Span;
 use crate::fleet;
 use crate::key::filter::Filter;
 use crate::key::hints::hints;
-use crate::key::lifecycle::{LifecycleError, NewKey};
+use crate::key::lifecycle::{LifecycleError, NewKey, PAGE};
 use crate::key::record::{KeyRecord, KeyStatus};
 use crate::key::rules::Fault;
 use crate::key::shown;
+use crate::session;
 use crate::store::change::Position;
+use crate::store::session::SessionQuery;
 use crate::store::usage::{Denial, DenialFilter, KeyUsage};
 use crate::store::{Page, Replication};
 use crate::tenant::lifecycle::NewTenant;
@@ -226,6 +228,27 @@ impl Desk for Here {
 
     fn delete_tenant(&self, id: &str) -> Result<(), Failure> {
         self.context.run(self.context.lifecycle.delete_tenant(id))
+    }
+
+    fn sessions(&self, tenant: Option<&str>, subject: Option<&str>) -> Result<Vec<Shown>, Failure> {
+        let (mut all, mut cursor) = (Vec::new(), None::<String>);
+        loop {
+            let query = SessionQuery { tenant, subject, cursor: cursor.as_deref(), limit: PAGE };
+            let page = self.context.run(self.context.sessions.list(&query))?;
+            all.extend(page.items.iter().map(|record| session::shown(record, self.context.clock.now())));
+            cursor = page.next;
+            if cursor.is_none() {
+                return Ok(all);
+            }
+        }
+    }
+
+    fn revoke_session(&self, id: &str) -> Result<Shown, Failure> {
+        Ok(session::shown(&self.context.run(self.context.sessions.revoke(id))?, self.context.clock.now()))
+    }
+
+    fn revoke_sessions(&self, tenant: Option<&str>, subject: Option<&str>) -> Result<usize, Failure> {
+        self.context.run(self.context.sessions.revoke_all(tenant, subject))
     }
 
     fn events(&self, query: &Query<'_>) -> Result<Page<Event>, Failure> {

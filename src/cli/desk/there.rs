@@ -260,6 +260,23 @@ impl Desk for There {
         self.client.ask(Method::DELETE, &tenant(id), None, Duration::ZERO).map(drop)
     }
 
+    fn sessions(&self, tenant: Option<&str>, subject: Option<&str>) -> Result<Vec<Shown>, Failure> {
+        let mut asked = Questions::default();
+        asked.add("tenant", tenant);
+        asked.add("subject", subject);
+        records(self.list("/sessions", &asked, usize::MAX)?)
+    }
+
+    fn revoke_session(&self, id: &str) -> Result<Shown, Failure> {
+        self.change(Method::DELETE, &format!("/sessions/{}", encoded(id)), None)
+    }
+
+    fn revoke_sessions(&self, tenant: Option<&str>, subject: Option<&str>) -> Result<usize, Failure> {
+        let body = json!({ "tenant": tenant, "subject": subject, "all": tenant.is_none() && subject.is_none() });
+        let shown = self.change(Method::POST, "/sessions/revoke", Some(&body))?;
+        shown.get("revoked").and_then(Value::as_u64).and_then(|count| usize::try_from(count).ok()).ok_or_else(strange)
+    }
+
     fn events(&self, query: &Query<'_>) -> Result<Page<Event>, Failure> {
         let mut asked = Questions::default();
         asked.add("tenant", query.tenant);

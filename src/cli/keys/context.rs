@@ -16,6 +16,7 @@ use crate::config::{self, Loaded, Sources};
 use crate::key::digest::Peppers;
 use crate::key::lifecycle::{Lifecycle, LifecycleError};
 use crate::key::rules::Rules;
+use crate::session::lifecycle::SessionLifecycle;
 use crate::store;
 use crate::store::reservation::Reservations;
 use crate::store::usage::Usages;
@@ -42,6 +43,8 @@ pub(crate) struct Context {
     pub(crate) reservations: Arc<dyn Reservations>,
     /// In the same store.
     pub(crate) usages: Arc<dyn Usages>,
+    /// In the same store.
+    pub(crate) sessions: SessionLifecycle,
     pub(crate) clock: Clock,
     runtime: Runtime,
 }
@@ -86,7 +89,8 @@ impl Context {
         let actor = config::user().map_or_else(|| "cli".to_owned(), |user| format!("cli:{user}"));
         let lifecycle = Lifecycle::new(opened.store, Arc::new(rules), peppers, clock.clone(), Actor::local(&actor));
         let (reservations, usages) = (opened.reservations, opened.usages);
-        Ok(Self { config: loaded.config, lifecycle, reservations, usages, clock, runtime })
+        let sessions = SessionLifecycle::new(lifecycle.clone(), opened.sessions);
+        Ok(Self { config: loaded.config, lifecycle, reservations, usages, sessions, clock, runtime })
     }
 
     /// Runs a piece of work to its end.
@@ -125,7 +129,7 @@ impl From<LifecycleError> for Failure {
         let exit = match error {
             LifecycleError::Store(error) => return error.into(),
             LifecycleError::Invalid(_) => Exit::Usage,
-            LifecycleError::NoKey(_) | LifecycleError::NoTenant(_) => Exit::NotFound,
+            LifecycleError::NoKey(_) | LifecycleError::NoTenant(_) | LifecycleError::NoSession(_) => Exit::NotFound,
             LifecycleError::State(_) | LifecycleError::Limit { .. } | LifecycleError::Version { .. } | LifecycleError::Lost => {
                 Exit::Conflict
             }

@@ -27,7 +27,7 @@ pub(super) struct Task {
 /// Answers an admitted request, once or as often as it comes.
 pub(super) async fn answer(life: &Rc<Life>, mut order: Box<Order>, upload: Upload, record: &mut Record) -> Outcome {
     let (again, asked) = (order.again().cloned(), order.take_asked());
-    let task = Task { actor: actor(&order, &record.seen), order };
+    let task = Task { actor: actor(format!("key:{}", order.key_id()), &record.seen), order };
     match (again, asked) {
         (None, Some(asked)) => once::send(life, Job::Manage(task), asked, upload, record).await,
         (None, None) => alone(life, task, upload, record).await,
@@ -82,14 +82,10 @@ pub(super) fn whole(response: Response<Bytes>) -> Response<Tap> {
     })
 }
 
-fn actor(order: &Order, seen: &Seen) -> Actor {
-    Actor {
-        name: format!("key:{}", order.key_id()),
-        from: seen.client.0.map(|ip| ip.to_string()),
-        request_id: Some(seen.request_id.as_str().to_owned()),
-    }
+pub(super) fn actor(name: String, seen: &Seen) -> Actor {
+    Actor { name, from: seen.client.0.map(|ip| ip.to_string()), request_id: Some(seen.request_id.as_str().to_owned()) }
 }
 
-fn too_long() -> Refusal {
-    Rejection::BodyTooLarge.because("more than self-service takes")
+pub(super) fn too_long() -> Refusal {
+    Rejection::BodyTooLarge.because("more than is read here")
 }

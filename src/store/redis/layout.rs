@@ -17,6 +17,9 @@
 //! | `usage:{ID}` | hash, with an end | what was seen of a key: its last use, networks, scopes |
 //! | `usage:{ID}:DAY` | hash, with an end | what was counted of a key on a day |
 //! | `denials` | stream | recent denials, capped |
+//! | `session:{ID}` | string, with an end | the record of a session, JSON |
+//! | `sessions`, `sessions-of:{TENANT}`, `sessions-by:{SUBJECT}` | sorted set, all scores 0 | places, for lists |
+//! | `session-ends` | sorted set, by time | what is left in these lists when a session is gone |
 
 use crate::audit::Object;
 use crate::key::digest::StoredDigest;
@@ -91,6 +94,26 @@ impl Layout {
 
     pub(super) fn reserved_bytes(&self, tenant: &str) -> String {
         format!("{}idempotency:{{{tenant}}}:bytes", self.prefix)
+    }
+
+    pub(super) fn session(&self, id: &str) -> String {
+        format!("{}session:{{{id}}}", self.prefix)
+    }
+
+    pub(super) fn sessions(&self) -> String {
+        format!("{}sessions", self.prefix)
+    }
+
+    pub(super) fn sessions_of(&self, tenant: &str) -> String {
+        format!("{}sessions-of:{{{tenant}}}", self.prefix)
+    }
+
+    pub(super) fn sessions_by(&self, subject: &str) -> String {
+        format!("{}sessions-by:{{{subject}}}", self.prefix)
+    }
+
+    pub(super) fn session_ends(&self) -> String {
+        format!("{}session-ends", self.prefix)
     }
 
     pub(super) fn usage(&self, key: &str) -> String {

@@ -13,6 +13,7 @@ impl RedisStore {
         match written {
             Written::Key(record) => self.wait_for(&self.layout.key(&record.id), record).await,
             Written::Tenant(record) => self.wait_for(&self.layout.tenant(&record.id), record).await,
+            Written::Session(record) => self.wait_for(&self.layout.session(&record.id), record).await,
         }
     }
 

@@ -123,5 +123,6 @@ pub(super) fn prepare(connection: &mut Connection) -> Result<(), String> {
     transaction.execute_batch(super::audit::TABLES).map_err(words)?;
     transaction.execute_batch(super::reservations::TABLES).map_err(words)?;
     transaction.execute_batch(super::usage::TABLES).map_err(words)?;
+    transaction.execute_batch(super::sessions::TABLES).map_err(words)?;
     transaction.commit().map_err(words)
 }

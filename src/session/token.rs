@@ -1,0 +1,102 @@
+//! Refresh tokens: `rt_`, their session's id, 32 random base62 characters, and a mark by which the session knows its own for ever,
+//! long after it has forgotten their digests. The mark lets nobody in; it tells a token that was used before from one that never was.
+
+use aws_lc_rs::hmac;
+use secrecy::SecretString;
+use subtle::ConstantTimeEq as _;
+use zeroize::Zeroizing;
+
+use crate::key::format::{NoRandomness, RANDOM_LEN, random_base62};
+
+const TOKEN_PREFIX: &str = "rt_";
+const SESSION_PREFIX: &str = "ses_";
+/// Base62 characters of a session's id, behind its prefix.
+const ID_LEN: usize = 20;
+/// Hex digits of the mark.
+const MARK_LEN: usize = 16;
+
+/// A new id of a session.
+pub(super) fn new_id() -> Result<String, NoRandomness> {
+    Ok(format!("{SESSION_PREFIX}{}", *random_base62(ID_LEN)?))
+}
+
+/// What the tokens of a new session are marked with.
+pub(super) fn new_family() -> Result<String, NoRandomness> {
+    Ok(random_base62(RANDOM_LEN)?.to_string())
+}
+
+/// A new refresh token of this session.
+pub(super) fn generate(session: &str, family: &str) -> Result<SecretString, NoRandomness> {
+    let random = random_base62(RANDOM_LEN)?;
+    let id = session.strip_prefix(SESSION_PREFIX).unwrap_or(session);
+    let mut token = Zeroizing::new(String::with_capacity(TOKEN_PREFIX.len() + id.len() + RANDOM_LEN + MARK_LEN));
+    token.push_str(TOKEN_PREFIX);
+    token.push_str(id);
+    token.push_str(&random);
+    let mark = mark(&token, family);
+    token.push_str(&mark);
+    Ok(SecretString::from(token.as_str()))
+}
+
+/// The session that a token names; `None` = it is none.
+pub(super) fn session_of(token: &str) -> Option<String> {
+    let rest = token.strip_prefix(TOKEN_PREFIX)?;
+    let is_whole = rest.len() == ID_LEN + RANDOM_LEN + MARK_LEN && rest.bytes().all(|byte| byte.is_ascii_alphanumeric());
+    let id = rest.get(..ID_LEN).filter(|_| is_whole)?;
+    Some(format!("{SESSION_PREFIX}{id}"))
+}
+
+/// Whether a token was made for the session that has this mark.
+pub(super) fn is_of(token: &str, family: &str) -> bool {
+    let Some((body, told)) = token.len().checked_sub(MARK_LEN).and_then(|end| token.split_at_checked(end)) else { return false };
+    mark(body, family).as_bytes().ct_eq(told.as_bytes()).into()
+}
+
+fn mark(body: &str, family: &str) -> String {
+    let tag = hmac::sign(&hmac::Key::new(hmac::HMAC_SHA256, family.as_bytes()), body.as_bytes());
+    tag.as_ref().iter().take(MARK_LEN / 2).fold(String::with_capacity(MARK_LEN), |mut hex, byte| {
+        use std::fmt::Write as _;
+        let _ = write!(hex, "{byte:02x}");
+        hex
+    })
+}
+
+#[cfg(test)]
+mod tests {
+    use secrecy::ExposeSecret as _;
+
+    use super::*;
+
+    #[test]
+    fn a_token_names_its_session_and_is_known_by_its_mark() {
+        let (session, family, other) = (new_id().unwrap(), new_family().unwrap(), new_family().unwrap());
+        let token = generate(&session, &family).unwrap();
+        let text = token.expose_secret();
+        assert_eq!(session_of(text).as_ref(), Some(&session));
+        assert!(is_of(text, &family) && !is_of(text, &other));
+        for index in TOKEN_PREFIX.len()..text.len() {
+            let mut changed = text.as_bytes().to_vec();
+            changed[index] = if changed[index] == b'0' { b'1' } else { b'0' };
+            assert!(!is_of(str::from_utf8(&changed).unwrap(), &family), "{index}");
+        }
+    }
+
+    #[test]
+    fn what_is_no_token_names_no_session() {
+        let token = generate(&new_id().unwrap(), &new_family().unwrap()).unwrap();
+        let text = token.expose_secret();
+        for bad in [
+            "",
+            "rt_",
+            "é",
+            &text[1..],
+            &text[..text.len() - 1],
+            &format!("{text}0"),
+            &text.replacen("rt_", "sk_", 1),
+            &text.replace('a', "/"),
+        ] {
+            assert!(session_of(bad).is_none() || bad == text, "{bad}");
+            assert!(!is_of(&format!("é{bad}"), "family"));
+        }
+    }
+}
