@@ -29,6 +29,7 @@ pub(super) fn scrape(health: &Health) -> String {
     limits(&mut text, health);
     keys(&mut text, health);
     issuers(&mut text, health);
+    introspection(&mut text, health);
     idempotency(&mut text, health);
     usage(&mut text, health);
     spans(&mut text, health);
@@ -208,6 +209,19 @@ fn issuers(text: &mut Exposition, health: &Health) {
     text.family(Gauge, "sidegate_jwks_read_timestamp_seconds", "When they were read last.");
     for (issuer, _, (_, read)) in &remote {
         text.sample("sidegate_jwks_read_timestamp_seconds", &[("issuer", issuer)], read.map_or(0, |read| read.0 / 1000));
+    }
+}
+
+/// Of who is asked about tokens that say nothing themselves.
+fn introspection(text: &mut Exposition, health: &Health) {
+    let app = health.reloader.app().load();
+    let Some(introspection) = app.gate.issuers().introspection() else { return };
+    let (counters, name) = (introspection.counters(), "sidegate_introspections_total");
+    text.family(Counter, name, "Questions about tokens that say nothing themselves, by what came of them.");
+    for (outcome, count) in
+        [("active", &counters.active), ("inactive", &counters.inactive), ("failed", &counters.failed), ("spared", &counters.spared)]
+    {
+        text.sample(name, &[("outcome", outcome)], count.load(Ordering::Relaxed));
     }
 }
 

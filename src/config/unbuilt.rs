@@ -18,7 +18,6 @@ const fn warning(name: &'static str, meanwhile: &'static str, configured: fn(&Co
 }
 
 const FEATURES: &[Feature] = &[
-    warning("[introspection]", "opaque tokens are refused", |config, _| one("introspection.url", !config.introspection.url.is_empty())),
     warning("[oauth_metadata]", "no metadata document is served", |config, _| {
         one("oauth_metadata.resource", !config.oauth_metadata.resource.is_empty())
     }),

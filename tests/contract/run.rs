@@ -14,6 +14,7 @@ use crate::log::check_log;
 use crate::row::{self, Protocol, Row, Token};
 use crate::situation;
 use crate::support::client::{self, Answer, Client};
+use crate::support::endpoint::{Does, Endpoint};
 use crate::support::http2::Http2;
 use crate::support::logins::Logins;
 use crate::support::process::{self, Serve};
@@ -45,16 +46,18 @@ impl Stage<'_> {
 pub(crate) fn run(row: &Row, kind: Kind, protocol: Protocol) {
     let main = situation::upstream(row);
     let sandbox = Upstream::echo();
+    let introspection = Endpoint::start(Does::Introspect(row.opaque.iter().map(|(name, says)| (opaque(name), json(says))).collect()));
     if row.situation.as_deref() == Some("answer") {
-        situation::check_answer_alone(row, &Home::from_table(kind, config(row, &main, &sandbox)));
+        situation::check_answer_alone(row, &Home::from_table(kind, config(row, &main, &sandbox, &introspection)));
         return;
     }
-    let home = Home::from_table(kind, config(row, &main, &sandbox));
+    let home = Home::from_table(kind, config(row, &main, &sandbox, &introspection));
     let words = seed_keys(row, &home);
     let is_nobodys = |name: &str| matches!(name, "unknown" | "unknown_test" | "typo");
     let goes_on = |name: &str| is_nobodys(name) && (row.is_passed_on() || row.situation.as_deref() == Some("guesses-passed-on"));
     // Tokens are forwarded.
-    for (_, secret) in words.iter().filter(|(name, secret)| !goes_on(name) && !secret.starts_with("eyJ")) {
+    let is_token = |secret: &str| secret.starts_with("eyJ") || secret.starts_with(OPAQUE);
+    for (_, secret) in words.iter().filter(|(name, secret)| !goes_on(name) && !is_token(secret)) {
         main.must_never_see(secret);
         sandbox.must_never_see(secret);
     }
@@ -76,13 +79,14 @@ pub(crate) fn run(row: &Row, kind: Kind, protocol: Protocol) {
     check_log(stage, &answer, held);
 }
 
-fn config(row: &Row, main: &Upstream, sandbox: &Upstream) -> Table {
+fn config(row: &Row, main: &Upstream, sandbox: &Upstream, introspection: &Endpoint) -> Table {
     let closed = std::net::TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap();
     let words = BTreeMap::from([
         ("main".to_owned(), main.url()),
         ("sandbox".to_owned(), sandbox.url()),
         ("closed".to_owned(), format!("http://{closed}")),
         ("secret_file".to_owned(), SECRET_FILE.clone()),
+        ("introspection".to_owned(), introspection.server.url()),
     ]);
     let Value::Table(mut table) = filled(&Value::Table(row.config.clone()), &words) else { unreachable!() };
     let named_upstream = table.get("upstreams").and_then(|upstreams| upstreams.get("main")).and_then(|main| main.get("url")).is_some();
@@ -127,6 +131,14 @@ static SECRET_FILE: LazyLock<String> = LazyLock::new(|| {
     std::fs::write(&path, tokens::SECRET).unwrap();
     path.display().to_string()
 });
+
+/// What an opaque token begins with.
+const OPAQUE: &str = "opaque~";
+
+/// With every character that RFC 6750 allows and a form does not.
+fn opaque(name: &str) -> String {
+    format!("{OPAQUE}{name}+/.==")
+}
 
 fn token(row: &Token) -> String {
     let mut claims = json(&row.claims);
@@ -192,6 +204,7 @@ fn seed_keys(row: &Row, home: &Home) -> BTreeMap<String, String> {
     }
     words.extend(begin_sessions(row, home));
     words.extend(row.tokens.iter().map(|(name, row)| (name.clone(), token(row))));
+    words.extend(row.opaque.keys().map(|name| (name.clone(), opaque(name))));
     let prefix = seed::prefix(&home.config, "secret", "live");
     let unknown = generate(&prefix).unwrap().expose_secret().to_owned();
     words.insert("typo".into(), with_another_end(&unknown));
@@ -376,7 +389,7 @@ fn check_explained(stage: &Stage<'_>, answer: &Answer, seen: Option<&Recorded>, 
     let Some(seen) = seen else { return };
     let of_the_message = ["x-request-id", "content-length", "transfer-encoding", "connection"];
     // A credential is not shown, whosever it is.
-    let is_hidden = |name: &str| row.is_passed_on() && matches!(name, "authorization" | "x-api-key");
+    let is_hidden = |name: &str| (row.is_passed_on() || !row.opaque.is_empty()) && matches!(name, "authorization" | "x-api-key");
     let comparable = |name: &str| !of_the_message.contains(&name) && !is_hidden(name);
     // A token that is forwarded is not shown.
     let masked = |value: &str| secrets(&stage.words).fold(value.to_owned(), |value, secret| value.replace(secret, "[masked]"));

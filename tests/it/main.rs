@@ -39,6 +39,7 @@ mod idempotency;
 mod idempotency_answers;
 mod idempotency_faults;
 mod import;
+mod introspection;
 mod key_management;
 mod limits;
 mod limits_fleet;
