@@ -64,12 +64,12 @@ impl Api {
         self.health.reloader.app().load_full()
     }
 
-    /// Answers a request, and writes down who asked what.
+    /// Answers a request, and writes down who asked what. To be run to its end, also for a caller who leaves.
     pub(crate) async fn answer<B>(&self, request: Request<B>, peer: Peer) -> Response
     where
         B: http_body::Body<Data = bytes::Bytes, Error: std::error::Error + Send + Sync> + Send + 'static,
     {
-        self.in_flight.send_modify(|requests| *requests += 1);
+        let _flight = Flight::begin(&self.in_flight);
         let (began, app) = (instant(), self.app());
         let (head, body) = request.into_parts();
         let request_id = RequestId::of(&head.headers, self.health.reloader.now());
@@ -82,7 +82,7 @@ impl Api {
         let (name, mut response) = match entry::admit(&head, peer, &app.admin) {
             Err(refused) => {
                 // Who still writes does not read why that was in vain.
-                let _ = input::gather(Body::new(body)).await;
+                let _ = input::gather(Body::new(body), 0).await;
                 (None, refused.into_response())
             }
             Ok(bearer) => {
@@ -104,7 +104,6 @@ impl Api {
             duration_ms = u64::try_from(began.elapsed().as_millis()).unwrap_or(u64::MAX),
             "management request"
         );
-        self.in_flight.send_modify(|requests| *requests -= 1);
         response
     }
 
@@ -135,6 +134,22 @@ impl Api {
     /// Waits until nothing is being answered, for so long at most.
     pub(crate) async fn settle(&self, patience: Duration) {
         let _ = tokio::time::timeout(patience, self.in_flight.subscribe().wait_for(|requests| *requests == 0)).await;
+    }
+}
+
+/// A request that is being answered.
+struct Flight<'a>(&'a watch::Sender<usize>);
+
+impl<'a> Flight<'a> {
+    fn begin(requests: &'a watch::Sender<usize>) -> Self {
+        requests.send_modify(|requests| *requests += 1);
+        Self(requests)
+    }
+}
+
+impl Drop for Flight<'_> {
+    fn drop(&mut self) {
+        self.0.send_modify(|requests| *requests -= 1);
     }
 }
 

@@ -3,6 +3,7 @@
 
 mod admin;
 mod control;
+mod exposed;
 pub(crate) mod health;
 mod http;
 mod metrics;
@@ -13,6 +14,7 @@ pub mod reload;
 mod running;
 mod status;
 mod table;
+mod traces;
 
 use std::io::{self, Write};
 use std::sync::Arc;
@@ -45,10 +47,12 @@ use crate::session::{self, authority::Authority};
 use crate::store;
 use crate::telemetry::access::{self, AccessLog, Writer};
 use crate::telemetry::mask::Mask;
-use crate::usage::Collector;
+use crate::telemetry::spans::Spans;
+use crate::usage;
 pub use probes::Probes;
 pub use running::{Running, Stopper};
 use table::{Hold, Table};
+use traces::Collector;
 
 /// What is compiled from a configuration: all that can be known without opening a socket or the store.
 #[derive(Debug)]
@@ -61,6 +65,7 @@ pub struct App {
     log: Arc<access::Settings>,
     last_used_resolution: Span,
     probes: Probes,
+    collector: Option<Arc<Collector>>,
     key_rules: Arc<key::rules::Rules>,
     sessions: Arc<session::Settings>,
     admin: Arc<admin_api::Settings>,
@@ -81,13 +86,17 @@ pub struct Snapshot {
     /// Of requests that are to be run once.
     pub ledger: Arc<Ledger>,
     /// Of keys, and recent denials.
-    pub usage: Arc<Collector>,
+    pub usage: Arc<usage::Collector>,
     /// In what steps the last use of a key is told.
     pub last_used_resolution: Span,
     /// Where its key table stands among the sidecars of the store.
     pub fleet: Arc<Standing>,
     /// What the platform may ask the upstreams.
     pub probes: Probes,
+    /// Spans of requests, on their way out.
+    pub spans: Arc<Spans>,
+    /// Where they are sent.
+    pub(crate) collector: Option<Arc<Collector>>,
     /// Management of its key table.
     pub management: Management,
     /// On what terms tokens are given.
@@ -122,6 +131,7 @@ pub fn compile(config: &Config, problems: &mut Problems) -> Option<App> {
         }
     }
     let probes = Probes::compile(config, problems);
+    let collector = Collector::compile(config, problems);
     store::target::check(&config.store, problems);
     store::target::check_reservations(config, problems);
     // What the management commands would find, serve and check find too.
@@ -137,6 +147,7 @@ pub fn compile(config: &Config, problems: &mut Problems) -> Option<App> {
         log: Arc::new(access::Settings::compile(config)),
         last_used_resolution: config.keys.last_used_resolution,
         probes: probes?,
+        collector: collector?,
         key_rules: Arc::new(key_rules?),
         sessions: Arc::new(sessions?),
         admin: Arc::new(admin?),
@@ -146,7 +157,7 @@ pub fn compile(config: &Config, problems: &mut Problems) -> Option<App> {
 
 impl App {
     /// What judges by this configuration, over an open key table.
-    fn furnish(self, table: &Table, writer: &Arc<Writer>) -> Snapshot {
+    fn furnish(self, table: &Table, writer: &Arc<Writer>, spans: &Arc<Spans>) -> Snapshot {
         Snapshot {
             gate: Gate::new(self.rules, Arc::clone(table.authenticator()), Arc::clone(table.desk())),
             answers: self.answers,
@@ -157,6 +168,8 @@ impl App {
             last_used_resolution: self.last_used_resolution,
             fleet: Arc::clone(table.fleet()),
             probes: self.probes,
+            spans: Arc::clone(spans),
+            collector: self.collector,
             management: table.management(self.key_rules),
             sessions: self.sessions,
             admin: self.admin,

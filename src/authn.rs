@@ -5,12 +5,15 @@
 mod cache;
 mod compile;
 mod exposure;
+mod fetch;
 mod flight;
 mod freshness;
 mod held;
+pub mod introspection;
 pub mod jwt;
 mod key_table;
 mod load;
+mod opaque;
 mod slots;
 mod snapshot;
 mod standing;

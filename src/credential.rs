@@ -13,9 +13,9 @@ use memchr::memmem::Finder;
 use smallvec::SmallVec;
 use zeroize::Zeroizing;
 
-use crate::authn::jwt;
+use crate::authn::{introspection, jwt};
 use crate::config::problem::Problems;
-use crate::config::sections::{Config, ForwardJwt, Scheme};
+use crate::config::sections::{Config, CredentialType, ForwardJwt, Scheme};
 use crate::idempotency::Holder;
 use crate::key::digest::Digest;
 use crate::key::encoded::layers;
@@ -38,6 +38,8 @@ pub struct Credentials {
     kinds: KeyKinds,
     /// Whether anybody can verify tokens.
     takes_tokens: bool,
+    /// Whether anybody can be asked about what has no form.
+    takes_opaque: bool,
     /// Whether they stay on the request.
     keeps_tokens: bool,
     /// Of every prefix that is not empty.
@@ -57,12 +59,14 @@ struct Source {
 pub enum Credential<'k> {
     /// An API key, taken off the request.
     Key(ApiKey<'k>),
-    /// What has the form of a JSON Web Token.
+    /// What has the form of a JSON Web Token, or of none, and is no key.
     Token(BearerToken),
 }
 
 /// A presented token.
 pub struct BearerToken {
+    /// Whether it says something itself.
+    pub kind: CredentialType,
     /// Its name in the cache.
     pub digest: Digest,
     /// Where it stood.
@@ -158,9 +162,10 @@ impl Credentials {
         let mut seen = HashSet::new();
         carriers.retain(|carrier| seen.insert(carrier.clone()));
         let takes_tokens = !config.issuers.is_empty() || !config.sessions.signing_key_files.is_empty();
+        let takes_opaque = !config.introspection.url.is_empty();
         let keeps_tokens = config.credentials.forward.jwt == ForwardJwt::Keep;
         let (carriers, sources) = (carriers.into(), sources.into());
-        sound.then_some(Self { sources, carriers, kinds, takes_tokens, keeps_tokens, finders, shortest_prefix })
+        sound.then_some(Self { sources, carriers, kinds, takes_tokens, takes_opaque, keeps_tokens, finders, shortest_prefix })
     }
 
     /// The headers in which credentials are looked for.
@@ -190,7 +195,7 @@ impl Credentials {
             return Err(Rejection::CredentialConflict.because("two Authorization lines"));
         }
         let mut secrets = self.secrets(headers);
-        let (first_header, first) = secrets.next().ok_or(Rejection::CredentialMissing)?;
+        let (source, first) = secrets.next().ok_or(Rejection::CredentialMissing)?;
         let conflict = secrets.any(|(_, other)| other.bytes() != first.bytes());
         drop(secrets);
         if conflict {
@@ -198,22 +203,35 @@ impl Credentials {
         }
         let text = first.bytes();
         let prefix = self.kinds.classify(text);
-        // Anything begins with a prefix that is empty; what has the form of a token is one for all that.
-        if prefix.is_none_or(|prefix| prefix.text.is_empty()) && self.takes_tokens && jwt::is_candidate(text) {
-            let token = BearerToken { digest: Digest::of(text), header: first_header.clone(), secret: first };
+        if let Some(kind) = self.token_kind(prefix, source, text) {
+            let token = BearerToken { kind, digest: Digest::of(text), header: source.header.clone(), secret: first };
             self.settle_token(headers);
             return Ok(Credential::Token(token));
         }
         let prefix = prefix.ok_or_else(|| Rejection::CredentialMalformed.because("no configured key prefix").of_nobody())?;
-        let key = ApiKey { prefix, digest: Digest::of(text), plausible: prefix.admits(text), header: Some(first_header.clone()) };
-        headers.remove(first_header);
-        self.strip_but(&[first_header], headers);
+        let key = ApiKey { prefix, digest: Digest::of(text), plausible: prefix.admits(text), header: Some(source.header.clone()) };
+        headers.remove(&source.header);
+        self.strip_but(&[&source.header], headers);
         Ok(Credential::Key(key))
+    }
+
+    /// What kind of token it is, if it is one. Anything begins with a prefix that is empty; what has the form of a token is one for all
+    /// that, and what has none is a key. Nobody is asked about what stands where names and passwords do.
+    fn token_kind(&self, prefix: Option<&Prefix>, source: &Source, text: &[u8]) -> Option<CredentialType> {
+        let is_claimed = |prefix: &Prefix| !prefix.text.is_empty();
+        if prefix.is_some_and(is_claimed) {
+            return None;
+        }
+        if self.takes_tokens && jwt::is_candidate(text) {
+            return Some(CredentialType::Jwt);
+        }
+        let is_opaque = self.takes_opaque && prefix.is_none() && source.scheme == Some(Scheme::Bearer);
+        (is_opaque && introspection::is_candidate(text)).then_some(CredentialType::Opaque)
     }
 
     /// The headers in which a token stands go, or they alone are left as they are.
     fn settle_token(&self, headers: &mut HeaderMap) {
-        let mut standing: SmallVec<[&HeaderName; 4]> = self.secrets(headers).map(|(header, _)| header).collect();
+        let mut standing: SmallVec<[&HeaderName; 4]> = self.secrets(headers).map(|(source, _)| &source.header).collect();
         standing.dedup();
         if !self.keeps_tokens {
             for header in &standing {
@@ -309,10 +327,10 @@ impl Credentials {
         })
     }
 
-    fn secrets<'s, 'h>(&'s self, headers: &'h HeaderMap) -> impl Iterator<Item = (&'s HeaderName, Secret)> + use<'s, 'h> {
+    fn secrets<'s, 'h>(&'s self, headers: &'h HeaderMap) -> impl Iterator<Item = (&'s Source, Secret)> + use<'s, 'h> {
         self.sources
             .iter()
-            .flat_map(|source| headers.get_all(&source.header).iter().filter_map(move |value| Some((&source.header, source.read(value)?))))
+            .flat_map(|source| headers.get_all(&source.header).iter().filter_map(move |value| Some((source, source.read(value)?))))
             .filter(|(_, secret)| !secret.bytes().is_empty())
     }
 }

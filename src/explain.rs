@@ -11,6 +11,7 @@ use serde::Serialize;
 use crate::answer::Answers;
 use crate::authn::KeyTable;
 use crate::clock::{Clock, Timestamp};
+use crate::config::sections::CredentialType;
 use crate::forward::Rewrite;
 use crate::forward::upstream::Upstreams;
 use crate::gate::trace::{Note, Step, Trace, Verdict};
@@ -210,14 +211,16 @@ impl Judge<'_> {
             }
             Ok(Admitted::Forward(permit)) => permit,
         };
+        seen.trace = gate.trace(permit.caller(), &head.headers);
         let rewritten = Rewrite { gate, upstreams, permit: &permit, connection: &connection, seen: &seen }.parts(head);
         match trace.judge(Step::Rewrite, rewritten, || Note::new("headers").at("identity")) {
             Err(refusal) => refused(trace, answers, &refusal, &seen),
             Ok(rewritten) => {
                 let request = masked(mask, &format!("{} {}", rewritten.method, rewritten.uri));
                 let sent = &rewritten.headers;
-                // An older system's key is a secret too, and nothing of ours tells it from other text.
-                let is_secret = |name: &HeaderName| matches!(permit.caller(), Caller::Older) && gate.carries_credentials(name);
+                // An older system's key and an opaque token are secrets too, and nothing of ours tells them from other text.
+                let is_plain = matches!(permit.caller(), Caller::Older) || seen.credential_name() == CredentialType::Opaque.name();
+                let is_secret = |name: &HeaderName| is_plain && gate.carries_credentials(name);
                 let line =
                     |name, value| if is_secret(name) { (name.to_string(), HIDDEN.to_owned()) } else { header_line(mask, name, value) };
                 let headers = sent.iter().map(|(name, value)| line(name, value)).collect();

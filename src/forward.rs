@@ -9,7 +9,7 @@ use std::time::Duration;
 
 use http::request::Parts;
 use http::uri::PathAndQuery;
-use http::{HeaderMap, Method, Request, Uri, header};
+use http::{HeaderMap, HeaderName, HeaderValue, Method, Request, Uri, header};
 
 use crate::gate::{Connection, Gate, Permit, Seen};
 use crate::rejection::{Refusal, Rejection};
@@ -53,14 +53,32 @@ pub struct Rewrite<'a> {
 /// A request of our own, for a path that the configuration names: nobody's credential, nobody's headers.
 #[must_use]
 pub fn probe(upstreams: &Upstreams, upstream: usize, target: PathAndQuery) -> Forward {
+    own(upstreams, upstream, Method::GET, target, &[])
+}
+
+/// The same to a service of the operator's, with content of this type.
+#[must_use]
+pub fn post(upstreams: &Upstreams, target: PathAndQuery, content_type: &HeaderValue) -> Forward {
+    let agent = HeaderValue::from_static(concat!("sidegate/", env!("CARGO_PKG_VERSION")));
+    own(upstreams, 0, Method::POST, target, &[(header::CONTENT_TYPE, content_type), (header::USER_AGENT, &agent)])
+}
+
+fn own(upstreams: &Upstreams, upstream: usize, method: Method, target: PathAndQuery, fields: &[(HeaderName, &HeaderValue)]) -> Forward {
     let head = if upstreams.speaks_http1(upstream) {
-        let mut head = Encoded::new(Method::GET, target.as_str());
+        let mut head = Encoded::new(method, target.as_str());
         upstreams.set_host(upstream, None, &mut head);
+        for (name, value) in fields {
+            head.field(name, value);
+        }
         Head::Http1(head)
     } else {
         let mut parts = Request::new(()).into_parts().0;
+        parts.method = method;
         parts.uri = Uri::from(target);
         upstreams.set_host(upstream, None, &mut parts.headers);
+        for (name, value) in fields {
+            parts.headers.field(name, value);
+        }
         Head::Http2(Box::new(parts))
     };
     Forward { head, upstream, response_timeout: None, handshake: None }
@@ -107,6 +125,9 @@ impl Rewrite<'_> {
         rules.pass_on(sent, trusted, out)?;
         HeaderRules::set_forwarding(sent, host, connection, trusted, out);
         rules.set_identity(permit, gate.environments(), seen, out);
+        if let Some(context) = &seen.trace {
+            HeaderRules::set_trace(context, sent, out);
+        }
         if asks_to_switch {
             Handshake::ask(out);
         }

@@ -126,7 +126,7 @@ impl Identity {
         let told = if token.scopes.is_some() { grants.to_string() } else { String::new() };
         Ok(Self {
             bearer: Bearer::Token {
-                credential: CredentialType::Jwt,
+                credential: token.credential(),
                 issuer: Arc::clone(&token.issuer.name),
                 subject: token.subject.as_str().into(),
             },

@@ -23,6 +23,7 @@
 //!          (self_service: instead of that, where customers manage their keys)
 //!       ─▶ server::tunnel      bytes both ways, where the upstream agreed to a WebSocket
 //!       ─▶ telemetry::access   exactly one line
+//!       ─▶ telemetry::spans    and, if it is sampled, what its trace is told
 //!       ─▶ usage::sheet        counted in the worker's own table, which the store's thread takes away every few seconds
 //! ```
 //!
@@ -35,8 +36,8 @@
 //!
 //! Each worker is a thread with a runtime of its own and never shares a connection: [`server`]. The key table lives on one more
 //! thread ([`authn::KeyTable`]: store, look-ups, the change log, what [`fleet`] is told of it, issuers' keys, [`usage`] on its way to
-//! the store, and the store's [`chores`]), the ops and the admin listener ([`admin`]), the control
-//! socket and the look at the files on another, the access log on a third. Workers share the cache and the compiled
+//! the store, and the store's [`chores`]), the ops and the admin listener ([`admin`]), the control socket, spans on their way out
+//! and the look at the files on another, the access log on a third. Workers share the cache and the compiled
 //! configuration ([`app::Snapshot`]), both read without a lock; [`app::reload`] puts another in its place.
 //!
 //! # Configuration

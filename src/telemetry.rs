@@ -1,8 +1,9 @@
-//! Access log, process log, and what is counted.
+//! Access log, process log, traces, and what is counted.
 
 pub mod access;
 pub mod exposition;
 pub(crate) mod mask;
 pub mod process;
+pub mod spans;
 pub mod tally;
 pub mod usage;

@@ -83,7 +83,7 @@ async fn read<T: DeserializeOwned>(request: Request) -> Result<Option<T>, Refuse
     if said == Some(false) {
         return Err(not_json());
     }
-    let content = gather(body).await?;
+    let content = gather(body, BODY_MAX).await?;
     if content.is_empty() {
         return Ok(None);
     }
@@ -96,15 +96,15 @@ async fn read<T: DeserializeOwned>(request: Request) -> Result<Option<T>, Refuse
     Ok(Some(read))
 }
 
-/// All of a body.
-pub(super) async fn gather(mut body: Body) -> Result<Bytes, Refused> {
+/// All of a body that is not longer than that.
+pub(super) async fn gather(mut body: Body, longest: usize) -> Result<Bytes, Refused> {
     timeout(BODY_PATIENCE, async {
         let (mut content, mut read) = (BytesMut::new(), 0);
         while let Some(frame) = body.frame().await {
             let Ok(frame) = frame else { return Err(Refused::field("", "the body broke off")) };
             let Ok(data) = frame.into_data() else { continue };
             read += data.len();
-            if read <= BODY_MAX {
+            if read <= longest {
                 content.extend_from_slice(&data);
             }
             // Read on for a while: who still writes does not read why that was in vain.
@@ -112,7 +112,7 @@ pub(super) async fn gather(mut body: Body) -> Result<Bytes, Refused> {
                 break;
             }
         }
-        if read <= BODY_MAX { Ok(content.freeze()) } else { Err(too_large()) }
+        if read <= longest { Ok(content.freeze()) } else { Err(too_large()) }
     })
     .await
     .unwrap_or_else(|_| Err(Refused::new(StatusCode::REQUEST_TIMEOUT, "request_timeout", "the body did not come in time")))

@@ -20,13 +20,13 @@ const REPLAYED: HeaderName = HeaderName::from_static("idempotent-replayed");
 /// Answers a request that is to be done once; `answer` does it.
 pub(super) async fn answer<F>(ledger: &Arc<Ledger>, mut asked: Asked, request: Request<Body>, answer: F) -> Result<Response, Refused>
 where
-    F: AsyncFnOnce(Request<Body>) -> Response + 'static,
+    F: AsyncFnOnce(Request<Body>) -> Response,
 {
     let (head, body) = request.into_parts();
-    let body = gather(body).await?;
+    let body = gather(body, BODY_MAX).await?;
     asked.fingerprint.add(&body);
     match ledger.claim(asked).await {
-        Ok(Begun::First(reservation)) => first(ledger, reservation, Request::from_parts(head, body.into()), answer).await,
+        Ok(Begun::First(reservation)) => Ok(first(ledger, reservation, Request::from_parts(head, body.into()), answer).await),
         Ok(Begun::Again(kept)) => {
             Counters::count(&ledger.counters().replayed);
             Ok(replay(*kept))
@@ -47,22 +47,18 @@ where
     }
 }
 
-/// Does it, as a task of its own: who leaves does not end it.
-async fn first<F>(ledger: &Arc<Ledger>, mut reservation: Reservation, request: Request<Body>, answer: F) -> Result<Response, Refused>
+/// Does it.
+async fn first<F>(ledger: &Arc<Ledger>, mut reservation: Reservation, request: Request<Body>, answer: F) -> Response
 where
-    F: AsyncFnOnce(Request<Body>) -> Response + 'static,
+    F: AsyncFnOnce(Request<Body>) -> Response,
 {
-    let ledger = Arc::clone(ledger);
-    let run = tokio::task::spawn_local(async move {
-        reservation.begin();
-        let renewing = reservation.renewing();
-        let response = tokio::select! {
-            response = answer(request) => response,
-            never = renewing => match never {},
-        };
-        keep(&ledger, reservation, response).await
-    });
-    run.await.map_err(|_| CutOff.into())
+    reservation.begin();
+    let renewing = reservation.renewing();
+    let response = tokio::select! {
+        response = answer(request) => response,
+        never = renewing => match never {},
+    };
+    keep(ledger, reservation, response).await
 }
 
 /// What has changed something is kept. What was refused has changed nothing, and may be tried again. Of a failure nobody knows.

@@ -9,6 +9,9 @@ use std::rc::Rc;
 use std::sync::Arc;
 use std::time::Duration;
 
+use axum::response::IntoResponse as _;
+use hyper::http::StatusCode;
+use tokio::task::spawn_local;
 use tokio::time::timeout;
 use tokio_rustls::TlsAcceptor;
 
@@ -21,7 +24,7 @@ use crate::server::socket::Socket;
 /// How long a handshake may take.
 const HANDSHAKE: Duration = Duration::from_secs(5);
 /// How long a connection may be silent: those who keep theirs open ask again before.
-const IDLE: Duration = Duration::from_mins(1);
+const IDLE: Duration = Duration::from_secs(30);
 
 /// Binds it.
 pub(super) fn bind(address: &str, settings: &Settings) -> io::Result<Bound> {
@@ -50,7 +53,9 @@ pub(super) async fn serve(api: Arc<Api>, bound: Bound) {
     };
     let answer = move |request, peer| {
         let api = Arc::clone(&api);
-        async move { api.answer(request, peer).await }
+        // A task of its own: who leaves ends nothing that was begun, and is written down all the same.
+        let answering = spawn_local(async move { api.answer(request, peer).await });
+        async move { answering.await.unwrap_or_else(|_| StatusCode::INTERNAL_SERVER_ERROR.into_response()) }
     };
     http::serve("the admin listener", &bound, IDLE, welcome, answer).await;
 }

@@ -7,6 +7,7 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, Instant};
 
 use super::Snapshot;
+use super::exposed::Exposed;
 use super::reload::Reloader;
 use super::running::Stopper;
 use crate::clock::{Timestamp, instant};
@@ -20,6 +21,8 @@ pub(crate) struct Health {
     pub(crate) reloader: Arc<Reloader>,
     /// What the workers count.
     pub(crate) tallies: Arc<Tallies>,
+    /// Upstreams that can be reached around it.
+    pub(crate) exposed: Exposed,
     stage: Stopper,
     serving: AtomicBool,
     left: OnceLock<Instant>,
@@ -37,6 +40,7 @@ impl Health {
         Self {
             reloader,
             tallies: Arc::default(),
+            exposed: Exposed::default(),
             stage,
             serving: AtomicBool::new(false),
             left: OnceLock::new(),
@@ -112,6 +116,9 @@ impl Health {
         }
         if app.gate.guard().saw_undeclared_ingress() {
             report.push_str("[!]guess guard off: private peers send forwarding headers, and client_ip.trusted_proxies is empty\n");
+        }
+        for found in self.exposed.found() {
+            let _ = writeln!(report, "[!]{found} (not required for ready)");
         }
         for (_, note) in app.gate.lenience().notes(self.reloader.now()) {
             let _ = writeln!(report, "[!]{note}");

@@ -25,11 +25,14 @@ pub(super) fn scrape(health: &Health) -> String {
     requests(&mut text, health);
     connections(&mut text, health);
     upstreams(&mut text, health);
+    exposed(&mut text, health);
     limits(&mut text, health);
     keys(&mut text, health);
     issuers(&mut text, health);
+    introspection(&mut text, health);
     idempotency(&mut text, health);
     usage(&mut text, health);
+    spans(&mut text, health);
     configuration(&mut text, health);
     process(&mut text, health);
     text.into_text()
@@ -67,6 +70,12 @@ fn requests(text: &mut Exposition, health: &Health) {
     text.family(Counter, "sidegate_cache_requests_total", cached);
     text.sample("sidegate_cache_requests_total", &[("outcome", "hit")], sum(&|tally| tally.cache_hits.get()));
     text.sample("sidegate_cache_requests_total", &[("outcome", "miss")], sum(&|tally| tally.cache_misses.get()));
+    histogram(
+        text,
+        "sidegate_auth_seconds",
+        "From a request's head to the gate's verdict on it, refused or not.",
+        tallies.iter().map(|(_, tally)| &tally.auth),
+    );
     histogram(
         text,
         "sidegate_overhead_seconds",
@@ -133,6 +142,17 @@ fn upstreams(text: &mut Exposition, health: &Health) {
     });
 }
 
+/// Whether they can be reached around the sidecar.
+fn exposed(text: &mut Exposition, health: &Health) {
+    let (app, found) = (health.reloader.app().load(), health.exposed.found());
+    let name = "sidegate_upstream_exposed";
+    text.family(Gauge, name, "1 if the upstream also answers at an address of this machine that others may reach.");
+    for upstream in app.upstreams.names() {
+        let is_exposed = found.iter().any(|found| found.upstream == upstream);
+        text.sample(name, &[("upstream", upstream)], u8::from(is_exposed));
+    }
+}
+
 fn keys(text: &mut Exposition, health: &Health) {
     let app = health.reloader.app().load();
     let authenticator = app.gate.authenticator();
@@ -152,6 +172,9 @@ fn keys(text: &mut Exposition, health: &Health) {
     for (name, help, of) in told {
         text.one(Counter, name, help, of(counters));
     }
+    text.family(Gauge, "sidegate_cache_entries", "What is held in the cache: keys, and refusals of unknown ones.");
+    text.sample("sidegate_cache_entries", &[("kind", "key")], authenticator.cached_keys());
+    text.sample("sidegate_cache_entries", &[("kind", "refusal")], authenticator.cached_refusals());
     text.one(Gauge, "sidegate_store_reachable", "1 while the store answers.", u8::from(authenticator.store_status().reachable));
     if let Some(heard) = authenticator.heard_at() {
         let name = "sidegate_change_log_heard_timestamp_seconds";
@@ -186,6 +209,19 @@ fn issuers(text: &mut Exposition, health: &Health) {
     text.family(Gauge, "sidegate_jwks_read_timestamp_seconds", "When they were read last.");
     for (issuer, _, (_, read)) in &remote {
         text.sample("sidegate_jwks_read_timestamp_seconds", &[("issuer", issuer)], read.map_or(0, |read| read.0 / 1000));
+    }
+}
+
+/// Of who is asked about tokens that say nothing themselves.
+fn introspection(text: &mut Exposition, health: &Health) {
+    let app = health.reloader.app().load();
+    let Some(introspection) = app.gate.issuers().introspection() else { return };
+    let (counters, name) = (introspection.counters(), "sidegate_introspections_total");
+    text.family(Counter, name, "Questions about tokens that say nothing themselves, by what came of them.");
+    for (outcome, count) in
+        [("active", &counters.active), ("inactive", &counters.inactive), ("failed", &counters.failed), ("spared", &counters.spared)]
+    {
+        text.sample(name, &[("outcome", outcome)], count.load(Ordering::Relaxed));
     }
 }
 
@@ -255,6 +291,16 @@ fn usage(text: &mut Exposition, health: &Health) {
         "outcome",
         &[("written", &counters.denials_written), ("left_out", &counters.denials_over), ("unknown", &counters.denials_unknown)],
     );
+}
+
+fn spans(text: &mut Exposition, health: &Health) {
+    let name = "sidegate_trace_requests_total";
+    let app = health.reloader.app().load();
+    let counts = &app.spans.counts;
+    text.family(Counter, name, "Requests that were sampled for a trace, by what became of their spans.");
+    for (outcome, counter) in [("sent", &counts.sent), ("dropped", &counts.dropped), ("refused", &counts.refused)] {
+        text.sample(name, &[("outcome", outcome)], counter.load(Ordering::Relaxed));
+    }
 }
 
 fn configuration(text: &mut Exposition, health: &Health) {

@@ -1,7 +1,9 @@
-//! The thread beside the workers: the ops and the admin listener, the control socket, and the look at the files from time to time.
+//! The thread beside the workers: the ops and the admin listener, the control socket, spans on their way out, and the look at the
+//! files from time to time.
 //! None of it is on the way of a request, and nothing of it waits for a worker.
 
 use std::path::{Path, PathBuf};
+use std::rc::Rc;
 use std::sync::Arc;
 use std::thread::{self, JoinHandle};
 use std::time::Duration;
@@ -13,9 +15,11 @@ use tokio::time::sleep;
 
 use super::admin;
 use super::control::Control;
+use super::exposed;
 use super::health::Health;
 use super::ops::Ops;
 use super::reload::{Reloader, Trigger};
+use super::traces::Exporter;
 use crate::admin::Api;
 use crate::server::bind::Bound;
 
@@ -38,7 +42,7 @@ impl Office {
         let (stop, stopped) = oneshot::channel();
         let files = ops.iter().chain(&control).chain(&admin).filter_map(Bound::file).map(Path::to_owned).collect();
         let api = admin.map(|bound| (Arc::new(Api::new(Arc::clone(&health))), bound));
-        let work = async move {
+        let work = move || async move {
             if let Some(bound) = ops {
                 spawn_local(Ops::new(Arc::clone(&health)).serve(bound));
             }
@@ -46,6 +50,10 @@ impl Office {
                 spawn_local(Arc::new(Control::new(Arc::clone(&health))).serve(bound));
             }
             spawn_local(look(Arc::clone(&health.reloader)));
+            let watched = Arc::clone(&health);
+            spawn_local(async move { exposed::watch(&watched).await });
+            let exporter = Exporter::new(Arc::clone(health.reloader.app()));
+            let exporting = spawn_local(Rc::clone(&exporter).run());
             let api = api.map(|(api, bound)| {
                 spawn_local(admin::serve(Arc::clone(&api), bound));
                 api
@@ -54,10 +62,13 @@ impl Office {
             if let Some(api) = api {
                 api.settle(GOODBYE).await;
             }
+            exporting.abort();
+            let _ = exporting.await;
+            exporter.settle().await;
         };
         let thread = thread::Builder::new().name("ops".into()).spawn(move || {
             match Builder::new_current_thread().enable_all().build_local(LocalOptions::default()) {
-                Ok(runtime) => runtime.block_on(work),
+                Ok(runtime) => runtime.block_on(work()),
                 Err(error) => tracing::error!(%error, "the ops listener cannot be served"),
             }
         })?;

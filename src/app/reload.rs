@@ -109,7 +109,7 @@ impl Reloader {
         let (sources, fingerprint) = origin.map_or((None, Fingerprint::default()), |origin| (Some(origin.sources), origin.fingerprint));
         let table = Table::start(config, &app, &clock).map_err(|why| anyhow::anyhow!("store: {why}"))?;
         let doors = open_doors(&app.listeners, &[], &open).map_err(|Unmet { path, why, .. }| anyhow::anyhow!("{path}: {why}"))?;
-        let snapshot = app.furnish(&table, &writer);
+        let snapshot = app.furnish(&table, &writer, &Arc::default());
         snapshot.gate.keep_keys();
         let now = clock.now();
         // A reload tells its warnings itself.
@@ -244,8 +244,8 @@ impl Reloader {
             state.retired.extend(state.table.replace(table));
         }
         let Some(table) = &state.table else { return };
-        let mut snapshot = app.furnish(table, &self.writer);
         let earlier = self.app.load();
+        let mut snapshot = app.furnish(table, &self.writer, &earlier.spans);
         snapshot.gate.follow(&earlier.gate);
         snapshot.gate.keep_keys();
         snapshot.upstreams.keep(&earlier.upstreams, |name| state.keeps_upstream(config, name));

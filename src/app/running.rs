@@ -82,6 +82,11 @@ impl Running {
             workers: quota::workers(config.runtime.workers),
             tallies: Arc::clone(&health.tallies),
         });
+        // A scrape before the first worker is there tells zeros too.
+        for door in reloader.doors().borrow().iter() {
+            let name = &door.listener.terms.load().name;
+            (0..shared.workers).for_each(|worker| drop(health.tallies.of(name, worker)));
+        }
         let (at_work, working) = mpsc::channel();
         let mut running = Self {
             stage,

@@ -5,7 +5,6 @@ mod algorithm;
 mod claims;
 mod compact;
 mod compile;
-mod fetch;
 mod json;
 mod jwk;
 mod keyring;
@@ -19,13 +18,16 @@ use std::sync::atomic::{AtomicU64, Ordering};
 
 use tokio::runtime::Handle;
 
+use super::introspection::Introspection;
 use crate::clock::{Clock, Timestamp};
 use crate::config::sections::{self, EnvironmentName};
 use crate::key::digest::Digest;
 use crate::rejection::{Refusal, Rejection};
 pub use algorithm::Algorithm;
+pub(super) use claims::time;
 pub use claims::{Grant, Verified};
 pub use compact::{Compact, TOKEN_MAX, is_candidate};
+pub(super) use json::Json;
 pub use jwk::{KeySet, NoKey};
 pub use keyring::{Counters, Keyring};
 pub use own::Signing;
@@ -38,8 +40,10 @@ pub struct Issuers {
     list: Box<[Arc<Issuer>]>,
     /// Of all that this process ever has, and rises when a key of any of them changes: what was verified before is verified anew.
     version: Arc<AtomicU64>,
+    /// Who is asked about tokens without a form.
+    introspection: Option<Arc<Introspection>>,
     /// What they were compiled from: the sections, and what their files held.
-    made_of: Vec<(sections::Issuer, Digest)>,
+    made_of: (Vec<(sections::Issuer, Digest)>, Option<(sections::Introspection, Digest)>),
     /// Of the tokens that are issued here.
     signing: Option<Arc<Signing>>,
 }
@@ -117,6 +121,12 @@ impl Issuers {
     /// All of them.
     pub fn iter(&self) -> impl Iterator<Item = &Arc<Issuer>> {
         self.list.iter()
+    }
+
+    /// Who is asked about tokens that say nothing themselves.
+    #[must_use]
+    pub const fn introspection(&self) -> Option<&Arc<Introspection>> {
+        self.introspection.as_ref()
     }
 
     /// What was verified under another number is verified anew.

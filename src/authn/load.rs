@@ -12,6 +12,7 @@ use super::compile::{CURRENT, secret_until};
 use super::flight::Flights;
 use super::freshness::{Began, Freshness, Reading};
 use super::held::{Found, TenantState};
+use super::opaque::Questions;
 use super::slots::{Slot, Slots};
 use super::snapshot::Place;
 use super::token::{Token, Verifying};
@@ -42,6 +43,8 @@ pub(super) struct Shared {
     pub(super) tokens: Caches<Token>,
     /// Tokens that are being verified.
     pub(super) verifying: Verifying,
+    /// Tokens that somebody is asked about.
+    pub(super) questions: Questions,
     pub(super) flights: Flights,
     pub(super) peppers: Peppers,
     pub(super) headers: Arc<IdentityHeaders>,
@@ -73,8 +76,8 @@ impl Shared {
     ) -> Self {
         let freshness = Freshness::new(cache);
         let slots = Slots::new(freshness.stale_for_ms());
-        let (counters, caches, tokens, verifying, flights) =
-            (Counters::default(), Caches::new(cache), Caches::new(cache), Verifying::new(), Flights::new());
+        let (counters, caches, tokens) = (Counters::default(), Caches::new(cache), Caches::new(cache));
+        let (verifying, questions, flights) = (Verifying::new(), Questions::new(), Flights::new());
         let (place, concerned) = (Place::new(&cache.snapshot_file), Notify::new());
         Self {
             store,
@@ -85,6 +88,7 @@ impl Shared {
             caches,
             tokens,
             verifying,
+            questions,
             flights,
             peppers,
             headers,

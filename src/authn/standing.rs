@@ -89,7 +89,12 @@ impl Authenticator {
     pub fn standing(&self, admission: &mut Admission, now: Timestamp) -> Standing {
         let (digest, known) = match &mut admission.0 {
             By::Key(digest, known) => (digest, known),
-            By::Token(token) => return self.standing_of_token(token, now),
+            By::Token(token) => {
+                if let Some(renewed) = self.renewed(token, now) {
+                    *token = renewed;
+                }
+                return self.standing_of_token(token, now);
+            }
         };
         if let Some(entry) = known.as_ref().filter(|entry| self.is_certain(entry, now)) {
             return entry.standing(now);

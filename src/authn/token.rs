@@ -1,6 +1,6 @@
 //! Who is calling, from a token: a verified one is remembered by its digest, as a key's records are, until it is over, its issuer's
 //! keys change or what it rests on does. Its signature is checked where the request is; its tenant, and of a token of ours what it
-//! was issued for, are asked of the store.
+//! was issued for, are asked of the store. What says nothing itself is asked about by [`super::opaque`].
 
 use std::cell::RefCell;
 use std::collections::HashSet;
@@ -8,6 +8,7 @@ use std::fmt;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::thread::LocalKey;
+use std::time::Duration;
 
 use smallvec::SmallVec;
 use tokio::time::timeout;
@@ -18,6 +19,7 @@ use super::cache::{AtHand, DigestHash, End, Hot};
 use super::held::{ClientState, Found, Ground, Kept, SessionState, TenantState};
 use super::jwt::{Grant, Issuers, Verified};
 use super::load::Shared;
+use super::opaque::Hold;
 use super::standing::Standing;
 use super::trouble::Trouble;
 use crate::clock::Timestamp;
@@ -31,12 +33,14 @@ use crate::tenant::TenantStatus;
 
 /// A token that was verified, and what the records that it rests on make of it.
 pub struct Token {
-    verified: Arc<Verified>,
+    pub(super) verified: Arc<Verified>,
     /// With the generations that the verdict is of: its tenant, unless no record can have its name; its session, or its client's key.
     grounds: Grounds,
     end: End,
     verdict: Result<Arc<Identity>, Refusal>,
     superseded: AtomicBool,
+    /// Where somebody was asked about it.
+    pub(super) hold: Option<Hold>,
 }
 
 /// What a token rests on.
@@ -65,13 +69,23 @@ impl Token {
     /// Why it is nobody: the token is over, or its tenant's record says no.
     pub fn judge(&self, now: Timestamp) -> Result<Arc<Identity>, Refusal> {
         if self.end.is_over(now) {
-            return Err(Rejection::JwtExpired.because(format!("since {}", self.verified.end)));
+            return Err(self.over().because(format!("since {}", self.verified.end)));
         }
         self.verdict.clone()
     }
 
+    /// What it is refused for behind its end.
+    const fn over(&self) -> Rejection {
+        if self.hold.is_some() { Rejection::TokenInactive } else { Rejection::JwtExpired }
+    }
+
+    /// Whether it may be used without asking about it, which of most tokens nobody has to.
+    pub(super) fn is_fresh(&self, now: Timestamp) -> bool {
+        self.hold.as_ref().is_none_or(|hold| hold.is_fresh(now) && !self.superseded.load(Ordering::Acquire))
+    }
+
     /// Whether nothing is known to have changed since.
-    fn is_current(&self, version: u64) -> bool {
+    pub(super) fn is_current(&self, version: u64) -> bool {
         self.verified.version == version && self.stands() && !self.superseded.load(Ordering::Acquire)
     }
 
@@ -110,10 +124,10 @@ impl Drop for Turn<'_> {
 }
 
 impl Authenticator {
-    /// Whether this token is being verified: who asks now waits for the same keys and the same tenant, and is no further guess.
+    /// Whether this token is being verified: who asks now waits for the same answer, and is no further guess.
     #[must_use]
     pub fn is_verifying(&self, digest: &Digest) -> bool {
-        self.shared.verifying.lock().contains(digest)
+        self.shared.verifying.lock().contains(digest) || self.shared.questions.is_asking(digest)
     }
 
     /// The keys of these issuers are kept fresh from now on.
@@ -125,7 +139,8 @@ impl Authenticator {
     #[must_use]
     pub fn cached_token(&self, digest: &Digest, issuers: &Issuers, now: Timestamp) -> Option<Result<Arc<Token>, Refusal>> {
         let (shared, version) = (&self.shared, issuers.version());
-        if let Some(token) = shared.tokens.entry(digest).filter(|token| token.is_current(version) && shared.may_use(token, now)) {
+        if let Some(token) = shared.usable(digest, version, now) {
+            shared.renew(&token, now, self.patience);
             return Some(Ok(token));
         }
         let moment = shared.freshness.moment(now, shared.slots.floor());
@@ -148,94 +163,31 @@ impl Authenticator {
             None => issuers.verify_asking(text, &shared.runtime, &shared.clock, now).await.map(Arc::new),
         };
         let token = match verified {
-            Ok(verified) => self.of_grounds(verified).await,
+            Ok(verified) => shared.of_grounds(verified, digest, self.patience).await,
             Err(refusal) => Err(refusal),
         };
-        match token {
-            Ok(token) => {
-                if let Some(before) = &known {
-                    token.end.take_over(&before.end);
-                }
-                let token = Arc::new(token);
-                if token.is_current(issuers.version()) {
-                    shared.tokens.keep(*digest, Arc::clone(&token));
-                }
-                Ok(token)
-            }
-            Err(refusal) => {
-                if refusal.rejection.row().status < 500 {
-                    shared.tokens.deny(*digest, now, version, refusal.clone());
-                }
-                Err(refusal)
-            }
-        }
-    }
-
-    /// A verified token, and what it rests on as it is known.
-    async fn of_grounds(&self, verified: Arc<Verified>) -> Result<Token, Refusal> {
-        let id = verified.tenant.as_str();
-        if id.len() > VALUE_MAX || !is_injectable(id, false) {
-            return Err(Rejection::IdentityInvalid.because("the tenant's name cannot stand in a header"));
-        }
-        let (mut grounds, mut end) = (Grounds::new(), verified.end);
-        let (id, tenant) = if check_id("tenant id", id).is_ok() {
-            let (tenant, generation, state) = self.find_for_token::<TenantState>(id).await?;
-            let id = Arc::clone(&tenant.slot.id);
-            grounds.push((tenant, generation));
-            (id, state)
-        } else {
-            (id.into(), Arc::new(TenantState::Absent))
-        };
-        let verdict = match &verified.grant {
-            None => self.shared.verdict_on(&verified, id, &tenant, None),
-            Some(Grant::Session(session)) => {
-                let (session, generation, state) = self.find_for_token::<SessionState>(session).await?;
-                grounds.push((session, generation));
-                check_session(&state).and_then(|()| self.shared.verdict_on(&verified, id, &tenant, None))
-            }
-            Some(Grant::Client(key, issued)) => {
-                let (client, generation, state) = self.find_for_token::<ClientState>(key).await?;
-                grounds.push((client, generation));
-                client_of(&state, *issued).and_then(|(key, until)| {
-                    end = end.min(until);
-                    self.shared.verdict_on(&verified, id, &tenant, Some(key))
-                })
-            }
-        };
-        Ok(Token { grounds, end: End::new(end), verified, verdict, superseded: AtomicBool::new(false) })
-    }
-
-    /// On the store's runtime, so that a caller that leaves does not end it.
-    async fn find_for_token<S: Kept>(&self, id: &str) -> Result<Found<S>, Refusal> {
-        let (shared, id) = (Arc::clone(&self.shared), id.to_owned());
-        let asked = self.shared.runtime.spawn(async move { shared.find::<S>(&id).await });
-        match timeout(self.patience, asked).await {
-            Ok(Ok(Ok(found))) => Ok(found),
-            Ok(Ok(Err(trouble))) => Err(match trouble {
-                Trouble::Silent(why) => Rejection::StoreUnavailable.because(why),
-                Trouble::Refused(refusal) => refusal,
-                Trouble::Overtaken | Trouble::Lost(_) => {
-                    Rejection::StoreUnavailable.because("the store has an older record than was known")
-                }
-            }),
-            Ok(Err(_)) => Err(Rejection::StoreUnavailable.because("the store is closed")),
-            Err(_) => Err(Rejection::StoreUnavailable.because(format!("no answer within {} ms", self.patience.as_millis()))),
-        }
+        shared.remember(digest, token, (now, version), issuers.version())
     }
 
     /// How the token that admitted an exchange stands, as far as is known without asking: it may be over, or what it rests on.
     #[must_use]
     pub fn standing_of_token(&self, token: &Token, now: Timestamp) -> Standing {
         if token.end.is_over(now) {
-            return Standing::Ended(Rejection::JwtExpired);
+            return Standing::Ended(token.over());
+        }
+        if !token.is_fresh(now) {
+            return Standing::Unknown;
         }
         let moment = self.shared.freshness.moment(now, self.shared.slots.floor());
         let is_certain = token.stands() && token.grounds.iter().all(|(ground, _)| moment.age(ground.reading()).is_some());
         if is_certain || !self.shared.store.is_reachable() { Standing::Holds } else { Standing::Unknown }
     }
 
-    /// The same, asking the store.
+    /// The same, asking for what is not known any more: of the token itself, else of the store.
     pub async fn ask_standing_of_token(&self, token: &Token) -> Standing {
+        if let Some(standing) = self.ask_again(token).await {
+            return standing;
+        }
         for (ground, _) in &token.grounds {
             let ending = self.shared.runtime.spawn(Arc::clone(ground).ask_ending(Arc::clone(&self.shared)));
             if let Ok(Ok(Some(rejection))) = timeout(self.patience, ending).await {
@@ -277,6 +229,101 @@ fn client_of(state: &ClientState, issued: Timestamp) -> Result<(&KeyRecord, Time
 }
 
 impl Shared {
+    /// A verified token, and what it rests on as it is known.
+    pub(super) async fn of_grounds(
+        self: &Arc<Self>,
+        verified: Arc<Verified>,
+        digest: &Digest,
+        patience: Duration,
+    ) -> Result<Token, Refusal> {
+        let id = verified.tenant.as_str();
+        if id.len() > VALUE_MAX || !is_injectable(id, false) {
+            return Err(Rejection::IdentityInvalid.because("the tenant's name cannot stand in a header"));
+        }
+        let (mut grounds, mut end) = (Grounds::new(), verified.end);
+        let (id, tenant) = if check_id("tenant id", id).is_ok() {
+            let (tenant, generation, state) = self.find_for_token::<TenantState>(id, patience).await?;
+            let id = Arc::clone(&tenant.slot.id);
+            grounds.push((tenant, generation));
+            (id, state)
+        } else {
+            (id.into(), Arc::new(TenantState::Absent))
+        };
+        let verdict = match &verified.grant {
+            None => self.verdict_on(&verified, id, &tenant, None),
+            Some(Grant::Session(session)) => {
+                let (session, generation, state) = self.find_for_token::<SessionState>(session, patience).await?;
+                grounds.push((session, generation));
+                check_session(&state).and_then(|()| self.verdict_on(&verified, id, &tenant, None))
+            }
+            Some(Grant::Client(key, issued)) => {
+                let (client, generation, state) = self.find_for_token::<ClientState>(key, patience).await?;
+                grounds.push((client, generation));
+                client_of(&state, *issued).and_then(|(key, until)| {
+                    end = end.min(until);
+                    self.verdict_on(&verified, id, &tenant, Some(key))
+                })
+            }
+        };
+        let hold = verified.asked.as_ref().map(|asked| Hold::new(*digest, asked));
+        Ok(Token { grounds, end: End::new(end), verified, verdict, superseded: AtomicBool::new(false), hold })
+    }
+
+    /// On the store's runtime, so that a caller that leaves does not end it.
+    async fn find_for_token<S: Kept>(self: &Arc<Self>, id: &str, patience: Duration) -> Result<Found<S>, Refusal> {
+        let (shared, id) = (Arc::clone(self), id.to_owned());
+        let asked = self.runtime.spawn(async move { shared.find::<S>(&id).await });
+        match timeout(patience, asked).await {
+            Ok(Ok(Ok(found))) => Ok(found),
+            Ok(Ok(Err(trouble))) => Err(match trouble {
+                Trouble::Silent(why) => Rejection::StoreUnavailable.because(why),
+                Trouble::Refused(refusal) => refusal,
+                Trouble::Overtaken | Trouble::Lost(_) => {
+                    Rejection::StoreUnavailable.because("the store has an older record than was known")
+                }
+            }),
+            Ok(Err(_)) => Err(Rejection::StoreUnavailable.because("the store is closed")),
+            Err(_) => Err(Rejection::StoreUnavailable.because(format!("no answer within {} ms", patience.as_millis()))),
+        }
+    }
+
+    /// Remembers what came of a token that was verified at this time, by the issuers as they were then; `version` is theirs now.
+    pub(super) fn remember(
+        &self,
+        digest: &Digest,
+        token: Result<Token, Refusal>,
+        (began, began_by): (Timestamp, u64),
+        version: u64,
+    ) -> Result<Arc<Token>, Refusal> {
+        match token {
+            Ok(token) => {
+                if let Some(before) = self.tokens.entry(digest) {
+                    token.end.take_over(&before.end);
+                    if let (Some(hold), Some(before)) = (&token.hold, &before.hold) {
+                        hold.take_over(before);
+                    }
+                }
+                let token = Arc::new(token);
+                if token.is_current(version) {
+                    self.tokens.keep(*digest, Arc::clone(&token));
+                }
+                Ok(token)
+            }
+            Err(refusal) => {
+                if refusal.rejection.row().status < 500 {
+                    self.tokens.deny(*digest, began, began_by, refusal.clone());
+                }
+                Err(refusal)
+            }
+        }
+    }
+
+    /// What is remembered of a token and may be used as it is.
+    pub(super) fn usable(self: &Arc<Self>, digest: &Digest, version: u64, now: Timestamp) -> Option<Arc<Token>> {
+        let is_good = |token: &Arc<Token>| token.is_current(version) && token.is_fresh(now) && self.may_use(token, now);
+        self.tokens.entry(digest).filter(is_good)
+    }
+
     /// Whether what is known of its grounds may be used without asking. In the last fifth of their time they are asked for ahead.
     fn may_use(self: &Arc<Self>, token: &Token, now: Timestamp) -> bool {
         let moment = self.freshness.moment(now, self.slots.floor());

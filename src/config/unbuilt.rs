@@ -18,14 +18,12 @@ const fn warning(name: &'static str, meanwhile: &'static str, configured: fn(&Co
 }
 
 const FEATURES: &[Feature] = &[
-    warning("[introspection]", "opaque tokens are refused", |config, _| one("introspection.url", !config.introspection.url.is_empty())),
     warning("[oauth_metadata]", "no metadata document is served", |config, _| {
         one("oauth_metadata.resource", !config.oauth_metadata.resource.is_empty())
     }),
     warning("identity.signed", "the upstream gets plain identity headers only", |config, _| {
         one("identity.signed", !config.identity.signed.header.is_empty())
     }),
-    warning("[tracing]", "no traces are sent", |config, _| one("tracing.otlp_endpoint", !config.tracing.otlp_endpoint.is_empty())),
 ];
 
 /// Names every feature that is configured and not built.

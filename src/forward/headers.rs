@@ -17,6 +17,8 @@ use crate::gate::{Caller, Connection, Permit, Seen};
 use crate::identity::template::{IdentityHeaders, Told};
 use crate::net::client::Trust;
 use crate::rejection::{Refusal, Rejection};
+use crate::telemetry::spans::Context;
+use crate::telemetry::spans::context::{TRACEPARENT, TRACESTATE};
 
 /// De-facto forwarding header.
 pub const X_FORWARDED_FOR: HeaderName = HeaderName::from_static("x-forwarded-for");
@@ -107,6 +109,12 @@ impl HeaderRules {
         }
         identity.names().chain(environments.added_headers()).for_each(|name| decide(&folded(name.as_str()), Fate::Reserved));
         decide(X_REQUEST_ID.as_str(), Fate::Reserved);
+        if !config.tracing.otlp_endpoint.is_empty() {
+            // A trace is continued by us, or not at all.
+            for name in [TRACEPARENT, TRACESTATE] {
+                decide(name.as_str(), Fate::Reserved);
+            }
+        }
         if !config.identity.signed.header.is_empty() {
             decide(&folded(&config.identity.signed.header), Fate::Reserved);
         }
@@ -256,6 +264,14 @@ impl HeaderRules {
             out.field(name, value);
         }
         out.text(&X_REQUEST_ID, seen.request_id.as_bytes());
+    }
+
+    /// Says which trace it belongs to; what vendors have added goes on with a trace that is continued, and with no other.
+    pub(super) fn set_trace(context: &Context, sent: &HeaderMap, out: &mut impl Fields) {
+        out.text(&TRACEPARENT, &context.traceparent());
+        if context.parent.is_some() {
+            sent.get_all(TRACESTATE).iter().for_each(|line| out.field(&TRACESTATE, line));
+        }
     }
 }
 

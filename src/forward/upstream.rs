@@ -114,6 +114,22 @@ impl Upstreams {
         Some(Self { targets: targets.into_iter().collect::<Option<_>>()? })
     }
 
+    /// One that no client's requests go to.
+    pub(crate) fn one(path: &str, upstream: &Upstream, problems: &mut Problems) -> Option<Self> {
+        Some(Self { targets: vec![Arc::new(Target::compile(path, upstream, problems)?)] })
+    }
+
+    /// All of them.
+    pub fn targets(&self) -> impl Iterator<Item = &Target> {
+        self.targets.iter().map(|target| &**target)
+    }
+
+    /// The one with this index.
+    #[must_use]
+    pub fn target(&self, index: usize) -> Option<&Arc<Target>> {
+        self.targets.get(index)
+    }
+
     /// Sets Host as the upstream with this index wants it.
     pub(super) fn set_host(&self, index: usize, sent: Option<&HeaderValue>, out: &mut impl Fields) {
         let Some(target) = self.targets.get(index) else { return };
@@ -208,6 +224,21 @@ impl Target {
 
     fn unavailable(&self, why: &str) -> Refusal {
         Rejection::UpstreamUnavailable.because(format!("{}: {why}", self.name))
+    }
+
+    /// Host and port; `None` = a Unix socket.
+    #[must_use]
+    pub fn place(&self) -> Option<(&str, u16)> {
+        match &self.address {
+            Address::Tcp(host, port) => Some((host, *port)),
+            Address::Unix(_) => None,
+        }
+    }
+
+    /// What stands before the path in its URLs.
+    #[must_use]
+    pub fn origin(&self) -> String {
+        format!("{}://{}", self.scheme(), self.authority.to_str().unwrap_or_default())
     }
 
     /// What its requests say they were made by.

@@ -2,14 +2,15 @@
 
 use std::sync::Arc;
 
-use http::HeaderName;
+use http::{HeaderMap, HeaderName};
 
-use super::{Gate, Lenience};
+use super::{Caller, Gate, Lenience};
 use crate::environment::Environments;
 use crate::forward::headers::HeaderRules;
 use crate::limit::{Counts, Limits};
 use crate::net::Peer;
 use crate::policy::guess_guard::GuessGuard;
+use crate::telemetry::spans::{Context, Sampler};
 
 impl Gate {
     /// Whether the peer's forwarding headers are believed.
@@ -52,6 +53,18 @@ impl Gate {
     #[must_use]
     pub const fn lenience(&self) -> &Lenience {
         &self.rules.lenience
+    }
+
+    /// Which requests are recorded; `None` = there are no traces.
+    #[must_use]
+    pub const fn sampler(&self) -> Option<Sampler> {
+        self.rules.sampler
+    }
+
+    /// The place in its trace of a request that is let through: only who is known is followed.
+    #[must_use]
+    pub fn trace(&self, caller: &Caller, headers: &HeaderMap) -> Option<Context> {
+        self.rules.sampler.map(|sampler| sampler.admitted(matches!(caller, Caller::Known(_)), headers))
     }
 
     /// The guess guard, for readiness.

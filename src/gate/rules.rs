@@ -17,6 +17,7 @@ use crate::net::IpSet;
 use crate::net::client::Trust;
 use crate::policy::guess_guard::GuessGuard;
 use crate::route::Routes;
+use crate::telemetry::spans::Sampler;
 
 /// What the configuration says of the gate, compiled.
 #[derive(Debug)]
@@ -34,6 +35,7 @@ pub struct Rules {
     pub(super) limits: Limits,
     pub(super) idempotency: Option<Arc<idempotency::Rules>>,
     pub(super) lenience: Lenience,
+    pub(super) sampler: Option<Sampler>,
 }
 
 impl Rules {
@@ -49,6 +51,7 @@ impl Rules {
         let limits = Limits::compile(config, problems);
         let idempotency = idempotency::Rules::compile(config, problems);
         let lenience = Lenience::compile(config, problems);
+        let sampler = Sampler::compile(config, problems);
         // Bad networks are reported where all configured lists are checked.
         let deployment_allowlist = config.restrictions.ip_allowlist.as_ref().map(|list| IpSet::parse(list)).transpose().ok();
         let (trust, credentials, environments) = (trust?, credentials?, environments?);
@@ -67,6 +70,7 @@ impl Rules {
             limits: limits?,
             idempotency: idempotency?,
             lenience: lenience?,
+            sampler: sampler?,
         })
     }
 

@@ -14,6 +14,7 @@ use crate::limit::Told;
 use crate::net::client::ClientAddr;
 use crate::rejection::Refusal;
 use crate::route::Scope;
+use crate::telemetry::spans::Context;
 
 /// What was learnt.
 #[derive(Debug)]
@@ -30,8 +31,8 @@ pub struct Seen {
     pub environment: Option<EnvironmentName>,
     /// Prefix and digest of the presented key; the log names unknown keys by prefix and fingerprint.
     pub key: Option<(Arc<str>, Digest)>,
-    /// Digest of the presented token.
-    pub presented_token: Option<Digest>,
+    /// Kind and digest of the presented token.
+    pub presented_token: Option<(CredentialType, Digest)>,
     /// The token that says who is calling, once it is verified.
     pub token: Option<Arc<Token>>,
     /// Who is calling, once authenticated.
@@ -55,6 +56,8 @@ pub struct Seen {
     pub origin: Option<HeaderValue>,
     /// Whether the client speaks gRPC.
     pub grpc: bool,
+    /// Its place in its trace, once it is let through; nothing without `[tracing]`.
+    pub trace: Option<Context>,
 }
 
 impl Seen {
@@ -80,6 +83,7 @@ impl Seen {
             exposed: false,
             origin: headers.get(header::ORIGIN).cloned(),
             grpc: is_grpc(headers),
+            trace: None,
         }
     }
 
@@ -89,14 +93,15 @@ impl Seen {
     }
 
     pub(super) fn presented_token(&mut self, token: &BearerToken) {
-        self.presented_token = Some(token.digest);
+        self.presented_token = Some((token.kind, token.digest));
     }
 
-    /// `sk_live_…/1a2b3c4d`, `jwt…/1a2b3c4d`: what stands for the presented credential in logs.
+    /// `sk_live_…/1a2b3c4d`, `jwt…/1a2b3c4d`, `opaque…/1a2b3c4d`: what stands for the presented credential in logs.
     #[must_use]
     pub fn fingerprint(&self) -> Option<String> {
         let of_key = self.key.as_ref().map(|(prefix, digest)| (&**prefix, digest));
-        let (prefix, digest) = of_key.or_else(|| Some((CredentialType::Jwt.name(), self.presented_token.as_ref()?)))?;
+        let of_token = || self.presented_token.as_ref().map(|(kind, digest)| (kind.name(), digest));
+        let (prefix, digest) = of_key.or_else(of_token)?;
         Some(format!("{prefix}…/{}", digest.fingerprint()))
     }
 
@@ -105,7 +110,7 @@ impl Seen {
     pub fn credential_name(&self) -> &'static str {
         match (self.credential_sent, &self.presented_token) {
             (false, _) => "none",
-            (true, Some(_)) => CredentialType::Jwt.name(),
+            (true, Some((kind, _))) => kind.name(),
             (true, None) => CredentialType::ApiKey.name(),
         }
     }

@@ -112,7 +112,7 @@ impl IdentityHeaders {
             Field::Subject => token.subject.clone(),
             Field::Scopes => scopes.to_owned(),
             Field::Environment => token.environment.name().into(),
-            Field::Credential => CredentialType::Jwt.name().into(),
+            Field::Credential => token.credential().name().into(),
         };
         self.render(&value)
     }

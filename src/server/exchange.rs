@@ -27,7 +27,7 @@ use super::generation::Generation;
 use super::life::Life;
 use super::record::{Record, Scribe};
 use super::tunnel::Tunnel;
-use crate::clock::{Timestamp, instant};
+use crate::clock::Timestamp;
 use crate::facts::{X_REQUEST_ID, is_grpc};
 use crate::forward::upgrade::Handshake;
 use crate::forward::upstream::pool::{Answer, Switch, Wire};
@@ -108,7 +108,9 @@ async fn exchange(session: &Rc<Session>, life: &Rc<Life>, head: Parts, body: Rec
         return Box::pin(decision::decide(session, head, body, record)).await;
     }
     let unread = Unread::of(&head, &body, session.body_limit);
-    match judge(session, &record.generation, head, unread, record.began, &mut record.seen).await {
+    let judged = judge(session, &record.generation, head, unread, record.began, &mut record.seen).await;
+    record.judged();
+    match judged {
         Ok(Judged::Forward(mut forward, asked)) => {
             record.admitted();
             if let Some(handshake) = forward.handshake.take() {
@@ -169,13 +171,19 @@ async fn judge(
     };
     // Only now: who may not ask at all is not told what would be too much.
     unread.check_length()?;
+    seen.trace = app.gate.trace(permit.caller(), &head.headers);
     let rewrite = Rewrite { gate: &app.gate, upstreams: &app.upstreams, permit: &permit, connection: &session.connection, seen };
-    let forward = rewrite.apply(head)?;
-    Ok(Judged::Forward(forward, permit.into_asked()))
+    match rewrite.apply(head) {
+        Ok(forward) => Ok(Judged::Forward(forward, permit.into_asked())),
+        Err(refusal) => {
+            seen.trace = None;
+            Err(refusal)
+        }
+    }
 }
 
 async fn dispatch(life: &Rc<Life>, forward: Forward, upload: Upload, left: Left, record: &mut Record) -> Outcome {
-    let asked = instant();
+    let asked = record.asks(forward.upstream);
     match record.generation.pools.send(forward, upload, life.uploaded()).await {
         Ok(response) => receive(response, left, asked, record),
         // A fault in the client's own body breaks the upstream's connection; it is the client who is told.
@@ -201,7 +209,7 @@ fn check_answer<B>(response: &Response<B>) -> Result<(), Refusal> {
 
 /// Asks the upstream for a WebSocket. Only a 101 that answers this very handshake opens one.
 async fn open(forward: Forward, handshake: &Handshake, record: &mut Record) -> Outcome {
-    let asked = instant();
+    let asked = record.asks(forward.upstream);
     match record.generation.pools.switch(forward).await {
         Ok(Switch::Answered(response)) => receive(response, Left::Nothing, asked, record),
         Ok(Switch::Switched(head, wire, ahead)) if handshake.is_answered_by(&head.headers) => {

@@ -1,6 +1,7 @@
 //! What is remembered of a request for its line in the access log and for the usage of its key, from its head to its answer's end.
 //! Dropping the record writes the line, so that there is exactly one, whoever ended the exchange.
 
+mod trace;
 mod usage;
 
 use std::rc::Rc;
@@ -29,6 +30,8 @@ pub struct Scribe {
     pub clock: Clock,
     /// Name of the listener.
     pub listener: Arc<str>,
+    /// `http` or `https`
+    pub scheme: &'static str,
     /// What is counted of its requests.
     pub tally: Arc<Tally>,
 }
@@ -53,6 +56,8 @@ pub struct Record {
     status: Option<StatusCode>,
     refusal: Option<Refusal>,
     error: Option<&'static str>,
+    /// The upstream that was asked, and when.
+    upstream: Option<(usize, Instant)>,
     upstream_ms: Option<f64>,
     replayed: bool,
     /// Whether the gate let it through.
@@ -105,6 +110,7 @@ impl Record {
             status: None,
             refusal: None,
             error: None,
+            upstream: None,
             upstream_ms: None,
             replayed: false,
             admitted: false,
@@ -121,6 +127,18 @@ impl Record {
     /// Whether an answer has no content, whatever it says of it.
     pub(super) fn is_head(&self) -> bool {
         self.is_head
+    }
+
+    /// The gate has judged it, whatever the verdict.
+    pub(super) fn judged(&self) {
+        self.scribe.tally.auth.observe(self.started.elapsed());
+    }
+
+    /// The upstream with this index is asked, now.
+    pub(super) fn asks(&mut self, upstream: usize) -> Instant {
+        let now = instant();
+        self.upstream = Some((upstream, now));
+        now
     }
 
     /// The upstream's answer has begun.
@@ -236,6 +254,7 @@ impl Drop for Record {
             Some(false) => self.scribe.tally.cache_misses.add(1),
             None => {}
         }
+        self.trace();
         let refused = self.refusal.is_some() || self.seen.would_refuse.is_some();
         self.generation.app.log.write(refused, || self.line());
         self.count();
@@ -267,6 +286,7 @@ impl Record {
             detail: refusal.or(would_refuse).map_or("", |refusal| &*refusal.detail).into(),
             error: self.error,
             request_id: self.seen.request_id.as_str(),
+            trace_id: self.seen.trace.map(|context| context.trace_id()),
             tenant: identity.map(|identity| &*identity.tenant_id),
             key: identity.and_then(|identity| identity.key_id()).map(|id| &**id),
             issuer: subject.map(|(issuer, _)| &**issuer),

@@ -309,6 +309,7 @@ impl Worker {
                 generations: Rc::clone(&self.generations),
                 clock: self.shared.clock.clone(),
                 listener: Arc::clone(&terms.name),
+                scheme: if terms.tls.is_some() { "https" } else { "http" },
                 tally: Arc::clone(&entrance.tally.borrow()),
             }),
             life,

@@ -18,6 +18,7 @@
 //! | [`detail`] | what decided; never sent to the client |
 //! | [`error.type`] | broken off: `client_aborted`, `upstream_aborted`, `request_timeout`, `stream_idle_timeout`, or `shutdown` (we cut it off, stopping) |
 //! | `request_id` | as in `X-Request-Id` |
+//! | [`trace_id`] | with `[tracing]`: the trace that it belongs to; of a refused request only if it is recorded |
 //! | [`tenant.id`], [`key.id`], [`environment`] | of the caller, once known |
 //! | [`token.issuer`], [`subject`] | of a token that was verified: the issuer's name in the configuration; whom it tells of, by `log.subject` |
 //! | `credential` | `api_key`, `jwt`, or `none` |
@@ -94,6 +95,8 @@ pub struct Line<'a> {
     #[serde(rename = "error.type", skip_serializing_if = "Option::is_none")]
     pub error: Option<&'static str>,
     pub request_id: &'a str,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub trace_id: Option<String>,
     #[serde(rename = "tenant.id", skip_serializing_if = "Option::is_none")]
     pub tenant: Option<&'a str>,
     #[serde(rename = "key.id", skip_serializing_if = "Option::is_none")]
@@ -280,6 +283,7 @@ impl Line<'_> {
             ("fingerprint", self.fingerprint.as_deref()),
             ("route", self.route),
             ("id", Some(self.request_id)),
+            ("trace", self.trace_id.as_deref()),
         ];
         for (name, word) in words {
             if let Some(word) = word.filter(|word| !word.is_empty()) {
@@ -325,6 +329,7 @@ mod tests {
             detail: "key".into(),
             error: None,
             request_id: "req-12345",
+            trace_id: None,
             tenant: Some("acme"),
             key: Some("key_1"),
             issuer: None,

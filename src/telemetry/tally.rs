@@ -63,7 +63,7 @@ impl<const N: usize> Histogram<N> {
     }
 }
 
-/// Bounds of the time until a request is sent on.
+/// Bounds of the time until a request is judged, and sent on.
 const OVERHEAD_US: [u64; 9] = [50, 100, 250, 500, 1_000, 2_500, 10_000, 50_000, 250_000];
 /// Bounds of the time until the upstream's head.
 const UPSTREAM_US: [u64; 11] = [1_000, 2_500, 5_000, 10_000, 25_000, 50_000, 100_000, 250_000, 1_000_000, 5_000_000, 30_000_000];
@@ -96,6 +96,8 @@ pub struct Tally {
     pub cache_hits: Counter,
     /// Those whose credential had to be asked of the store.
     pub cache_misses: Counter,
+    /// From a request's head to the gate's verdict on it.
+    pub auth: Histogram<9>,
     /// From a request's head to its being sent on.
     pub overhead: Histogram<9>,
     /// From a request's being sent on to the upstream's head.
@@ -145,6 +147,7 @@ impl Default for Tally {
             would_refuse: array::from_fn(|_| Counter::default()),
             cache_hits: Counter::default(),
             cache_misses: Counter::default(),
+            auth: Histogram::new(&OVERHEAD_US),
             overhead: Histogram::new(&OVERHEAD_US),
             upstream: Histogram::new(&UPSTREAM_US),
         }

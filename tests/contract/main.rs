@@ -11,6 +11,7 @@
 )]
 
 mod coverage;
+mod log;
 mod row;
 mod run;
 mod situation;

@@ -41,6 +41,9 @@ pub(crate) struct Row {
     /// Tokens, by the name they have in placeholders: their claims, and how they are made.
     #[serde(default)]
     pub(crate) tokens: std::collections::BTreeMap<String, Token>,
+    /// Opaque tokens, by the name they have in placeholders: what `{introspection}` answers about them.
+    #[serde(default)]
+    pub(crate) opaque: std::collections::BTreeMap<String, Table>,
     /// Sessions, by the name their refresh tokens have in placeholders; `{NAME.access}` is the access token.
     #[serde(default)]
     pub(crate) sessions: std::collections::BTreeMap<String, Session>,

@@ -96,8 +96,7 @@ pub(crate) fn before(stage: &mut Stage<'_>, upstream: &Upstream) -> Vec<Client> 
             for _ in 0..failures {
                 let guess = generate(&seed::prefix(&stage.home.config, "secret", "live")).unwrap();
                 let answer = crate::support::client::once(stage.serve.address, &Request::get("/v1/users").bearer(guess.expose_secret()));
-                assert_eq!(answer.status, if guesses == "guesses" { 401 } else { 200 });
-                stage.lines_before += 1;
+                assert_eq!(stage.note(&answer), if guesses == "guesses" { 401 } else { 200 });
             }
             Vec::new()
         }
@@ -105,8 +104,8 @@ pub(crate) fn before(stage: &mut Stage<'_>, upstream: &Upstream) -> Vec<Client> 
         Some("used-up") => {
             let mut client = Client::connect(stage.serve.address);
             client.send(crate::run::request_bytes(stage, &stage.row.request));
-            assert_eq!(client.answer(&stage.row.request.method).status, 200);
-            stage.lines_before += 1;
+            let answer = client.answer(&stage.row.request.method);
+            assert_eq!(stage.note(&answer), 200);
             Vec::new()
         }
         Some("after-the-first") => {
@@ -160,8 +159,8 @@ fn first_bytes(stage: &Stage<'_>) -> Vec<u8> {
 fn first(stage: &mut Stage<'_>) -> u16 {
     let mut client = Client::connect(stage.serve.address);
     client.send(first_bytes(stage));
-    stage.lines_before += 1;
-    client.answer("POST").status
+    let answer = client.answer("POST");
+    stage.note(&answer)
 }
 
 fn stop_store(stage: &mut Stage<'_>) {

@@ -11,6 +11,7 @@
 #![expect(clippy::print_stdout, reason = "a drill prints its figures")]
 
 mod admin;
+mod around;
 mod bench;
 mod change_log;
 mod cli;
@@ -38,6 +39,7 @@ mod idempotency;
 mod idempotency_answers;
 mod idempotency_faults;
 mod import;
+mod introspection;
 mod key_management;
 mod limits;
 mod limits_fleet;
@@ -67,6 +69,7 @@ mod tls;
 mod token_attacks;
 mod token_keys;
 mod tokens;
+mod traces;
 mod trailers;
 mod transfers;
 mod transparency;

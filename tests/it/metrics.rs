@@ -73,6 +73,27 @@ fn every_metric_is_well_formed_and_documented_and_every_documented_one_is_there(
 }
 
 #[test]
+fn zeros_are_told_before_the_first_request() {
+    let upstream = Upstream::echo();
+    let (sidecar, _) = sidecar(&upstream, "[runtime]\nworkers = 2\n");
+    // The first that anybody asks for: workers may still be starting.
+    let told = parse(&once(sidecar.ops(), &Request::get("/metrics")).text());
+    for series in [
+        "sidegate_requests_total{listener=\"public\",code=\"5xx\"}",
+        "sidegate_decisions_total{reason=\"key_unknown\"}",
+        "sidegate_auth_seconds_bucket{le=\"+Inf\"}",
+        "sidegate_overhead_seconds_count",
+        "sidegate_upstream_response_seconds_count",
+        "sidegate_connections_accepted_total{listener=\"public\"}",
+        "sidegate_reloads_total{outcome=\"applied\"}",
+        "sidegate_trace_requests_total{outcome=\"sent\"}",
+        "sidegate_upstream_exposed{upstream=\"main\"}",
+    ] {
+        assert_eq!(told.get(series), Some(&0.0), "{series}");
+    }
+}
+
+#[test]
 fn each_request_is_counted_once_by_what_became_of_it() {
     let upstream = Upstream::echo();
     let (sidecar, secret) = sidecar(&upstream, "[runtime]\nworkers = 2\n");
@@ -100,6 +121,8 @@ fn each_request_is_counted_once_by_what_became_of_it() {
         ("sidegate_decisions_total{reason=\"request_invalid\"}", 1.0),
         ("sidegate_cache_requests_total{outcome=\"hit\"}", 2.0),
         ("sidegate_cache_requests_total{outcome=\"miss\"}", 1.0),
+        ("sidegate_auth_seconds_count", 4.0),
+        ("sidegate_cache_entries{kind=\"key\"}", 1.0),
         ("sidegate_overhead_seconds_count", 3.0),
         ("sidegate_upstream_response_seconds_count", 3.0),
         ("sidegate_upstream_connect_failures_total{upstream=\"main\"}", 0.0),

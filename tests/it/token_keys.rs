@@ -2,80 +2,22 @@
 //! and nobody can make the sidecar ask more often than seldom. The time is the test's.
 
 use std::ffi::OsStr;
-use std::sync::{Arc, Mutex};
 use std::thread;
 
 use serde_json::{Value, json};
 use sidegate::clock::Timestamp;
 
 use crate::support::client::{Client, Request, once};
+use crate::support::endpoint::{Does, Endpoint, JSON};
 use crate::support::node::agreed;
 use crate::support::process::Serve;
 use crate::support::sidecar::{Home, Kind, NOW, Sidecar};
 use crate::support::terminator::Terminator;
 use crate::support::tokens::Signer;
-use crate::support::upstream::{Exchange, Upstream};
-
-/// What the endpoint does.
-#[derive(Debug, Clone)]
-enum Does {
-    Answer(u16, Vec<(&'static str, String)>, Vec<u8>),
-    /// The head, and nothing behind it.
-    Hang,
-    Close,
-}
-
-const JSON: &str = "application/json";
-
-impl Does {
-    fn json(document: &Value) -> Self {
-        Self::typed(JSON, document.to_string())
-    }
-
-    fn typed(kind: &str, body: impl Into<Vec<u8>>) -> Self {
-        Self::Answer(200, vec![("Content-Type", kind.to_owned())], body.into())
-    }
-}
+use crate::support::upstream::Upstream;
 
 fn document(keys: &[Value]) -> Value {
     json!({ "keys": keys })
-}
-
-/// An authorization server whose document of keys can be changed.
-struct Endpoint {
-    does: Arc<Mutex<Does>>,
-    server: Upstream,
-}
-
-impl Endpoint {
-    fn start(does: Does) -> Self {
-        let does = Arc::new(Mutex::new(does));
-        let now = Arc::clone(&does);
-        let server = Upstream::start(move |exchange: &mut Exchange<'_>| {
-            exchange.read_body();
-            let does = now.lock().unwrap().clone();
-            match does {
-                Does::Answer(status, headers, body) => {
-                    let headers: Vec<(&str, &str)> = headers.iter().map(|(name, value)| (*name, value.as_str())).collect();
-                    exchange.answer(status, &headers, &body);
-                }
-                Does::Hang => {
-                    exchange.send(b"HTTP/1.1 200 OK\r\nContent-Type: application/json\r\nContent-Length: 100\r\n\r\n{");
-                    exchange.wait_for_the_end();
-                }
-                Does::Close => exchange.close(),
-            }
-        });
-        Self { does, server: server.asked_directly() }
-    }
-
-    fn does(&self, does: Does) {
-        *self.does.lock().unwrap() = does;
-    }
-
-    fn asked(&self) -> usize {
-        self.server.recorded().len()
-    }
 }
 
 struct Scene {

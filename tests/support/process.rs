@@ -116,9 +116,21 @@ impl Serve {
         self.wait()
     }
 
+    /// SIGTERM, and SIGTERM again: nothing is waited for.
+    pub(crate) fn stop_at_once(self) -> (ExitStatus, Lines, Lines) {
+        signal(self.child.id(), "TERM");
+        self.stderr.find(|line| line.contains("stopping: not ready").then_some(()));
+        // It may have ended already: its process is there until it is waited for.
+        signal(self.child.id(), "TERM");
+        self.wait()
+    }
+
     /// How it ends, once told to.
     pub(crate) fn wait(mut self) -> (ExitStatus, Lines, Lines) {
         let status = self.child.wait().unwrap();
+        // To the last line.
+        self.stdout.find(|_| None::<()>);
+        self.stderr.find(|_| None::<()>);
         (status, self.stdout.clone(), self.stderr.clone())
     }
 }

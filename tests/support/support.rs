@@ -6,6 +6,7 @@ pub(crate) mod callers;
 pub(crate) mod chaos;
 pub(crate) mod client;
 pub(crate) mod desk;
+pub(crate) mod endpoint;
 pub(crate) mod fleet;
 pub(crate) mod http2;
 pub(crate) mod logins;

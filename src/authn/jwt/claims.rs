@@ -6,8 +6,9 @@ use std::sync::Arc;
 use super::Issuer;
 use super::json::{Json, Members};
 use super::jwk::shown;
+use crate::authn::introspection::Asked;
 use crate::clock::Timestamp;
-use crate::config::sections::EnvironmentName;
+use crate::config::sections::{CredentialType, EnvironmentName};
 use crate::policy::scope::Grants;
 use crate::rejection::{Refusal, Rejection};
 
@@ -33,6 +34,16 @@ pub struct Verified {
     pub version: u64,
     /// What it rests on beside its tenant, if we have issued it.
     pub grant: Option<Grant>,
+    /// Who was asked about it, if it says nothing itself.
+    pub asked: Option<Asked>,
+}
+
+impl Verified {
+    /// What kind of token it is.
+    #[must_use]
+    pub const fn credential(&self) -> CredentialType {
+        if self.asked.is_some() { CredentialType::Opaque } else { CredentialType::Jwt }
+    }
 }
 
 /// What we have issued a token for.
@@ -57,8 +68,8 @@ pub(super) fn text<'c>(claims: &'c Members, name: &str) -> Result<Option<&'c str
     }
 }
 
-/// Milliseconds, of whole seconds (RFC 7519 allows fractions, and nobody needs them).
-fn time(claims: &Members, name: &str) -> Result<Option<Timestamp>, Refusal> {
+/// A time: milliseconds, of whole seconds (RFC 7519 allows fractions, and nobody needs them).
+pub(in crate::authn) fn time(claims: &Members, name: &str) -> Result<Option<Timestamp>, Refusal> {
     match claims.get(name) {
         None => Ok(None),
         Some(Json::Whole(secs)) if *secs <= TIME_MAX => Ok(i64::try_from(*secs * 1000).ok().map(Timestamp)),
@@ -76,7 +87,7 @@ fn words<'c>(value: &'c Json, name: &str, separated: bool) -> Result<Vec<&'c str
             let words = list.iter().map(|item| item.as_text().ok_or_else(|| malformed(format!("{name} holds {}", item.kind()))));
             words.collect()
         }
-        other @ (Json::Null | Json::Bool | Json::Whole(_) | Json::Number | Json::Object(_)) => {
+        other @ (Json::Null | Json::Bool(_) | Json::Whole(_) | Json::Number | Json::Object(_)) => {
             Err(malformed(format!("{name} is {}, neither a string nor an array of them", other.kind())))
         }
     }
@@ -90,6 +101,14 @@ impl Issuer {
     pub(super) fn judge(self: &Arc<Self>, claims: &Members, version: u64, now: Timestamp) -> Result<Verified, Refusal> {
         let end = self.check_times(claims, now)?;
         self.check_audience(claims)?;
+        self.caller(claims, end, version)
+    }
+
+    /// Of whom the claims tell, once it is known that they hold, and until when.
+    ///
+    /// # Errors
+    /// `jwt_malformed`, `tenant_unknown`, `identity_invalid`.
+    pub(in crate::authn) fn caller(self: &Arc<Self>, claims: &Members, end: Timestamp, version: u64) -> Result<Verified, Refusal> {
         let tenant = match &self.tenant {
             Some(tenant) => tenant.clone(),
             None => text(claims, &self.claims.tenant)?.unwrap_or_default().to_owned(),
@@ -107,6 +126,7 @@ impl Issuer {
             end,
             version,
             grant: self.is_own.then(|| grant(claims)).transpose()?,
+            asked: None,
         })
     }
 

@@ -9,10 +9,11 @@ use rustls::pki_types::pem::PemObject as _;
 use secrecy::{ExposeSecret as _, SecretSlice};
 
 use super::algorithm::{Algorithm, Key};
-use super::fetch::Endpoint;
 use super::jwk::KeySet;
 use super::keyring::Keyring;
 use super::{Issuer, Issuers, own};
+use crate::authn::fetch::Endpoint;
+use crate::authn::introspection::Introspection;
 use crate::config::problem::{Problems, Severity};
 use crate::config::sections::{self, Config, UnknownTenant};
 use crate::config::suggest;
@@ -58,10 +59,12 @@ impl Issuers {
             made_of.push(own.made_of);
             Arc::new(own.signing)
         });
+        let (introspection, asks) = Introspection::compile(config, &version, problems).unzip();
         // Whoever yields no issuer has said why, or it was told where all files are looked at.
         let wanted = config.issuers.len() + usize::from(!config.sessions.signing_key_files.is_empty());
-        let sound = list.len() == wanted && error_count(problems) == errors;
-        sound.then(|| Self { list: list.into(), version, made_of, signing })
+        let is_whole = list.len() == wanted && (introspection.is_some() || config.introspection.url.is_empty());
+        let sound = is_whole && error_count(problems) == errors;
+        sound.then(|| Self { list: list.into(), version, introspection: introspection.map(Arc::new), made_of: (made_of, asks), signing })
     }
 }
 
@@ -123,6 +126,28 @@ fn compile(
         environment: entry.environment,
         is_own: false,
     })
+}
+
+impl Issuer {
+    /// Whoever answers for tokens that say nothing themselves: what it says is read as an issuer's claims are by default.
+    pub(in crate::authn) fn asked(name: &str, version: &Arc<AtomicU64>) -> Self {
+        let section = sections::Issuer::default();
+        Self {
+            name: name.into(),
+            path: name.to_owned(),
+            keys: Arc::new(Keyring::fixed(KeySet::unnamed([]), version)),
+            takes_unknown_tenants: false,
+            iss: None,
+            audiences: [].into(),
+            algorithms: [].into(),
+            leeway_ms: 0,
+            max_age_ms: None,
+            claims: section.claims,
+            tenant: None,
+            environment: section.environment,
+            is_own: false,
+        }
+    }
 }
 
 impl Source<'_> {

@@ -11,11 +11,11 @@ const DEPTH_MAX: usize = 16;
 
 /// A value.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub(super) enum Json {
+pub(in crate::authn) enum Json {
     /// `null`.
     Null,
     /// `true`, `false`.
-    Bool,
+    Bool(bool),
     /// A whole number that is not negative.
     Whole(u64),
     /// Any other number.
@@ -29,14 +29,14 @@ pub(super) enum Json {
 }
 
 /// The members of an object.
-pub(super) type Members = BTreeMap<String, Json>;
+pub(in crate::authn) type Members = BTreeMap<String, Json>;
 
 impl Json {
     /// Reads one object and nothing behind it.
     ///
     /// # Errors
     /// Why it is none; never what stands in it.
-    pub(super) fn object(bytes: &[u8]) -> Result<Members, String> {
+    pub(in crate::authn) fn object(bytes: &[u8]) -> Result<Members, String> {
         let mut source = serde_json::Deserializer::from_slice(bytes);
         let read = Depth(DEPTH_MAX).deserialize(&mut source).and_then(|value| source.end().map(|()| value));
         let read = read.map_err(|error| format!("not the JSON that is allowed here, at character {}: {}", error.column(), why(&error)))?;
@@ -45,16 +45,16 @@ impl Json {
 
     /// The text that it is.
     #[must_use]
-    pub(super) fn as_text(&self) -> Option<&str> {
+    pub(in crate::authn) fn as_text(&self) -> Option<&str> {
         if let Self::Text(text) = self { Some(text) } else { None }
     }
 
     /// What it is, for messages.
     #[must_use]
-    pub(super) const fn kind(&self) -> &'static str {
+    pub(in crate::authn) const fn kind(&self) -> &'static str {
         match self {
             Self::Null => "null",
-            Self::Bool => "a boolean",
+            Self::Bool(_) => "a boolean",
             Self::Whole(_) => "a number",
             Self::Number => "a negative, fractional or huge number",
             Self::Text(_) => "a string",
@@ -99,8 +99,8 @@ impl<'de> Visitor<'de> for Depth {
     fn visit_unit<E: Error>(self) -> Result<Json, E> {
         Ok(Json::Null)
     }
-    fn visit_bool<E: Error>(self, _: bool) -> Result<Json, E> {
-        Ok(Json::Bool)
+    fn visit_bool<E: Error>(self, value: bool) -> Result<Json, E> {
+        Ok(Json::Bool(value))
     }
     fn visit_u64<E: Error>(self, number: u64) -> Result<Json, E> {
         Ok(Json::Whole(number))

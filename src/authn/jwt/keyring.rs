@@ -13,8 +13,8 @@ use tokio::task::AbortHandle;
 use tokio::time::sleep;
 
 use super::algorithm::Algorithm;
-use super::fetch::Endpoint;
 use super::jwk::KeySet;
+use crate::authn::fetch::Endpoint;
 use crate::clock::{Clock, Timestamp};
 use crate::key::digest::Digest;
 

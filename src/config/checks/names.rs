@@ -2,6 +2,7 @@
 
 use std::collections::HashSet;
 
+use crate::authn::introspection;
 use crate::config::path::{self, join};
 use crate::config::problem::Problems;
 use crate::config::sections::{Config, CredentialType, EnvironmentName, Route};
@@ -56,7 +57,8 @@ fn route_names(config: &Config, route: &Route, path: &str, problems: &mut Proble
         }
     };
     let kinds: Vec<&str> = config.key_kinds.iter().map(|kind| kind.name.as_str()).collect();
-    let issuers: Vec<&str> = config.issuers.iter().map(|issuer| issuer.name.as_str()).collect();
+    let asked = (!config.introspection.url.is_empty()).then_some(introspection::NAME);
+    let issuers: Vec<&str> = config.issuers.iter().map(|issuer| issuer.name.as_str()).chain(asked).collect();
     let rate_limits: Vec<&str> = config.rate_limits.keys().map(String::as_str).collect();
     list("kinds", &route.kinds, "key kind", &kinds, problems);
     list("issuers", &route.issuers, "issuer", &issuers, problems);

@@ -18,6 +18,7 @@ use crate::server::record::Record;
 pub(super) async fn decide(session: &Rc<Session>, mut head: Parts, body: Received, record: &mut Record) -> Outcome {
     let unread = Unread::of(&head, &body, session.body_limit);
     let decided = judge(session, &mut head, unread, record).await;
+    record.judged();
     let left = unread.discard(body).await;
     match decided {
         Ok(headers) => {
@@ -46,7 +47,10 @@ async fn judge(session: &Session, head: &mut Parts, unread: Unread, record: &mut
     Ok(match admitted {
         Admitted::Manage(_) => return Err(Rejection::RouteUnmatched.because("self-service is answered only where requests pass through")),
         Admitted::Issue(_) => return Err(Rejection::RouteUnmatched.because("tokens are given only where requests pass through")),
-        Admitted::Forward(permit) => gate.header_rules().answer(permit.caller(), gate.environments()),
+        Admitted::Forward(permit) => {
+            record.seen.trace = gate.trace(permit.caller(), &head.headers);
+            gate.header_rules().answer(permit.caller(), gate.environments())
+        }
         // Whoever forwards it answers it, or the API does.
         Admitted::Preflight(_) => gate.header_rules().answer(&Caller::Preflight, gate.environments()),
     })

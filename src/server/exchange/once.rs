@@ -15,7 +15,7 @@ use tokio::task::spawn_local;
 
 use super::own::{self, Task};
 use super::{Left, Outcome, dispatch};
-use crate::clock::{Timestamp, instant};
+use crate::clock::Timestamp;
 use crate::forward::Forward;
 use crate::idempotency::{Answer, Asked, Begun, Counters, Reservation, Taken};
 use crate::rejection::{Refusal, Rejection};
@@ -138,7 +138,10 @@ fn replay(answer: Answer, now: Timestamp) -> Response<Source> {
 
 /// Begins the exchange and waits for its head. Who stops waiting does not end it.
 async fn first(life: &Rc<Life>, job: Job, upload: Upload, reservation: Reservation, room: Taken, record: &mut Record) -> Outcome {
-    let (asked, is_own) = (instant(), matches!(job, Job::Manage(_)));
+    let asked = match &job {
+        Job::Forward(forward) => Some(record.asks(forward.upstream)),
+        Job::Manage(_) => None,
+    };
     let (tell, told) = oneshot::channel();
     let (run, errand) = (Run::new(&record.generation, reservation), life.begin_errand());
     spawn_local(async move {
@@ -147,10 +150,9 @@ async fn first(life: &Rc<Life>, job: Job, upload: Upload, reservation: Reservati
     });
     match told.await {
         Ok(Ok(response)) => {
-            if is_own {
-                record.answered(response.status());
-            } else {
-                record.relayed(response.status(), asked);
+            match asked {
+                Some(asked) => record.relayed(response.status(), asked),
+                None => record.answered(response.status()),
             }
             Outcome::Relayed(response.map(Source::Kept))
         }

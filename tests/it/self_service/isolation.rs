@@ -65,16 +65,19 @@ impl World {
         once(self.sidecar.address(), request)
     }
 
-    fn some_key(&mut self, is_caller: bool) -> (String, Known) {
-        let keys: Vec<_> = self.keys.iter().filter(|(_, key)| !is_caller || (!key.is_revoked && key.kind == "secret")).collect();
+    fn some_key(&mut self, of: impl Fn(&Known) -> bool) -> (String, Known) {
+        let keys: Vec<_> = self.keys.iter().filter(|(_, key)| of(key)).collect();
         let (id, key) = keys[self.random.usize(..keys.len())];
         (id.clone(), key.clone())
     }
 
     fn step(&mut self) {
-        let (caller_id, caller) = self.some_key(true);
-        let (target_id, target) = self.some_key(false);
-        let is_theirs = target.tenant == caller.tenant && target.environment == caller.environment;
+        let (caller_id, caller) = self.some_key(|key| !key.is_revoked && key.kind == "secret");
+        let is_theirs = |key: &Known| key.tenant == caller.tenant && key.environment == caller.environment;
+        // Ids are random, and with them who comes when: every second target is theirs, so that nothing is left to luck.
+        let wants_theirs = self.random.bool();
+        let (target_id, target) = self.some_key(|key| !wants_theirs || is_theirs(key));
+        let is_theirs = is_theirs(&target);
         let what = match self.random.usize(..8) {
             0 => self.list(&caller),
             1 | 2 => self.create(&caller),

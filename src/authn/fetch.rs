@@ -8,8 +8,8 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use bytes::Bytes;
-use http::{HeaderValue, Request, StatusCode, Uri, header};
-use http_body_util::{BodyExt as _, Empty, Limited};
+use http::{HeaderValue, Method, Request, StatusCode, Uri, header};
+use http_body_util::{BodyExt as _, Full, Limited};
 use hyper::body::Incoming;
 use hyper::client::conn::http1;
 use hyper_util::rt::TokioIo;
@@ -23,7 +23,7 @@ use tokio_rustls::TlsConnector;
 use crate::tls;
 
 /// How long all of it may take.
-const PATIENCE: Duration = Duration::from_secs(5);
+pub(super) const PATIENCE: Duration = Duration::from_secs(5);
 /// Largest document, bytes.
 const DOCUMENT_MAX: usize = 1 << 20;
 /// Largest head of an answer, bytes.
@@ -60,7 +60,7 @@ impl Endpoint {
         let host = authority.host().trim_start_matches('[').trim_end_matches(']').to_owned();
         let is_here = host.eq_ignore_ascii_case("localhost") || host.parse().is_ok_and(|ip: IpAddr| ip.is_loopback());
         if !is_tls && !is_here {
-            return Err("http is for this machine only: keys that anybody on the way may exchange verify nothing".into());
+            return Err("http is for this machine only: anybody on the way could answer in its place".into());
         }
         let tls = if is_tls {
             let name = ServerName::try_from(host.clone()).map_err(|_| format!("`{host}` is neither a host name nor an address"))?;
@@ -90,16 +90,32 @@ impl Endpoint {
     /// # Errors
     /// Why it is not to be had.
     pub(super) async fn document(&self) -> Result<Bytes, String> {
-        timeout(PATIENCE, self.ask()).await.map_err(|_| format!("no whole answer within {} s", PATIENCE.as_secs()))?
+        self.ask_in_time(Request::new(Full::default())).await
     }
 
-    async fn ask(&self) -> Result<Bytes, String> {
+    /// The JSON document that answers a form.
+    ///
+    /// # Errors
+    /// Why there is none.
+    pub(super) async fn answer_to(&self, form: Bytes, authorization: &HeaderValue) -> Result<Bytes, String> {
+        let mut request = Request::new(Full::new(form));
+        *request.method_mut() = Method::POST;
+        request.headers_mut().insert(header::AUTHORIZATION, authorization.clone());
+        request.headers_mut().insert(header::CONTENT_TYPE, HeaderValue::from_static("application/x-www-form-urlencoded"));
+        self.ask_in_time(request).await
+    }
+
+    async fn ask_in_time(&self, request: Request<Full<Bytes>>) -> Result<Bytes, String> {
+        timeout(PATIENCE, self.ask(request)).await.map_err(|_| format!("no whole answer within {} s", PATIENCE.as_secs()))?
+    }
+
+    async fn ask(&self, request: Request<Full<Bytes>>) -> Result<Bytes, String> {
         let stream = self.connect().await.map_err(|error| format!("cannot connect: {error}"))?;
         match &self.tls {
-            None => self.exchange(stream).await,
+            None => self.exchange(stream, request).await,
             Some((config, name)) => {
                 let connected = TlsConnector::from(Arc::clone(config)).connect(name.clone(), stream).await;
-                self.exchange(connected.map_err(|error| format!("TLS: {error}"))?).await
+                self.exchange(connected.map_err(|error| format!("TLS: {error}"))?, request).await
             }
         }
     }
@@ -118,8 +134,11 @@ impl Endpoint {
         Err(last)
     }
 
-    async fn exchange(&self, stream: impl AsyncRead + AsyncWrite + Send + Unpin + 'static) -> Result<Bytes, String> {
-        let mut request = Request::new(Empty::<Bytes>::new());
+    async fn exchange(
+        &self,
+        stream: impl AsyncRead + AsyncWrite + Send + Unpin + 'static,
+        mut request: Request<Full<Bytes>>,
+    ) -> Result<Bytes, String> {
         *request.uri_mut() = self.target.clone();
         let headers = request.headers_mut();
         headers.insert(header::HOST, self.authority.clone());
