@@ -110,3 +110,67 @@ impl Endpoint {
         Some(route)
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use http::uri::PathAndQuery;
+
+    use super::*;
+    use crate::facts::path::CanonicalPath;
+    use crate::route::Routes;
+
+    const SESSIONS: &str =
+        "[sessions]\nsigning_key_files = [\"key.pem\"]\nrefresh_path = \"/auth/refresh\"\ntoken_path = \"/oauth/token\"\n";
+
+    fn compile(toml: &str) -> (Option<Routes>, Vec<String>) {
+        let mut problems = Problems::default();
+        let routes = Routes::compile(&toml::from_str(toml).unwrap(), &mut problems);
+        (routes, problems.list().iter().map(|problem| format!("{}: {}", problem.path, problem.message)).collect())
+    }
+
+    fn found(toml: &str, method: Method, target: &'static str) -> (String, Option<TokenEndpoint>, bool) {
+        let (routes, problems) = compile(toml);
+        let routes = routes.unwrap_or_else(|| panic!("{problems:?}"));
+        let path = CanonicalPath::parse(PathAndQuery::from_static(target)).unwrap();
+        let (route, _) = routes.find(&method, &path);
+        (route.name.to_string(), route.tokens, route.open)
+    }
+
+    #[test]
+    fn without_a_route_a_key_may_refresh_and_any_client_may_ask_for_a_token() {
+        assert_eq!(found(SESSIONS, Method::POST, "/auth/refresh"), ("refresh".into(), Some(TokenEndpoint::Refresh), false));
+        assert_eq!(found(SESSIONS, Method::POST, "/oauth/token"), ("token".into(), Some(TokenEndpoint::Token), true));
+        assert_eq!(found(SESSIONS, Method::GET, "/auth/refresh").1, None);
+        let unsigned = SESSIONS.replace("[\"key.pem\"]", "[]");
+        assert_eq!(found(&unsigned, Method::POST, "/auth/refresh").1, None);
+        assert!(compile(&unsigned).1[0].contains("without signing_key_files"));
+    }
+
+    #[test]
+    fn a_route_at_the_same_place_says_what_else_is_demanded() {
+        let own = format!("{SESSIONS}[[routes]]\nname = \"own\"\nmatch = \"POST /auth/refresh\"\nip_allowlist = [\"10.0.0.0/8\"]\n");
+        assert_eq!(found(&own, Method::POST, "/auth/refresh"), ("own".into(), Some(TokenEndpoint::Refresh), false));
+        let browser = own.replace("token_path", "refresh_auth = \"none\"\ntoken_path");
+        assert_eq!(found(&browser, Method::POST, "/auth/refresh"), ("own".into(), Some(TokenEndpoint::Refresh), true));
+        let any = own.replace("POST /auth/refresh", "* /auth/refresh");
+        assert_eq!(found(&any, Method::POST, "/auth/refresh"), ("own".into(), Some(TokenEndpoint::Refresh), false));
+        assert_eq!(found(&any, Method::GET, "/auth/refresh"), ("own".into(), None, false));
+        let (routes, _) = compile(&any);
+        let path = CanonicalPath::parse(PathAndQuery::from_static("/auth/refresh")).unwrap();
+        assert!(routes.unwrap().find(&Method::POST, &path).0.allowlist.is_some());
+    }
+
+    #[test]
+    fn what_cannot_be_told_apart_is_an_error() {
+        for (toml, path) in [
+            (format!("{SESSIONS}[[routes]]\nname = \"own\"\nmatch = \"GET,POST /auth/refresh\"\n"), "routes[0].match"),
+            (SESSIONS.replace("/oauth/token", "/auth/refresh"), "sessions.token_path"),
+            (SESSIONS.replace("/auth/refresh", "/auth/{action}"), "sessions.refresh_path"),
+            (SESSIONS.replace("/auth/refresh", "/auth/"), "sessions.refresh_path"),
+            (SESSIONS.replace("/auth/refresh", "auth"), "sessions.refresh_path"),
+        ] {
+            let (routes, problems) = compile(&toml);
+            assert!(routes.is_none() && problems.iter().any(|problem| problem.starts_with(path)), "{toml}: {problems:?}");
+        }
+    }
+}

@@ -47,3 +47,25 @@ impl Settings {
         self.refresh_auth == RefreshAuth::ApiKey
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_would_never_work_is_an_error_at_its_place() {
+        for (line, path) in [
+            ("access_ttl = \"0s\"", "sessions.access_ttl"),
+            ("refresh_ttl = \"1ms\"", "sessions.refresh_ttl"),
+            ("refresh_grace = \"7d\"", "sessions.refresh_grace"),
+            ("refresh_body = '{\"a\":{access_token}}'", "sessions.refresh_body"),
+            ("refresh_body = '{'", "sessions.refresh_body"),
+        ] {
+            let mut problems = Problems::default();
+            let compiled = Settings::compile(&toml::from_str(&format!("[sessions]\n{line}")).unwrap(), &mut problems);
+            assert!(compiled.is_none() && problems.list().iter().any(|problem| problem.path == path), "{line}");
+        }
+        let mut problems = Problems::default();
+        assert!(Settings::compile(&toml::from_str("[sessions]\nrefresh_grace = \"0s\"").unwrap(), &mut problems).is_some());
+    }
+}

@@ -192,6 +192,8 @@ fn needed(method: &str, path: &str) -> Option<&'static str> {
         "keys" => "keys:write",
         "tenants" if is_read => "tenants:read",
         "tenants" => "tenants:write",
+        "sessions" if is_read => "sessions:read",
+        "sessions" => "sessions:write",
         "usage" | "denials" => "usage:read",
         "audit" => "audit:read",
         "explain" => "explain:read",
