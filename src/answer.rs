@@ -10,6 +10,7 @@ use crate::config::sections::{CodeCase, Config, EnvironmentName, Scheme};
 use crate::cors::Cors;
 use crate::facts::X_REQUEST_ID;
 use crate::gate::Seen;
+use crate::oauth_metadata::Metadata;
 use crate::rejection::{Refusal, Rejection};
 use template::{Template, Values};
 
@@ -23,6 +24,8 @@ pub struct Answers {
     /// Labels of live and test.
     labels: [Box<str>; 2],
     realm: Box<str>,
+    /// Where clients learn who gives tokens, as challenges say it; empty = nowhere.
+    metadata: Box<str>,
     basic: bool,
     hide_key_state: bool,
     guess_retry_after_secs: u64,
@@ -57,6 +60,10 @@ impl Answers {
             deployment: config.deployment.name(),
             labels: [config.environments.live.label.as_str().into(), config.environments.test.label.as_str().into()],
             realm: errors.realm.as_str().into(),
+            // Mistakes in [oauth_metadata] are reported by the routes, which have one for it.
+            metadata: Metadata::compile(config, &mut Problems::default())
+                .ok()?
+                .map_or_else(Box::default, |metadata| format!(", resource_metadata=\"{}\"", metadata.url).into()),
             basic: config.credentials.sources.iter().any(|source| source.scheme == Some(Scheme::Basic)),
             hide_key_state: errors.hide_key_state,
             guess_retry_after_secs: guess.per.0.as_secs().div_ceil(u64::from(guess.failures.max(1))).max(1),
@@ -139,18 +146,18 @@ impl Answers {
         }
     }
 
-    /// RFC 6750 §3: a challenge on every 401 (no `error` when nothing was sent), and on a missing scope.
+    /// RFC 6750 §3: a challenge on every 401 (no `error` when nothing was sent), and on a missing scope; RFC 9728 §5.1.
     fn challenge(&self, rejection: Rejection, status: StatusCode, seen: &Seen, headers: &mut HeaderMap) {
-        let realm = &self.realm;
+        let (realm, metadata) = (&self.realm, &self.metadata);
         let challenge = if rejection == Rejection::ScopeMissing {
             let scope = &seen.scopes_demanded;
-            Some(format!("Bearer realm=\"{realm}\", error=\"insufficient_scope\", scope=\"{scope}\""))
+            Some(format!("Bearer realm=\"{realm}\", error=\"insufficient_scope\", scope=\"{scope}\"{metadata}"))
         } else if status != StatusCode::UNAUTHORIZED {
             None
         } else if seen.credential_sent {
-            Some(format!("Bearer realm=\"{realm}\", error=\"invalid_token\""))
+            Some(format!("Bearer realm=\"{realm}\", error=\"invalid_token\"{metadata}"))
         } else {
-            Some(format!("Bearer realm=\"{realm}\""))
+            Some(format!("Bearer realm=\"{realm}\"{metadata}"))
         };
         let Some(challenge) = challenge else { return };
         if let Ok(value) = HeaderValue::try_from(challenge) {

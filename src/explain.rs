@@ -201,6 +201,10 @@ impl Judge<'_> {
                 trace.pass(Step::Own, || Note::new(format!("self-service: {}", order.action().name())).at("self_service.path"));
                 return finish(trace, None, &seen, None, None);
             }
+            Ok(Admitted::Tell(_)) => {
+                trace.pass(Step::Own, || Note::new("the document is told to anybody").at("oauth_metadata.resource"));
+                return finish(trace, None, &seen, None, None);
+            }
             Ok(Admitted::Issue(claim)) => {
                 let (what, at) = match claim.endpoint() {
                     TokenEndpoint::Refresh => ("a refresh token gets the next pair", "sessions.refresh_path"),

@@ -18,6 +18,7 @@ pub mod trace;
 
 use std::sync::Arc;
 
+use bytes::Bytes;
 use http::request::Parts;
 use http::{HeaderMap, HeaderValue};
 
@@ -91,6 +92,8 @@ pub enum Admitted {
     Manage(Box<Order>),
     /// Give it tokens.
     Issue(Box<Claim>),
+    /// Tell this document, JSON.
+    Tell(Bytes),
     /// A CORS preflight that Sidegate answers itself: 204 with these headers.
     Preflight(HeaderMap),
 }
@@ -178,6 +181,9 @@ impl Gate {
         let (route, captures) = self.route(&facts, seen, trace)?;
         if let Some(endpoint) = route.tokens.filter(|_| route.open) {
             return self.open_endpoint(endpoint, head, &facts, route, now, seen, trace).await;
+        }
+        if let Some(document) = &route.document {
+            return self.tell(document, route, now, seen, trace).await;
         }
         if route.open {
             return self.open(head, route, Caller::Nobody, now, seen, trace).await;

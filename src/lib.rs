@@ -69,6 +69,7 @@ pub mod key;
 pub mod limit;
 pub mod management;
 pub mod net;
+pub mod oauth_metadata;
 pub mod policy;
 pub mod rejection;
 pub mod route;

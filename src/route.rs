@@ -1,6 +1,7 @@
 //! Routes: what is demanded of the caller of a method and path. Compiled from `[[routes]]` and `[routing]`.
 
 pub mod compile;
+mod metadata;
 mod own;
 pub mod table;
 pub mod template;
@@ -9,6 +10,7 @@ mod tokens;
 use std::sync::Arc;
 use std::time::Duration;
 
+use bytes::Bytes;
 use http::Method;
 use smallvec::SmallVec;
 
@@ -57,6 +59,8 @@ pub struct Route {
     pub idempotency_off: bool,
     /// What Sidegate itself does where it matches; `None` = the upstream is asked.
     pub own: Option<SelfServiceAction>,
+    /// What Sidegate itself tells anybody where it matches, JSON.
+    pub document: Option<Bytes>,
     /// Which tokens Sidegate itself gives where it matches.
     pub tokens: Option<TokenEndpoint>,
     /// What precedence compares.

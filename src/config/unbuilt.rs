@@ -18,9 +18,6 @@ const fn warning(name: &'static str, meanwhile: &'static str, configured: fn(&Co
 }
 
 const FEATURES: &[Feature] = &[
-    warning("[oauth_metadata]", "no metadata document is served", |config, _| {
-        one("oauth_metadata.resource", !config.oauth_metadata.resource.is_empty())
-    }),
     warning("identity.signed", "the upstream gets plain identity headers only", |config, _| {
         one("identity.signed", !config.identity.signed.header.is_empty())
     }),

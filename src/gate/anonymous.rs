@@ -1,5 +1,6 @@
-//! The two ways through the gate without a credential: open routes, and CORS preflights. Nothing is said of anybody to the upstream.
+//! The ways through the gate without a credential: open routes, our own documents, and CORS preflights. Nothing is said of anybody to the upstream.
 
+use bytes::Bytes;
 use http::request::Parts;
 
 use super::trace::{Note, Step, Trace};
@@ -29,6 +30,20 @@ impl Gate {
         let upstream = route.upstream.or(self.rules.environments.of(crate::config::sections::EnvironmentName::Live).upstream);
         let upstream = upstream.ok_or_else(|| Rejection::UpstreamUnavailable.because("no upstream is defined"))?;
         Ok(Admitted::Forward(Permit::new(caller, upstream, route.response_timeout)))
+    }
+
+    /// A document of our own, for anybody: networks and limits count as on any open route.
+    pub(super) async fn tell<T: Trace>(
+        &self,
+        document: &Bytes,
+        route: &Route,
+        now: Timestamp,
+        seen: &mut Seen,
+        trace: &mut T,
+    ) -> Result<Admitted, Refusal> {
+        self.check_networks_of_nobody(route, seen, trace)?;
+        self.limit(None, route, now, seen, trace).await?;
+        Ok(Admitted::Tell(document.clone()))
     }
 
     /// Networks are all that holds anybody back where nobody is known: they are never only observed.

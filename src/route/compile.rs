@@ -7,7 +7,7 @@ use indexmap::IndexMap;
 use super::table::Table;
 use super::template::{self, Step, Template};
 use super::tokens::Endpoint;
-use super::{Demand, Piece, Route, Routes, own};
+use super::{Demand, Piece, Route, Routes, metadata, own};
 use crate::config::problem::Problems;
 use crate::config::sections::{self, Config, CredentialType, RouteAuth, Unmatched, Upstream};
 use crate::facts::path::Encoded;
@@ -54,6 +54,7 @@ impl Routes {
         }
         let anything = |name: &str, matched| Arc::new(implied(name, matched, allow_encoded.unwrap_or_default()));
         let unmatched = anything("", false);
+        sound &= metadata::add(config, &mut table, &mut list, problems);
         sound &= own::add(config, &unmatched, &mut table, &mut list, problems);
         let fallback = if config.routes.is_empty() || config.routing.unmatched == Unmatched::Authenticated {
             anything("any", true)
@@ -86,6 +87,7 @@ pub(super) fn implied(name: &str, matched: bool, allow_encoded: Encoded) -> Rout
         allow_encoded,
         idempotency_off: false,
         own: None,
+        document: None,
         tokens: None,
         rank: template::Rank::default(),
     }
@@ -140,6 +142,7 @@ fn compile(
         allow_encoded: own_encoded?,
         idempotency_off: entry.idempotency.is_some(),
         own: None,
+        document: None,
         tokens: None,
         rank: template.as_ref()?.rank(),
     };

@@ -133,6 +133,10 @@ async fn exchange(session: &Rc<Session>, life: &Rc<Life>, head: Parts, body: Rec
             let upload = Upload::new(body, Rc::clone(&record.generation), Rc::clone(life), session.body_limit);
             Box::pin(tokens::answer(session, life, (claim, *head), upload, record)).await
         }
+        Ok(Judged::Tell(document)) => {
+            Box::pin(unread.discard(body)).await;
+            own::tell(document, record)
+        }
         Ok(Judged::Preflight(headers)) => Outcome::Answered(StatusCode::NO_CONTENT, headers, Box::pin(unread.discard(body)).await),
         Err(refusal) => Outcome::Refused(refusal, Box::pin(unread.discard(body)).await),
     }
@@ -143,6 +147,7 @@ enum Judged {
     Forward(Forward, Option<Box<Asked>>),
     Manage(Box<Order>),
     Issue(Box<Claim>, Box<Parts>),
+    Tell(Bytes),
     Preflight(HeaderMap),
 }
 
@@ -167,6 +172,7 @@ async fn judge(
             unread.check_length()?;
             return Ok(Judged::Issue(claim, Box::new(head)));
         }
+        Admitted::Tell(document) => return Ok(Judged::Tell(document)),
         Admitted::Forward(permit) => permit,
     };
     // Only now: who may not ask at all is not told what would be too much.

@@ -46,6 +46,7 @@ async fn judge(session: &Session, head: &mut Parts, unread: Unread, record: &mut
     record.admitted();
     Ok(match admitted {
         Admitted::Manage(_) => return Err(Rejection::RouteUnmatched.because("self-service is answered only where requests pass through")),
+        Admitted::Tell(_) => return Err(Rejection::RouteUnmatched.because("documents are told only where requests pass through")),
         Admitted::Issue(_) => return Err(Rejection::RouteUnmatched.because("tokens are given only where requests pass through")),
         Admitted::Forward(permit) => {
             record.seen.trace = gate.trace(permit.caller(), &head.headers);

@@ -4,7 +4,7 @@
 use std::rc::Rc;
 
 use bytes::Bytes;
-use http::Response;
+use http::{HeaderValue, Response, header};
 use http_body::Frame;
 
 use super::once::{self, Job};
@@ -68,6 +68,18 @@ impl Task {
         }
         app.self_service.perform(&app.management, app.gate.authenticator(), self.order, self.actor, body).await
     }
+}
+
+/// A document of our own, the same to everybody.
+pub(super) fn tell(document: Bytes, record: &mut Record) -> Outcome {
+    let length = HeaderValue::from(document.len());
+    let mut response = Response::new(if record.is_head() { Bytes::new() } else { document });
+    let headers = response.headers_mut();
+    headers.insert(header::CONTENT_TYPE, HeaderValue::from_static("application/json"));
+    headers.insert(header::CONTENT_LENGTH, length);
+    headers.insert(header::CACHE_CONTROL, HeaderValue::from_static("public, max-age=300"));
+    record.answered(response.status());
+    Outcome::Relayed(whole(response).map(Source::Kept))
 }
 
 /// An answer that is complete.
