@@ -17,11 +17,9 @@ const fn warning(name: &'static str, meanwhile: &'static str, configured: fn(&Co
     Feature { name, meanwhile, configured }
 }
 
-const FEATURES: &[Feature] = &[
-    warning("identity.signed", "the upstream gets plain identity headers only", |config, _| {
-        one("identity.signed", !config.identity.signed.header.is_empty())
-    }),
-];
+const FEATURES: &[Feature] = &[warning("identity.signed", "the upstream gets plain identity headers only", |config, _| {
+    one("identity.signed", !config.identity.signed.header.is_empty())
+})];
 
 /// Names every feature that is configured and not built.
 pub(super) fn check(config: &Config, tree: &Tree, problems: &mut Problems) {
