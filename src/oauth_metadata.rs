@@ -30,6 +30,7 @@ impl Metadata {
     ///
     /// # Errors
     /// Told where all mistakes are: then there is none either.
+    #[expect(clippy::result_unit_err, reason = "what is wrong is told where all mistakes are")]
     pub fn compile(config: &Config, problems: &mut Problems) -> Result<Option<Self>, ()> {
         let section = &config.oauth_metadata;
         if section.resource.is_empty() {

@@ -172,6 +172,10 @@ impl Work {
         body::nothing(&self.body)?;
         let Caller { record, .. } = self.caller().await?;
         let target = self.target(&record).await?;
+        // It is in no list any more, whatever it could do.
+        if target.status == KeyStatus::Revoked {
+            return Err(Rejection::KeyNotFound.because("it is revoked").before_sending());
+        }
         let is_own = target.id == record.id;
         // The answer shows a secret that may do what the key may.
         if !is_own {
@@ -179,9 +183,6 @@ impl Work {
             if !within {
                 return Err(Rejection::GrantExceeded.because(format!("{} may do more", target.id)).before_sending());
             }
-        }
-        if target.status == KeyStatus::Revoked {
-            return Err(Rejection::KeyNotFound.because("it is revoked").before_sending());
         }
         // Of the version that was judged: what it may do may have changed meanwhile.
         let rotation = Rotation { version: Some(target.version), names_old: is_own, ..Rotation::default() };

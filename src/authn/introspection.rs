@@ -182,9 +182,8 @@ impl Introspection {
         }
         let end = time(&members, "exp").map_err(|refusal| refusal.detail.into_owned())?.unwrap_or(Timestamp(i64::MAX));
         // Who may use it is said; that it cannot be used is the answer's, or the record's, and no outage.
-        let caller = self.issuer.caller(&members, end, 0).map_err(|refusal| match refusal.rejection {
-            Rejection::JwtMalformed => Rejection::IdentityInvalid.because(refusal.detail),
-            _ => refusal,
+        let caller = self.issuer.caller(&members, end, 0).map_err(|refusal| {
+            if refusal.rejection == Rejection::JwtMalformed { Rejection::IdentityInvalid.because(refusal.detail) } else { refusal }
         });
         Ok(Some(Active { end, caller }))
     }

@@ -34,6 +34,9 @@ pub use own::Signing;
 
 use jwk::shown;
 
+/// Sections, and what their files held.
+type Sources = (Vec<(sections::Issuer, Digest)>, Option<(sections::Introspection, Digest)>);
+
 /// Who may issue tokens.
 #[derive(Debug)]
 pub struct Issuers {
@@ -43,7 +46,7 @@ pub struct Issuers {
     /// Who is asked about tokens without a form.
     introspection: Option<Arc<Introspection>>,
     /// What they were compiled from: the sections, and what their files held.
-    made_of: (Vec<(sections::Issuer, Digest)>, Option<(sections::Introspection, Digest)>),
+    made_of: Sources,
     /// Of the tokens that are issued here.
     signing: Option<Arc<Signing>>,
 }

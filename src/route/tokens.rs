@@ -128,6 +128,7 @@ mod tests {
         (routes, problems.list().iter().map(|problem| format!("{}: {}", problem.path, problem.message)).collect())
     }
 
+    #[expect(clippy::needless_pass_by_value, reason = "it reads better so")]
     fn found(toml: &str, method: Method, target: &'static str) -> (String, Option<TokenEndpoint>, bool) {
         let (routes, problems) = compile(toml);
         let routes = routes.unwrap_or_else(|| panic!("{problems:?}"));

@@ -37,7 +37,7 @@ pub(crate) fn check_log(stage: Stage<'_>, answer: &Answer, held: Vec<Client>) {
 fn shown(answer: &Answer) -> Vec<String> {
     let Ok(body) = serde_json::from_slice::<Value>(&answer.body) else { return Vec::new() };
     let secrets = [&body["key"], &body["refresh_token"], &body["session"]["refresh_token"]];
-    secrets.into_iter().filter_map(|secret| secret.as_str().map(str::to_owned)).collect()
+    secrets.into_iter().filter_map(|secret| secret.as_str()).filter(|secret| secret.len() >= TELLING).map(str::to_owned).collect()
 }
 
 /// As many lines as requests, each with the id and the status of its answer, and a reason that there is.
