@@ -15,7 +15,6 @@ mod shorthand;
 mod show;
 pub mod suggest;
 mod tree;
-mod unbuilt;
 pub mod units;
 
 use std::path::{Path, PathBuf};
@@ -123,10 +122,7 @@ fn build(file: Option<(PathBuf, String)>, sources: &Sources, mut problems: Probl
     let directory = std::path::absolute(if directory.as_os_str().is_empty() { Path::new(".") } else { directory }).unwrap_or_default();
     files::resolve(&mut config, &tree, &directory, &mut problems);
     let mut loaded = Loaded { config, problems, file, tree };
-    loaded.judge(|config, tree, problems| {
-        checks::check(config, tree, sources.in_pod, problems);
-        unbuilt::check(config, tree, problems);
-    });
+    loaded.judge(|config, tree, problems| checks::check(config, tree, sources.in_pod, problems));
     loaded
 }
 

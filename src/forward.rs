@@ -11,6 +11,7 @@ use http::request::Parts;
 use http::uri::PathAndQuery;
 use http::{HeaderMap, HeaderName, HeaderValue, Method, Request, Uri, header};
 
+use crate::clock::Timestamp;
 use crate::gate::{Connection, Gate, Permit, Seen};
 use crate::rejection::{Refusal, Rejection};
 use head::Fields;
@@ -48,6 +49,8 @@ pub struct Rewrite<'a> {
     pub connection: &'a Connection,
     /// What was learnt of it.
     pub seen: &'a Seen,
+    /// When it came.
+    pub now: Timestamp,
 }
 
 /// A request of our own, for a path that the configuration names: nobody's credential, nobody's headers.
@@ -117,14 +120,14 @@ impl Rewrite<'_> {
     }
 
     fn fields(self, sent: &HeaderMap, asks_to_switch: bool, out: &mut impl Fields) -> Result<(), Refusal> {
-        let Self { gate, upstreams, permit, connection, seen } = self;
+        let Self { gate, upstreams, permit, connection, seen, now } = self;
         let rules = gate.header_rules();
         let trusted = gate.trusts(connection.peer);
         let host = sent.get(header::HOST);
         upstreams.set_host(permit.upstream(), host, out);
         rules.pass_on(sent, trusted, out)?;
         HeaderRules::set_forwarding(sent, host, connection, trusted, out);
-        rules.set_identity(permit, gate.environments(), seen, out);
+        rules.set_identity(permit, gate.environments(), (seen, now), out)?;
         if let Some(context) = &seen.trace {
             HeaderRules::set_trace(context, sent, out);
         }

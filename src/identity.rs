@@ -3,6 +3,7 @@
 //! token says and the tenant's ([`Identity::of_token`]).
 
 pub mod replaced;
+pub mod signed;
 pub mod template;
 
 use std::sync::Arc;

@@ -9,12 +9,14 @@ use bytes::Bytes;
 use http_body_util::Full;
 use hyper::body::Incoming;
 use hyper::http::{HeaderValue, Method, Request, Response, StatusCode, header};
+use serde_json::{Value, json};
 use tokio::task::spawn_local;
 
 use super::health::Health;
 use super::http::{self, plain, text};
 use super::metrics;
 use super::probes::Prober;
+use crate::identity::signed::Signature;
 use crate::server::bind::Bound;
 use crate::telemetry::exposition::Exposition;
 
@@ -61,13 +63,17 @@ impl Ops {
         }
     }
 
-    /// Keys that tokens of `[sessions]` are verified with: public halves only.
+    /// Keys that tokens of `[sessions]`, and what upstreams are told of callers, are verified with: public halves only.
     fn jwks(&self) -> Response<Full<Bytes>> {
         let app = self.health.reloader.app().load();
-        match app.gate.issuers().signing() {
-            Some(signing) => plain(StatusCode::OK, "application/jwk-set+json", signing.jwks().to_string()),
-            None => text(StatusCode::NOT_FOUND, "nothing is signed here: [sessions] has no signing_key_files\n".to_owned()),
+        let (sessions, identity) = (app.gate.issuers().signing(), app.gate.header_rules().signature());
+        if sessions.is_none() && identity.is_none() {
+            let nothing = "nothing is signed here: [sessions] has no signing_key_files, and [identity] signed no header\n";
+            return text(StatusCode::NOT_FOUND, nothing.to_owned());
         }
+        let sessions = sessions.into_iter().flat_map(|signing| signing.jwks());
+        let keys: Vec<Value> = sessions.chain(identity.into_iter().flat_map(Signature::jwks)).collect();
+        plain(StatusCode::OK, "application/jwk-set+json", json!({ "keys": keys }).to_string())
     }
 
     fn ready(&self, query: Option<&str>) -> Response<Full<Bytes>> {

@@ -8,12 +8,14 @@ use http::{HeaderMap, HeaderName, HeaderValue, header};
 use smallvec::SmallVec;
 
 use super::head::Fields;
+use crate::clock::Timestamp;
 use crate::config::problem::Problems;
 use crate::config::sections::{Config, OddNames};
 use crate::credential::Credentials;
 use crate::environment::Environments;
 use crate::facts::X_REQUEST_ID;
 use crate::gate::{Caller, Connection, Permit, Seen};
+use crate::identity::signed::Signature;
 use crate::identity::template::{IdentityHeaders, Told};
 use crate::net::client::Trust;
 use crate::rejection::{Refusal, Rejection};
@@ -67,6 +69,7 @@ pub struct HeaderRules {
     reserved_prefixes: Box<[Box<str>]>,
     odd_names: OddNames,
     nobody: Told,
+    signature: Option<Signature>,
 }
 
 impl HeaderRules {
@@ -115,8 +118,9 @@ impl HeaderRules {
                 decide(name.as_str(), Fate::Reserved);
             }
         }
-        if !config.identity.signed.header.is_empty() {
-            decide(&folded(&config.identity.signed.header), Fate::Reserved);
+        let signature = Signature::compile(config, problems).ok()?;
+        if let Some(signature) = &signature {
+            decide(&folded(signature.name().as_str()), Fate::Reserved);
         }
         let nobody = problems.keep("identity.headers", identity.for_nobody())?;
         Some(Self {
@@ -124,6 +128,7 @@ impl HeaderRules {
             reserved_prefixes: config.identity.reserved_prefixes.iter().map(|prefix| folded(prefix)).collect(),
             odd_names: config.identity.odd_names,
             nobody,
+            signature,
         })
     }
 
@@ -249,8 +254,27 @@ impl HeaderRules {
         }
     }
 
+    /// Who signs what is said of a caller.
+    #[must_use]
+    pub const fn signature(&self) -> Option<&Signature> {
+        self.signature.as_ref()
+    }
+
+    /// Says who is calling, signed, where that is wanted and anybody is known.
+    fn sign(&self, own: Option<&Told>, now: Timestamp, out: impl FnOnce(&HeaderName, &[u8])) -> Result<(), Refusal> {
+        let (Some(signature), Some(statement)) = (&self.signature, own.and_then(Told::signed)) else { return Ok(()) };
+        let told = signature.tell(statement, now, |token| out(signature.name(), token));
+        told.ok_or_else(|| Rejection::Internal.because("the identity could not be signed"))
+    }
+
     /// Says who is calling.
-    pub(super) fn set_identity(&self, permit: &Permit, environments: &Environments, seen: &Seen, out: &mut impl Fields) {
+    pub(super) fn set_identity(
+        &self,
+        permit: &Permit,
+        environments: &Environments,
+        (seen, now): (&Seen, Timestamp),
+        out: &mut impl Fields,
+    ) -> Result<(), Refusal> {
         let (own, added) = self.identity_of(permit.caller(), environments);
         match own {
             Some(told) if added.is_empty() => out.told(told),
@@ -264,6 +288,7 @@ impl HeaderRules {
             out.field(name, value);
         }
         out.text(&X_REQUEST_ID, seen.request_id.as_bytes());
+        self.sign(own, now, |name, token| out.text(name, token))
     }
 
     /// Says which trace it belongs to; what vendors have added goes on with a trace that is continued, and with no other.

@@ -4,6 +4,7 @@ use std::sync::Arc;
 
 use http::{HeaderName, HeaderValue};
 
+use super::signed::Statement;
 use crate::authn::Verified;
 use crate::config::problem::Problems;
 use crate::config::sections::{Config, CredentialType};
@@ -23,6 +24,8 @@ pub struct IdentityHeaders {
     names: Arc<[HeaderName]>,
     /// Of each name.
     templates: Box<[Box<[Piece]>]>,
+    /// Whether it is said once more, signed.
+    signs: bool,
 }
 
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -70,7 +73,8 @@ impl IdentityHeaders {
                 _ => sound = false,
             }
         }
-        sound.then(|| Self { names: names.into(), templates: templates.into() })
+        let signs = !config.identity.signed.header.is_empty();
+        sound.then(|| Self { names: names.into(), templates: templates.into(), signs })
     }
 
     /// The header names, which no client may send.
@@ -96,7 +100,17 @@ impl IdentityHeaders {
             Field::Environment => key.environment.name().into(),
             Field::Credential => CredentialType::ApiKey.name().into(),
         };
-        self.render(&value)
+        let signed = self.signs.then(|| {
+            Statement::new(&[
+                ("sub", &key.id),
+                ("tenant", &tenant.id),
+                ("key_id", &key.id),
+                ("scope", &grants.to_string()),
+                ("environment", key.environment.name()),
+                ("credential", CredentialType::ApiKey.name()),
+            ])
+        });
+        Ok(Told { signed: signed.map(Box::new), ..self.render(&value)? })
     }
 
     /// The headers for a token, whose tenant need not have a record.
@@ -114,7 +128,16 @@ impl IdentityHeaders {
             Field::Environment => token.environment.name().into(),
             Field::Credential => token.credential().name().into(),
         };
-        self.render(&value)
+        let signed = self.signs.then(|| {
+            Statement::new(&[
+                ("sub", &token.subject),
+                ("tenant", tenant_id),
+                ("scope", scopes),
+                ("environment", token.environment.name()),
+                ("credential", token.credential().name()),
+            ])
+        });
+        Ok(Told { signed: signed.map(Box::new), ..self.render(&value)? })
     }
 
     /// The headers on an open route: nobody is known.
@@ -157,7 +180,7 @@ impl IdentityHeaders {
                 outbox::field(&mut lines, name.as_str().as_bytes(), text.as_bytes());
             }
         }
-        Ok(Told { names: Arc::clone(&self.names), lines: lines.into() })
+        Ok(Told { names: Arc::clone(&self.names), lines: lines.into(), signed: None })
     }
 }
 
@@ -176,6 +199,7 @@ impl IdentityHeaders {
 pub struct Told {
     names: Arc<[HeaderName]>,
     lines: Box<[u8]>,
+    signed: Option<Box<Statement>>,
 }
 
 impl Told {
@@ -183,6 +207,12 @@ impl Told {
     #[must_use]
     pub fn lines(&self) -> &[u8] {
         &self.lines
+    }
+
+    /// What is said once more, signed.
+    #[must_use]
+    pub fn signed(&self) -> Option<&Statement> {
+        self.signed.as_deref()
     }
 
     /// Every name, whether or not it has a value.

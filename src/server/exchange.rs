@@ -178,7 +178,7 @@ async fn judge(
     // Only now: who may not ask at all is not told what would be too much.
     unread.check_length()?;
     seen.trace = app.gate.trace(permit.caller(), &head.headers);
-    let rewrite = Rewrite { gate: &app.gate, upstreams: &app.upstreams, permit: &permit, connection: &session.connection, seen };
+    let rewrite = Rewrite { gate: &app.gate, upstreams: &app.upstreams, permit: &permit, connection: &session.connection, seen, now };
     match rewrite.apply(head) {
         Ok(forward) => Ok(Judged::Forward(forward, permit.into_asked())),
         Err(refusal) => {

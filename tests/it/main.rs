@@ -58,6 +58,7 @@ mod runbook;
 mod secrets;
 mod self_service;
 mod sessions;
+mod signed_identity;
 mod slow_bodies;
 mod slow_readers;
 mod spoofing;

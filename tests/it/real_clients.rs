@@ -9,6 +9,7 @@ mod issuers;
 mod node;
 mod python;
 mod script;
+mod verifiers;
 
 use std::net::SocketAddr;
 use std::path::PathBuf;

@@ -6,7 +6,7 @@ use std::sync::atomic::AtomicU64;
 
 use aws_lc_rs::digest::{Context, SHA256};
 use secrecy::{ExposeSecret as _, SecretSlice};
-use serde_json::{Value, json};
+use serde_json::Value;
 
 use super::Issuer;
 use super::algorithm::Algorithm;
@@ -42,10 +42,9 @@ impl Signing {
         self.keys.first()?.sign(TYP, claims)
     }
 
-    /// The document of the keys that others may verify with (RFC 7517 §5).
-    #[must_use]
-    pub fn jwks(&self) -> Value {
-        json!({ "keys": self.keys.iter().filter_map(SigningKey::jwk).collect::<Vec<_>>() })
+    /// The keys that others may verify with (RFC 7517 §4).
+    pub fn jwks(&self) -> impl Iterator<Item = Value> {
+        self.keys.iter().filter_map(SigningKey::jwk)
     }
 }
 

@@ -50,9 +50,9 @@ async fn judge(session: &Session, head: &mut Parts, unread: Unread, record: &mut
         Admitted::Issue(_) => return Err(Rejection::RouteUnmatched.because("tokens are given only where requests pass through")),
         Admitted::Forward(permit) => {
             record.seen.trace = gate.trace(permit.caller(), &head.headers);
-            gate.header_rules().answer(permit.caller(), gate.environments())
+            gate.header_rules().answer(permit.caller(), gate.environments(), record.began)?
         }
         // Whoever forwards it answers it, or the API does.
-        Admitted::Preflight(_) => gate.header_rules().answer(&Caller::Preflight, gate.environments()),
+        Admitted::Preflight(_) => gate.header_rules().answer(&Caller::Preflight, gate.environments(), record.began)?,
     })
 }

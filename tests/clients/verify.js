@@ -1,0 +1,15 @@
+// Verifies tokens with jose, as an upstream would: by the keys that Sidegate publishes, or by a secret. Prints what they claim.
+
+const { createLocalJWKSet, decodeProtectedHeader, jwtVerify } = require('jose')
+
+const published = createLocalJWKSet(JSON.parse(process.env.JWKS))
+const secret = new TextEncoder().encode(process.env.SECRET)
+
+async function verified(token) {
+  const key = decodeProtectedHeader(token).alg === 'HS256' ? secret : published
+  const required = ['iss', 'sub', 'iat', 'exp', 'jti']
+  const { payload } = await jwtVerify(token, key, { issuer: 'sidegate', typ: 'JWT', requiredClaims: required })
+  return payload
+}
+
+Promise.all(process.env.TOKENS.split(' ').map(verified)).then((claims) => console.log(JSON.stringify(claims)))
