@@ -8,6 +8,8 @@ use std::fmt::{self, Debug, Formatter};
 use std::sync::{Arc, OnceLock};
 use std::thread;
 
+use h2::client::Builder;
+
 use self::generate::{Case, Delimited, Timing};
 use crate::support::client::{Answer, Client};
 use crate::support::http2::Http2;
@@ -251,7 +253,8 @@ impl Lane {
     fn send(&mut self, pair: &[Case]) -> Vec<Answer> {
         if pair[0].http2 && !self.direct {
             let Address::Tcp(address) = self.address else { unreachable!() };
-            let new = self.new.get_or_insert_with(|| Http2::connect(address));
+            // The answers of a pair are read one after the other: what waits of the second must leave room for the first.
+            let new = self.new.get_or_insert_with(|| Http2::connect_as(address, Builder::new().initial_connection_window_size(1 << 20)));
             let mut opened: Vec<_> = pair.iter().map(|case| new.open(case.head(), case.is_bare())).collect();
             for (case, opened) in pair.iter().zip(&mut opened) {
                 case.send_content(&mut opened.body);
