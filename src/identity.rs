@@ -71,6 +71,22 @@ pub enum Bearer {
         /// Whom it tells of; empty if it does not say.
         subject: Box<str>,
     },
+    /// A token that stands for a key.
+    Client {
+        /// Name of who issued it.
+        issuer: Arc<str>,
+        /// The key.
+        key: Box<Client>,
+    },
+}
+
+/// A key that a token stands for.
+#[derive(Debug)]
+pub struct Client {
+    /// Its id.
+    pub id: Arc<str>,
+    /// Name of its kind.
+    pub kind: Box<str>,
 }
 
 /// Names of a key and its tenant, which others hold too.
@@ -125,12 +141,13 @@ impl Identity {
         let held = client.map(|key| Grants::parse(&key.scopes)).transpose().map_err(|why| format!("scopes: {why}"))?;
         let grants = under(&under(&own, held.as_ref()), ceiling.as_ref());
         let told = if token.scopes.is_some() { grants.to_string() } else { String::new() };
+        let issuer = Arc::clone(&token.issuer.name);
+        let bearer = match client {
+            Some(key) => Bearer::Client { issuer, key: Box::new(Client { id: key.id.as_str().into(), kind: key.kind.as_str().into() }) },
+            None => Bearer::Token { credential: token.credential(), issuer, subject: token.subject.as_str().into() },
+        };
         Ok(Self {
-            bearer: Bearer::Token {
-                credential: token.credential(),
-                issuer: Arc::clone(&token.issuer.name),
-                subject: token.subject.as_str().into(),
-            },
+            bearer,
             environment: token.environment,
             tenant_allowlist: tenant.map(|tenant| allowlist(tenant.ip_allowlist.as_deref(), "tenant ip_allowlist")).transpose()?.flatten(),
             key_allowlist: client.map(|key| allowlist(key.ip_allowlist.as_deref(), "ip_allowlist")).transpose()?.flatten(),
@@ -152,7 +169,14 @@ impl Identity {
         match &self.bearer {
             Bearer::Key { .. } => CredentialType::ApiKey,
             Bearer::Token { credential, .. } => *credential,
+            Bearer::Client { .. } => CredentialType::Jwt,
         }
+    }
+
+    /// Whether it is this that was presented, or what that stands for.
+    #[must_use]
+    pub fn is_by(&self, credential: CredentialType) -> bool {
+        self.credential() == credential || matches!(self.bearer, Bearer::Client { .. }) && credential == CredentialType::ApiKey
     }
 
     /// With which key; `None` = with a token.
@@ -160,15 +184,26 @@ impl Identity {
     pub const fn key_id(&self) -> Option<&Arc<str>> {
         match &self.bearer {
             Bearer::Key { id, .. } => Some(id),
+            Bearer::Token { .. } | Bearer::Client { .. } => None,
+        }
+    }
+
+    /// In whose name: the key, or the one that the token stands for.
+    #[must_use]
+    pub fn acts_for(&self) -> Option<&Arc<str>> {
+        match &self.bearer {
+            Bearer::Key { id, .. } => Some(id),
+            Bearer::Client { key, .. } => Some(&key.id),
             Bearer::Token { .. } => None,
         }
     }
 
-    /// Name of the key's kind; `None` = it is a token.
+    /// Name of the key's kind, or of that of the key which the token stands for; `None` = there is no key.
     #[must_use]
     pub fn kind(&self) -> Option<&str> {
         match &self.bearer {
             Bearer::Key { kind, .. } => Some(kind),
+            Bearer::Client { key, .. } => Some(&key.kind),
             Bearer::Token { .. } => None,
         }
     }
@@ -179,6 +214,7 @@ impl Identity {
         match &self.bearer {
             Bearer::Key { .. } => None,
             Bearer::Token { issuer, subject, .. } => Some((issuer, subject)),
+            Bearer::Client { issuer, key } => Some((issuer, &key.id)),
         }
     }
 }

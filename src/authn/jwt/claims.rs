@@ -51,8 +51,8 @@ impl Verified {
 pub enum Grant {
     /// A session, by its id.
     Session(Box<str>),
-    /// A key, by its id, that stood for itself at this time.
-    Client(Box<str>, Timestamp),
+    /// A key, by its id, that stood for itself, and the mark of the secret it did that with.
+    Client(Box<str>, Box<str>),
 }
 
 fn malformed(why: String) -> Refusal {
@@ -94,6 +94,33 @@ fn words<'c>(value: &'c Json, name: &str, separated: bool) -> Result<Vec<&'c str
 }
 
 impl Issuer {
+    /// Whether what an authorization server says of an active token makes it one for here. Servers call refresh tokens active too, and
+    /// tokens that need a proof beside them.
+    ///
+    /// # Errors
+    /// `jwt_malformed`, `token_inactive`, `jwt_not_yet`, `jwt_issuer`, `jwt_audience`.
+    pub(in crate::authn) fn check_answer(&self, members: &Members, now: Timestamp) -> Result<(), Refusal> {
+        let unfit = |name: &str, word: &str| Rejection::TokenInactive.because(format!("its {name} is `{}`", shown(word)));
+        for name in ["token_use", "typ"] {
+            if let Some(word) = text(members, name)?.filter(|word| !is_of_access(word)) {
+                return Err(unfit(name, word));
+            }
+        }
+        if let Some(kind) = text(members, "token_type")?.filter(|kind| !kind.eq_ignore_ascii_case("bearer")) {
+            return Err(unfit("token_type", kind));
+        }
+        if time(members, "nbf")?.is_some_and(|begin| now.plus_millis(self.leeway_ms) < begin) {
+            return Err(Rejection::JwtNotYet.because("nbf is in the future"));
+        }
+        let iss = text(members, "iss")?;
+        if self.iss.is_some() && self.iss.as_deref() != iss {
+            return Err(
+                Rejection::JwtIssuer.because(iss.map_or_else(|| "iss is missing".to_owned(), |iss| format!("iss is `{}`", shown(iss))))
+            );
+        }
+        self.check_audience(members)
+    }
+
     /// What the claims say, if they hold now.
     ///
     /// # Errors
@@ -187,11 +214,18 @@ impl Issuer {
     }
 }
 
+/// Whether a word of a server's may be that of an access token: it is none of a refresh token's (also Keycloak's `Offline`) or an ID
+/// token's.
+fn is_of_access(word: &str) -> bool {
+    let word = word.to_ascii_lowercase();
+    !word.contains("refresh") && !matches!(&*word, "offline" | "id" | "id_token")
+}
+
 /// What a token of ours rests on. One that rests on nothing could not be taken back.
 fn grant(claims: &Members) -> Result<Grant, Refusal> {
-    match (text(claims, "sid")?, text(claims, "client_id")?, time(claims, "iat")?) {
-        (Some(session), None, _) => Ok(Grant::Session(session.into())),
-        (None, Some(key), Some(issued)) => Ok(Grant::Client(key.into(), issued)),
-        _ => Err(malformed("neither sid nor client_id".into())),
+    match (text(claims, "sid")?, text(claims, "client_id")?, text(claims, "secret_mark")?) {
+        (Some(session), None, None) => Ok(Grant::Session(session.into())),
+        (None, Some(key), Some(mark)) => Ok(Grant::Client(key.into(), mark.into())),
+        _ => Err(malformed("neither sid nor client_id and secret_mark".into())),
     }
 }

@@ -115,12 +115,12 @@ impl Keyring {
     pub(super) fn take_over(&self, earlier: &Self) {
         let (Some(remote), Some(before)) = (&self.remote, &earlier.remote) else { return };
         if remote.endpoint.url() == before.endpoint.url() && remote.algorithms == before.algorithms {
-            let (read, document) = {
+            let (asked, read, document, failures) = {
                 let state = before.state();
-                (state.read, state.document)
+                (state.asked, state.read, state.document, state.failures)
             };
             let mut state = remote.state();
-            (state.read, state.document) = (read, document);
+            (state.asked, state.read, state.document, state.failures) = (asked, read, document, failures);
             self.keys.store(earlier.keys.load_full());
         }
     }

@@ -104,13 +104,24 @@ pub struct Introspection {
     pub client_id: String,
     /// Our client secret there.
     pub client_secret_file: PathBuf,
+    /// Expected `iss` of an active token; empty = none is.
+    pub issuer: String,
+    /// Of which `aud` of an active token must name one; empty = it need not.
+    pub audiences: Vec<String>,
     /// Longest time an answer is kept.
     pub cache_ttl: Span,
 }
 
 impl Default for Introspection {
     fn default() -> Self {
-        Self { url: String::new(), client_id: String::new(), client_secret_file: PathBuf::new(), cache_ttl: Span::secs(30) }
+        Self {
+            url: String::new(),
+            client_id: String::new(),
+            client_secret_file: PathBuf::new(),
+            issuer: String::new(),
+            audiences: Vec::new(),
+            cache_ttl: Span::secs(30),
+        }
     }
 }
 
