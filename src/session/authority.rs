@@ -211,7 +211,7 @@ impl Authority {
         let now = lifecycle.clock.now();
         let mark = record.and_then(|record| self.mark(&record, secret, now));
         let mark = mark.ok_or_else(|| Rejection::KeyUnknown.because("of a secret that a rotation has replaced"))?;
-        let bearer = Bearer { tenant, subject: key, environment, scope: &scope, grant: Grant::Client(&mark) };
+        let bearer = Bearer { tenant, subject: key, environment, scope: Some(&scope), grant: Grant::Client(&mark) };
         let access = claims::sign(&self.signing, &bearer, now, self.life()).map_err(internal)?;
         Ok(Pair { access, refresh: None, expires_in: self.life(), scope })
     }
@@ -251,8 +251,9 @@ impl Authority {
         let in_range = |ms: i64| now.plus_millis(ms).in_range().map_err(LifecycleError::State);
         (record.expires_at, record.access_expires_at) = (in_range(self.terms.refresh)?, in_range(self.terms.access)?);
         let scope = scope.map_or_else(|| record.scopes.join(" "), ToOwned::to_owned);
-        let SessionRecord { id, tenant, subject, environment, .. } = &*record;
-        let bearer = Bearer { tenant, subject, environment: *environment, scope: &scope, grant: Grant::Session(id) };
+        let SessionRecord { id, tenant, subject, environment, scopes, .. } = &*record;
+        let claimed = Some(&*scope).filter(|_| !scopes.is_empty());
+        let bearer = Bearer { tenant, subject, environment: *environment, scope: claimed, grant: Grant::Session(id) };
         let access = claims::sign(&self.signing, &bearer, now, self.life())?;
         Ok(Pair { access, refresh: Some(refresh), expires_in: self.life(), scope })
     }

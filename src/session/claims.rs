@@ -19,7 +19,8 @@ pub(super) struct Bearer<'a> {
     pub(super) tenant: &'a str,
     pub(super) subject: &'a str,
     pub(super) environment: EnvironmentName,
-    pub(super) scope: &'a str,
+    /// `None` = it was begun without.
+    pub(super) scope: Option<&'a str>,
     pub(super) grant: Grant<'a>,
 }
 
@@ -42,7 +43,8 @@ struct Claims<'a> {
     jti: &'a str,
     tenant: &'a str,
     environment: EnvironmentName,
-    scope: &'a str,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    scope: Option<&'a str>,
     #[serde(skip_serializing_if = "Option::is_none")]
     sid: Option<&'a str>,
     #[serde(skip_serializing_if = "Option::is_none")]

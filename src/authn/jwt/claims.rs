@@ -14,6 +14,8 @@ use crate::rejection::{Refusal, Rejection};
 
 /// The last second of the year 9999.
 const TIME_MAX: u64 = 253_402_300_799;
+/// Longest that a token may go on, 100 years: beyond it no end is meant, or other units are.
+const LIFE_MAX_MS: i64 = 36_525 * 86_400_000;
 
 /// A token that is good: who calls, until when.
 #[derive(Debug)]
@@ -160,6 +162,9 @@ impl Issuer {
     fn check_times(&self, claims: &Members, now: Timestamp) -> Result<Timestamp, Refusal> {
         let (exp, nbf, iat) = (time(claims, "exp")?, time(claims, "nbf")?, time(claims, "iat")?);
         let mut end = exp.ok_or_else(|| malformed("exp is missing".into()))?;
+        if end > now.plus_millis(LIFE_MAX_MS) {
+            return Err(malformed("exp is more than 100 years ahead".into()));
+        }
         let mut why = "exp";
         if let Some(max_age_ms) = self.max_age_ms {
             let oldest = iat.ok_or_else(|| malformed("iat is missing, and max_age asks for it".into()))?.plus_millis(max_age_ms);
@@ -193,7 +198,7 @@ impl Issuer {
 
     fn scopes(&self, claims: &Members) -> Result<Option<Grants>, Refusal> {
         let name = &self.claims.scopes;
-        if name.is_empty() {
+        if name.is_empty() || self.takes_unscoped && !claims.contains_key(name) {
             return Ok(None);
         }
         let scopes = claims.get(name).map(|scopes| words(scopes, name, true)).transpose()?.unwrap_or_default();

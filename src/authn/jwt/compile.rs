@@ -124,6 +124,7 @@ fn compile(
         claims: entry.claims.clone(),
         tenant: (!entry.tenant.is_empty()).then(|| entry.tenant.clone()),
         environment: entry.environment,
+        takes_unscoped: false,
         is_own: false,
     })
 }
@@ -145,6 +146,7 @@ impl Issuer {
             claims: section.claims,
             tenant: None,
             environment: section.environment,
+            takes_unscoped: false,
             is_own: false,
         }
     }

@@ -157,6 +157,8 @@ pub struct Sessions {
     pub refresh_body: String,
     /// OAuth 2.0 token endpoint; empty = off.
     pub token_path: String,
+    /// What a session may do that was begun without scopes.
+    pub unscoped: Unscoped,
 }
 
 impl Default for Sessions {
@@ -173,8 +175,18 @@ impl Default for Sessions {
                 r#"{"access_token":"{access_token}","token_type":"Bearer","expires_in":{expires_in},"refresh_token":"{refresh_token}"}"#
                     .into(),
             token_path: String::new(),
+            unscoped: Unscoped::Deny,
         }
     }
+}
+
+/// `sessions.unscoped`
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Deserialize, Serialize)]
+#[serde(rename_all = "lowercase")]
+#[expect(missing_docs, reason = "the words say it")]
+pub enum Unscoped {
+    Deny,
+    Pass,
 }
 
 /// `sessions.refresh_auth`
