@@ -88,8 +88,14 @@ async fn give(session: &Session, claim: &Claim, head: &Parts, body: &[u8], style
             if known.is_none() && claim.endpoint() == TokenEndpoint::Token && app.sessions.asks_for_keys() {
                 return Err(nobody());
             }
-            // A refresh token is a guess like any other credential that is in no cache, whoever shows it.
-            let stake = app.gate.stake(&session.connection, head, now, &record.seen)?;
+            // A refresh token is a guess like any other credential that is in no cache. Who shows a key may refresh for many at once, and
+            // pays for those that were bad.
+            let pays_first = known.is_none();
+            let take = || app.gate.stake(&session.connection, head, now, &record.seen);
+            let stake = take()?;
+            if !pays_first {
+                app.gate.give_back(&stake);
+            }
             let (environments, client) = (claim.environments().to_vec(), record.seen.client);
             let work = async move {
                 let presenter = match known.as_deref().and_then(caller) {
@@ -99,8 +105,10 @@ async fn give(session: &Session, claim: &Claim, head: &Parts, body: &[u8], style
                 authority.refresh(&token, presenter, scopes.as_deref()).await
             };
             let done = app.management.run(work).await.unwrap_or_else(|error| Err(cut_off(error)));
-            if !matches!(&done, Err(refusal) if refusal.rejection == Rejection::RefreshInvalid) {
-                app.gate.give_back(&stake);
+            match matches!(&done, Err(refusal) if refusal.rejection == Rejection::RefreshInvalid) {
+                true if !pays_first => drop(take()),
+                false if pays_first => app.gate.give_back(&stake),
+                true | false => {}
             }
             Ok(done?)
         }

@@ -95,7 +95,8 @@ fn a_token_that_stands_for_a_key_opens_nothing_that_is_closed_to_keys() {
         route("all", "credentials = [\"jwt\", \"api_key\"]"),
         route("public", "kinds = [\"publishable\"]"),
     ];
-    let scene = Scene::new(Kind::Embedded, &format!("token_path = \"/oauth/token\"\n{}", routes.concat()));
+    let kinds = "[[key_kinds]]\nname = \"publishable\"\nprefixes = { live = \"gately_pk_live_\", test = \"gately_pk_test_\" }\n";
+    let scene = Scene::new(Kind::Embedded, &format!("token_path = \"/oauth/token\"\n{kinds}{}", routes.concat()));
     let key = client(&scene, &json!({ "id": "key_client" }));
     let token = text(&once(scene.sidecar.address(), &credentials("key_client", &key.secret, "")).json(), "access_token");
     let user = scene.login("ada").access;
@@ -109,10 +110,8 @@ fn a_token_that_stands_for_a_key_opens_nothing_that_is_closed_to_keys() {
 #[test]
 fn a_key_and_the_tokens_that_stand_for_it_are_counted_as_one() {
     for counted in ["local", "fleet"] {
-        let limit = format!(
-            "[rate_limits.each]\nby = [\"key\"]\nrequests = 4\nper = \"1h\"\ncounted = \"{counted}\"\n[quotas.daily]\nby = [\"key\"]\nrequests = 1000\nper = \"day\"\n"
-        );
-        let route = "[[routes]]\nname = \"all\"\nmatch = \"GET /**\"\nrate_limits = [\"each\", \"daily\"]\n";
+        let limit = format!("[rate_limits.each]\nby = [\"key\"]\nrequests = 4\nper = \"1h\"\ncounted = \"{counted}\"\n");
+        let route = "[[routes]]\nname = \"all\"\nmatch = \"GET /**\"\nrate_limits = [\"each\"]\n";
         let scene = Scene::new(Kind::Redis, &format!("token_path = \"/oauth/token\"\n{limit}{route}"));
         let key = client(&scene, &json!({ "id": "key_client" }));
         let token = || text(&once(scene.sidecar.address(), &credentials("key_client", &key.secret, "")).json(), "access_token");
