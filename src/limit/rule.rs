@@ -267,7 +267,9 @@ impl Rule {
                     Some((Bearer::Key { id, .. }, _)) => part(id.as_bytes()),
                     Some((Bearer::Client { key, .. }, _)) => part(key.id.as_bytes()),
                     Some((Bearer::Token { issuer, subject, .. }, tenant)) => {
-                        [issuer, &**tenant, subject].into_iter().for_each(|name| part(name.as_bytes()));
+                        part(issuer.as_bytes());
+                        part(tenant.as_bytes());
+                        part(subject.as_bytes());
                     }
                     None => part(&[]),
                 },

@@ -30,7 +30,7 @@ struct Keys {
     edwards: Signer,
     p256: Signer,
     p384: Signer,
-    /// A second one for EdDSA.
+    /// Another of the kind of `edwards`.
     twin: Signer,
     /// What `[sessions]` signs with.
     own: Signer,
