@@ -125,7 +125,7 @@ class Manifests(unittest.TestCase):
 
     @needs("kubectl")
     def test_services_lead_to_the_sidecar_and_what_opts_out_is_left_alone(self):
-        self.assertEqual(only(example_overlay(), "Service")["spec"]["ports"][0]["targetPort"], "sidegate")
+        self.assertEqual(only(example_overlay(), "Service")["spec"]["ports"][0]["targetPort"], 8080)
         with tempfile.TemporaryDirectory(dir=DEPLOY) as directory:
             overlay = Path(directory)
             job = {"apiVersion": "apps/v1", "kind": "Deployment", "metadata": {"name": "other", "labels": {"auth": "none"}},
@@ -152,6 +152,24 @@ class Manifests(unittest.TestCase):
         self.assertIn({"name": "sidegate-secrets", "secret": {"secretName": secret["metadata"]["name"]}}, volumes)
         config = only(overlay, "ConfigMap", "sidegate")["data"]["proxy.toml"]
         self.assertEqual(sorted(re.findall(r"/run/secrets/sidegate/([a-z-]+)", config)), sorted(secret["data"]))
+
+    @needs("kubectl")
+    def test_services_and_policies_name_ports_by_number(self):
+        """Before 1.33 EndpointSlices know no names of ports of native sidecars."""
+        def ports(node):
+            if isinstance(node, dict):
+                for key, value in node.items():
+                    if key in ("targetPort", "port") and not isinstance(value, dict):
+                        yield value
+                    yield from ports(value)
+            elif isinstance(node, list):
+                for item in node:
+                    yield from ports(item)
+
+        moved = {"sidegate": {"ports": {"public": 9000, "ops": 9001}}}
+        for documents, public, ops in ((example_overlay(), 8080, 9901), (example_chart(), 8080, 9901), (example_chart(moved), 9000, 9001)):
+            self.assertEqual(list(ports(only(documents, "NetworkPolicy"))), [public, ops])
+            self.assertEqual(only(documents, "Service")["spec"]["ports"][0]["targetPort"], public)
 
     def test_values_that_mean_nothing_are_refused(self):
         for values in ({}, {"config": ""}, {"config": "a", "imge": {}}, {"config": "a", "image": {"digest": "latest"}},
