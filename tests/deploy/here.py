@@ -39,6 +39,12 @@ def run(*command, **options):
     return done.stdout
 
 
+def listening(serve):
+    """The two ports of a `sidegate serve`, public and ops, whatever else it says before."""
+    said = (line for line in serve.stderr if line.startswith("listening on "))
+    return [int(next(said).rsplit(":", 1)[1]) for _ in range(2)]
+
+
 @functools.cache
 def binary():
     """What the image holds, made by `deploy/build`: its binary."""

@@ -13,7 +13,7 @@ import time
 import unittest
 
 import pod as pods
-from here import ROOT, binary, run, until
+from here import ROOT, binary, listening, run, until
 
 CALLERS = 8
 # After the sidecar is unready the callers go on like clients that have not heard of it.
@@ -189,7 +189,7 @@ class Image(unittest.TestCase):
             for _ in range(9):
                 began = time.monotonic()
                 serve = subprocess.Popen([binary(), "--config", config, "serve"], stdout=subprocess.DEVNULL, stderr=subprocess.PIPE, text=True)
-                ports = [int(line.rsplit(":", 1)[1]) for line in (serve.stderr.readline() for _ in range(2))]
+                ports = listening(serve)
                 connection = http.client.HTTPConnection("127.0.0.1", ports[1], timeout=30)
                 status = 503
                 while status != 200:
