@@ -10,13 +10,16 @@ import shutil
 import subprocess
 import tempfile
 
+import yaml
+
 from here import DEPLOY, MADE, ROOT, binary, run
 
 STORAGE = ["--root", MADE / "storage", "--runroot", MADE / "storage-run", "--storage-driver", "vfs"]
 PODMAN = ["podman", *STORAGE, "--runtime", "runc", "--cgroup-manager", "cgroupfs", "--events-backend", "file"]
 LIMITS = ["--ulimit", "nofile=1024:1024", "--ulimit", "nproc=1000:1000"]
-# The restricted pod security standard, and the read-only root of deploy/sidecar.
-RESTRICTED = ["--read-only", "--cap-drop", "ALL", "--security-opt", "no-new-privileges", "--user", "65532:65532"]
+# The restricted pod security standard, and the read-only root of deploy/sidecar: podman would put writable file systems of its own at
+# /tmp, /run and elsewhere, where Kubernetes has none.
+RESTRICTED = ["--read-only", "--read-only-tmpfs=false", "--cap-drop", "ALL", "--security-opt", "no-new-privileges", "--user", "65532:65532"]
 TOOLS = ["buildah", "podman", "runc", "ip", "redis-server"]
 
 
@@ -122,10 +125,17 @@ class Pod:
         return int(run(*PODMAN, "inspect", full, "--format", "{{.State.Pid}}"))
 
     def start_sidecar(self):
-        """As deploy/sidecar/deployment.yaml says."""
-        return self.start("sidegate", "sidegate", *RESTRICTED,
-                          "--tmpfs", "/run/sidegate:rw,mode=1777,size=64m",
-                          "--volume", f"{self.config}:/etc/sidegate:ro", "--volume", f"{self.secrets}:/run/secrets/sidegate:ro")
+        """With what deploy/sidecar/deployment.yaml mounts, and nothing else."""
+        spec = yaml.safe_load((DEPLOY / "sidecar" / "deployment.yaml").read_text())["spec"]["template"]["spec"]
+        kinds = {volume["name"]: set(volume) - {"name"} for volume in spec["volumes"]}
+        arguments = []
+        for mount in spec["initContainers"][0]["volumeMounts"]:
+            if kinds[mount["name"]] == {"emptyDir"}:
+                arguments += ["--tmpfs", f"{mount['mountPath']}:rw,mode=1777,size=64m"]
+            else:
+                directory = self.config if kinds[mount["name"]] == {"configMap"} else self.secrets
+                arguments += ["--volume", f"{directory}:{mount['mountPath']}:ro"]
+        return self.start("sidegate", "sidegate", *RESTRICTED, *arguments)
 
     def start_api(self):
         self.start("api", "sidegate-test-api", *RESTRICTED)
@@ -136,6 +146,12 @@ class Pod:
     def exec(self, *command):
         """`kubectl exec -c sidegate`."""
         return run(*PODMAN, "exec", f"{self.namespace}-sidegate", *command)
+
+    def exec_with(self, text, *command):
+        """`kubectl exec -i -c sidegate`: code, stdout and stderr."""
+        words = [str(word) for word in [*PODMAN, "exec", "--interactive", f"{self.namespace}-sidegate", *command]]
+        done = subprocess.run(words, input=text, capture_output=True, text=True, check=False)
+        return done.returncode, done.stdout, done.stderr
 
     def exec_in_background(self, *command):
         return subprocess.Popen([str(word) for word in [*PODMAN, "exec", f"{self.namespace}-sidegate", *command]], stdout=subprocess.PIPE, text=True)
