@@ -3,7 +3,9 @@
 import contextlib
 import functools
 import http.client
+import json
 import pathlib
+import re
 import shutil
 import subprocess
 import time
@@ -29,6 +31,16 @@ def needs(*tools):
     """Skips, by name, a test whose tools this machine lacks."""
     missing = [tool for tool in tools if shutil.which(tool) is None]
     return unittest.skipIf(missing, f"NOT CHECKED: {', '.join(missing)} cannot be had on this machine")
+
+
+def needs_kubectl():
+    """The same of a kubectl that knows Kustomize's components: Debian 12 has 1.20, which does not."""
+    minor = None
+    if shutil.which("kubectl"):
+        told = json.loads(run("kubectl", "version", "--client", "--output", "json"))
+        minor = int(re.match(r"\d+", told["clientVersion"]["minor"])[0])
+    found = "none" if minor is None else f"1.{minor}"
+    return unittest.skipIf((minor or 0) < 24, f"NOT CHECKED: kubectl 1.24 or newer cannot be had on this machine ({found})")
 
 
 def run(*command, **options):

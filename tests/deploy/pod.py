@@ -6,6 +6,7 @@ import http.client
 import json
 import os
 import pathlib
+import shlex
 import shutil
 import subprocess
 import tempfile
@@ -38,10 +39,16 @@ def build(name, *arguments):
 
 
 def build_sidegate():
-    """The image, from `deploy/build` and `deploy/Containerfile`, as deploy/README.md says."""
+    """The image, by the words of deploy/README.md, but for where things are kept."""
+    block = (DEPLOY / "README.md").read_text().split("<!-- test: image -->\n```sh\n")[1].split("```")[0]
+    compile, image = [shlex.split(line, comments=True) for line in block.splitlines()]
+    assert (compile[:1], image[:2]) == (["deploy/build"], ["podman", "build"]), block
     binary()
+    made = {"target/image/out": MADE / "image" / "out", "build=target/image": f"build={MADE / 'image'}"}
+    assert set(made) <= {*compile, *image}, block
     revision = subprocess.run(["git", "rev-parse", "HEAD"], cwd=ROOT, capture_output=True, text=True, check=False).stdout.strip()
-    build("sidegate", "--file", DEPLOY / "Containerfile", "--build-context", f"build={MADE / 'image'}", "--build-arg", f"REVISION={revision}", ".")
+    *words, context = [made.get(word, word) for word in image[2:]]
+    run("buildah", *STORAGE, "build", "--isolation", "chroot", *words, "--build-arg", f"REVISION={revision}", context, cwd=ROOT)
 
 
 def build_api():

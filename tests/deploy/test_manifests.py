@@ -13,7 +13,7 @@ import kubernetes_validate
 import yaml
 from helm_python import chart as helm
 
-from here import DEPLOY, needs, run
+from here import DEPLOY, needs_kubectl, run
 
 VERSIONS = [f"1.{minor}" for minor in range(30, 38)]
 # Their schemas are the Prometheus operator's; test_monitoring holds what is in them to the sidecar.
@@ -63,7 +63,7 @@ class Manifests(unittest.TestCase):
                 with self.subTest(kind=document["kind"], version=version):
                     kubernetes_validate.validate(document, version, strict=True)
 
-    @needs("kubectl")
+    @needs_kubectl()
     def test_the_example_overlay_is_valid_for_every_kubernetes(self):
         self.is_valid(example_overlay())
 
@@ -81,7 +81,7 @@ class Manifests(unittest.TestCase):
                 with self.assertRaises(kubernetes_validate.ValidationError):
                     kubernetes_validate.validate(manifest, version, strict=True)
 
-    @needs("kubectl")
+    @needs_kubectl()
     def test_chart_and_component_make_the_same_sidecar(self):
         def parts(documents):
             pod = only(documents, "Deployment")["spec"]["template"]["spec"]
@@ -117,7 +117,7 @@ class Manifests(unittest.TestCase):
         # The default drain_timeout is 25 s; the API has its preStop before it.
         self.assertGreater(pod["terminationGracePeriodSeconds"], 25 + pod["containers"][0]["lifecycle"]["preStop"]["sleep"]["seconds"])
 
-    @needs("kubectl")
+    @needs_kubectl()
     def test_every_container_meets_the_restricted_standard(self):
         for documents in (example_overlay(), example_chart(), example_overlay("management")):
             pod = only(documents, "Deployment")["spec"]["template"]["spec"]
@@ -132,7 +132,7 @@ class Manifests(unittest.TestCase):
                 self.assertFalse([port for port in container.get("ports", []) if "hostPort" in port])
             self.assertIs((pod.get("initContainers") or pod["containers"])[0]["securityContext"]["readOnlyRootFilesystem"], True)
 
-    @needs("kubectl")
+    @needs_kubectl()
     def test_services_lead_to_the_sidecar_and_what_opts_out_is_left_alone(self):
         self.assertEqual(only(example_overlay(), "Service")["spec"]["ports"][0]["targetPort"], 8080)
         other = {"apiVersion": "apps/v1", "kind": "Deployment", "metadata": {"name": "other", "labels": {"auth": "none"}},
@@ -141,7 +141,7 @@ class Manifests(unittest.TestCase):
         self.assertEqual(only(documents, "Deployment", "other"), other)
         self.assertIn("initContainers", only(documents, "Deployment", "orders")["spec"]["template"]["spec"])
 
-    @needs("kubectl")
+    @needs_kubectl()
     def test_jobs_and_stateful_sets_ask_for_it(self):
         pod = {"metadata": {}, "spec": {"restartPolicy": "Never", "containers": [{"name": "app", "image": "a"}]}}
         job = {"apiVersion": "batch/v1", "kind": "Job", "spec": {"template": pod}}
@@ -152,7 +152,7 @@ class Manifests(unittest.TestCase):
         self.assertEqual(only(documents, "Job", "other"), named[1])
         self.is_valid([only(documents, "Job", "asks")])
 
-    @needs("kubectl")
+    @needs_kubectl()
     def test_two_overlays_of_a_namespace_have_names_of_their_own(self):
         several = {}
         for prefix in ("orders-", "billing-"):
@@ -164,7 +164,7 @@ class Manifests(unittest.TestCase):
             several[prefix] = {(document["kind"], document["metadata"]["name"]) for document in documents}
         self.assertFalse(set.intersection(*several.values()))
 
-    @needs("kubectl")
+    @needs_kubectl()
     def test_what_is_scaled_has_a_request_and_nobody_elses_number_of_replicas(self):
         overlay = example_overlay()
         scaler, deployment = only(overlay, "HorizontalPodAutoscaler")["spec"], only(overlay, "Deployment")["spec"]
@@ -173,7 +173,7 @@ class Manifests(unittest.TestCase):
         (container,) = [one for one in deployment["template"]["spec"]["containers"] if one["name"] == scaled]
         self.assertIn("cpu", container["resources"]["requests"])
 
-    @needs("kubectl")
+    @needs_kubectl()
     def test_the_management_api_is_reached_by_its_service_alone(self):
         documents = example_overlay("management")
         self.is_valid(documents)
@@ -189,7 +189,7 @@ class Manifests(unittest.TestCase):
         self.assertTrue(console["from"] and metrics["from"])
         self.assertEqual((console["ports"][0]["port"], metrics["ports"][0]["port"]), (9902, 9901))
 
-    @needs("kubectl")
+    @needs_kubectl()
     def test_the_secret_of_the_runbook_is_what_the_sidecar_mounts(self):
         with tempfile.TemporaryDirectory() as directory:
             for name in ("pepper", "redis-password"):
@@ -204,7 +204,7 @@ class Manifests(unittest.TestCase):
         config = only(overlay, "ConfigMap", "sidegate")["data"]["proxy.toml"]
         self.assertEqual(sorted(re.findall(r"/run/secrets/sidegate/([a-z-]+)", config)), sorted(secret["data"]))
 
-    @needs("kubectl")
+    @needs_kubectl()
     def test_services_and_policies_name_ports_by_number(self):
         # Before 1.33 EndpointSlices know no names of ports of native sidecars.
         def ports(node):

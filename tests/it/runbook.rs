@@ -1,4 +1,4 @@
-//! The commands of deploy/runbook.md and deploy/redis.md do what these say, against a real server with the shipped users. A `kubectl` of
+//! The commands of deploy/runbook.md, deploy/redis.md and deploy/README.md do what these say, against a real server with the shipped users. A `kubectl` of
 //! the test's own stands for the cluster: what it would run in the pod is run here.
 
 use std::fmt::Write as _;
@@ -8,9 +8,13 @@ use std::path::Path;
 
 use crate::deploy::{PASSWORD, server};
 use crate::readme::{commands, difference, free_port, marked, run};
+use crate::support::client::{Request, once};
 use crate::support::process::{Serve, run as run_command};
 
-const PAGES: [&str; 2] = [include_str!("../../deploy/runbook.md"), include_str!("../../deploy/redis.md")];
+const PAGES: [&str; 3] =
+    [include_str!("../../deploy/runbook.md"), include_str!("../../deploy/redis.md"), include_str!("../../deploy/README.md")];
+/// The request that a customer asks about.
+const REQUEST_ID: &str = "0198d0a4-6b1e-7c3f-9a52-3f1c2d4e5b6a";
 
 const KUBECTL: &str = r#"#!/bin/bash
 set -e
@@ -53,6 +57,12 @@ fn prepare(dir: &Path) {
     fs::write(dir.join("older.ndjson"), older).unwrap();
 }
 
+/// The runbook's customer is refused, and the table has heard of it.
+fn refuse(serve: &Serve, config: &Path) {
+    assert_eq!(once(serve.address, &Request::get("/v1/orders").header("X-Request-Id", REQUEST_ID)).status, 401);
+    while !run_command(&["denials", "--json"], config).ok().contains(REQUEST_ID) {}
+}
+
 #[test]
 fn the_commands_of_the_runbook_do_what_it_says() {
     let (redis, _users) = server();
@@ -71,11 +81,12 @@ fn the_commands_of_the_runbook_do_what_it_says() {
                     let commands = commands(block.block);
                     // The pod's kubectl, before any other.
                     let here = |command: &str| format!("PATH=\"$PWD/bin:$PATH\"; {command}");
-                    let printed = run(&commands.iter().map(|(command, _)| here(command)).collect::<Vec<_>>(), dir.path());
-                    for ((command, expected), printed) in commands.iter().zip(printed) {
-                        wrong.push_str(&difference(command, expected, &printed));
+                    let ended = run(&commands.iter().map(|(command, _)| here(command)).collect::<Vec<_>>(), dir.path());
+                    for ((command, expected), ended) in commands.iter().zip(ended) {
+                        wrong.push_str(&difference(command, expected, &ended));
                         if command.contains("apply -f orders.yaml") {
                             serve = Some(Serve::start(&config));
+                            refuse(serve.as_ref().unwrap(), &config);
                         }
                     }
                 }
@@ -89,6 +100,8 @@ fn the_commands_of_the_runbook_do_what_it_says() {
                         writeln!(wrong, "{block}\n{said:?}").unwrap();
                     }
                 }
+                // tests/deploy runs it, for it makes an image.
+                "image" => {}
                 other => panic!("`{other}` is nothing that can be tested"),
             }
         }
@@ -99,9 +112,12 @@ fn the_commands_of_the_runbook_do_what_it_says() {
 #[test]
 fn every_block_of_commands_is_tested() {
     for page in PAGES {
-        let blocks = page.matches("```console\n").count();
-        assert_eq!(page.matches("<!-- test: run -->\n").count(), blocks);
-        assert!(!page.contains("```sh\n") && !page.contains("```bash\n"));
+        for (fence, marker) in
+            [("```console\n", "<!-- test: run -->\n"), ("```sh\n", "<!-- test: image -->\n"), ("```toml\n", "<!-- test: checked -->\n")]
+        {
+            assert_eq!(page.matches(marker).count(), page.matches(fence).count(), "{fence}");
+        }
+        assert!(!page.contains("```bash\n"));
     }
 }
 
