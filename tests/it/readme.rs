@@ -93,7 +93,7 @@ pub(crate) fn run(commands: &[String], dir: &Path) -> Vec<Ended> {
     for command in commands {
         write!(script, "{command}\nprintf '\\n@@@@%s\\n' \"$?\"\n").unwrap();
     }
-    script.push_str("{ declare -p KEY ID; declare -f sidegate; } > .env 2> /dev/null || true\n");
+    script.push_str("{ declare -p KEY ID POD; declare -f sidegate sidegate_at; } > .env 2> /dev/null || true\n");
     let path = format!("{}:{}", binary.display(), std::env::var_os("PATH").unwrap().to_string_lossy());
     let mut child = Command::new("bash")
         .args(["-c", "exec bash -s 2>&1"])

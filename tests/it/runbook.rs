@@ -26,6 +26,14 @@ case "$*" in
   'apply -f -') read -r kind; [ "$kind" = 'kind: Secret' ] && echo 'secret/sidegate configured' ;;
   "$secret") test -s pepper -a -s redis-password; echo 'secret/sidegate created' ;;
   "$secret --dry-run=client -o yaml") test -s pepper -a -s redis-password; echo 'kind: Secret' ;;
+  'exec -i -n orders pod/orders-7c9f5d-x2x4z -c sidegate -- /sidegate '*) shift 9; exec sidegate "$@" ;;
+  'get pods -n orders -l auth=sidegate -o name') echo pod/orders-7c9f5d-x2x4z ;;
+  'create secret generic sidegate -n sidegate --from-file=pepper --from-file=redis-password') test -s pepper -a -s redis-password; echo 'secret/sidegate created' ;;
+  'create secret generic sidegate-management -n sidegate --from-file=admin-token') test -s admin-token; echo 'secret/sidegate-management created' ;;
+  'create secret tls sidegate-management-tls -n sidegate --cert=tls.crt --key=tls.key') echo 'secret/sidegate-management-tls created' ;;
+  'kustomize deploy/example/management') test -f deploy/example/management/kustomization.yaml && echo 'kind: Deployment' ;;
+  'apply -f management.yaml') test -s management.yaml; printf '%s created\n' configmap/sidegate-management service/sidegate-management deployment.apps/sidegate-management ;;
+  'rollout status -n sidegate deploy/sidegate-management') echo 'deployment "sidegate-management" successfully rolled out' ;;
   'set image -n orders deploy/orders sidegate=registry.example/sidegate:'*) echo 'deployment.apps/orders image updated' ;;
   'rollout status -n orders deploy/orders') echo 'deployment "orders" successfully rolled out' ;;
   *) echo "no runbook says: kubectl $*"; exit 1 ;;
