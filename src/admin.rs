@@ -72,7 +72,7 @@ impl Api {
         let _flight = Flight::begin(&self.in_flight);
         let (began, app) = (instant(), self.app());
         let (head, body) = request.into_parts();
-        let request_id = app.gate.name(&head.headers, self.health.reloader.now());
+        let request_id = app.gate.request_id(&head.headers, self.health.reloader.now());
         let (method, mut path) = (head.method.clone(), Cow::Owned(head.uri.path().to_owned()));
         app.admin.mask.apply(&mut path);
         let from = match peer {

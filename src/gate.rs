@@ -377,15 +377,15 @@ impl Gate {
     /// What a request is before it is judged: an id, and what shapes a refusal of it.
     #[must_use]
     pub fn begin(&self, headers: &HeaderMap, now: Timestamp) -> Seen {
-        Seen::new(self.name(headers, now), headers)
+        Seen::new(self.request_id(headers, now), headers)
     }
 
     /// Its id: the client's where that may be told, else a new one.
     #[must_use]
-    pub fn name(&self, headers: &HeaderMap, now: Timestamp) -> RequestId {
+    pub fn request_id(&self, headers: &HeaderMap, now: Timestamp) -> RequestId {
         match RequestId::of(headers, now) {
             RequestId::Kept(id) if self.rules.credentials.in_id(id.as_bytes()) => RequestId::new(now),
-            id => id,
+            id @ (RequestId::Kept(_) | RequestId::Made(_)) => id,
         }
     }
 }
