@@ -54,8 +54,7 @@ pub(crate) struct Api {
 
 impl Api {
     pub(crate) fn new(health: Arc<Health>) -> Self {
-        let (router, _) = document::api();
-        let router = router.fallback(nowhere).method_not_allowed_fallback(not_so);
+        let router = document::routes().fallback(nowhere).method_not_allowed_fallback(not_so);
         Self { health, router, in_flight: watch::Sender::new(0) }
     }
 

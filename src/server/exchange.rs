@@ -323,7 +323,7 @@ fn tell(headers: &mut HeaderMap, seen: &Seen) {
     if let Some(told) = &seen.limits {
         told.tell(headers);
     }
-    if let Some(replaced) = seen.identity.as_ref().and_then(|identity| identity.replaced.as_ref()) {
+    if let Some(replaced) = seen.identity.as_ref().and_then(|identity| identity.particulars().replaced.as_ref()) {
         replaced.tell(headers);
     }
 }
