@@ -135,6 +135,11 @@ impl Record {
         self.scribe.tally.auth.observe(self.started.elapsed());
     }
 
+    /// Whether other requests of the same listener and worker are under way.
+    pub(super) fn has_company(&self) -> bool {
+        self.scribe.tally.in_flight() > 1
+    }
+
     /// The upstream with this index is asked, now.
     pub(super) fn asks(&mut self, upstream: usize) -> Instant {
         let now = instant();
