@@ -83,6 +83,22 @@ pub enum Bearer {
         /// Whom it tells of; empty if it does not say.
         subject: Box<str>,
     },
+    /// A token that stands for a key.
+    Client {
+        /// Name of who issued it.
+        issuer: Arc<str>,
+        /// The key.
+        key: Box<Client>,
+    },
+}
+
+/// A key that a token stands for.
+#[derive(Debug)]
+pub struct Client {
+    /// Its id.
+    pub id: Arc<str>,
+    /// Name of its kind.
+    pub kind: Arc<str>,
 }
 
 /// Names of a key and its tenant, which others hold too.
@@ -129,12 +145,13 @@ impl Identity {
         let particulars = Particulars::compile(client, tenant, headers)?;
         let own = token.scopes.clone().unwrap_or_else(Grants::all);
         let held = client.map(|key| Grants::parse(&key.scopes)).transpose().map_err(|why| format!("scopes: {why}"))?;
+        let issuer = Arc::clone(&token.issuer.name);
+        let bearer = match client {
+            Some(key) => Bearer::Client { issuer, key: Box::new(Client { id: key.id.as_str().into(), kind: headers.word(&key.kind) }) },
+            None => Bearer::Token { credential: token.credential(), issuer, subject: token.subject.as_str().into() },
+        };
         let identity = Self {
-            bearer: Bearer::Token {
-                credential: token.credential(),
-                issuer: Arc::clone(&token.issuer.name),
-                subject: token.subject.as_str().into(),
-            },
+            bearer,
             environment: token.environment,
             tenant_id: id,
             // Also of a token that names no scopes, the ceiling holds as for all.
@@ -176,6 +193,7 @@ impl Identity {
         let (key_id, kind, subject): (&str, &str, &str) = match &self.bearer {
             Bearer::Key { id, kind } => (id, kind, ""),
             Bearer::Token { subject, .. } => ("", "", subject),
+            Bearer::Client { key, .. } => ("", "", &key.id),
         };
         Values {
             tenant_id: &self.tenant_id,
@@ -195,7 +213,14 @@ impl Identity {
         match &self.bearer {
             Bearer::Key { .. } => CredentialType::ApiKey,
             Bearer::Token { credential, .. } => *credential,
+            Bearer::Client { .. } => CredentialType::Jwt,
         }
+    }
+
+    /// Whether it is this that was presented, or what that stands for.
+    #[must_use]
+    pub fn is_by(&self, credential: CredentialType) -> bool {
+        self.credential() == credential || matches!(self.bearer, Bearer::Client { .. }) && credential == CredentialType::ApiKey
     }
 
     /// With which key; `None` = with a token.
@@ -203,15 +228,26 @@ impl Identity {
     pub const fn key_id(&self) -> Option<&Arc<str>> {
         match &self.bearer {
             Bearer::Key { id, .. } => Some(id),
+            Bearer::Token { .. } | Bearer::Client { .. } => None,
+        }
+    }
+
+    /// In whose name: the key, or the one that the token stands for.
+    #[must_use]
+    pub fn acts_for(&self) -> Option<&Arc<str>> {
+        match &self.bearer {
+            Bearer::Key { id, .. } => Some(id),
+            Bearer::Client { key, .. } => Some(&key.id),
             Bearer::Token { .. } => None,
         }
     }
 
-    /// Name of the key's kind; `None` = it is a token.
+    /// Name of the key's kind, or of that of the key which the token stands for; `None` = there is no key.
     #[must_use]
     pub fn kind(&self) -> Option<&str> {
         match &self.bearer {
             Bearer::Key { kind, .. } => Some(kind),
+            Bearer::Client { key, .. } => Some(&key.kind),
             Bearer::Token { .. } => None,
         }
     }
@@ -222,6 +258,7 @@ impl Identity {
         match &self.bearer {
             Bearer::Key { .. } => None,
             Bearer::Token { issuer, subject, .. } => Some((issuer, subject)),
+            Bearer::Client { issuer, key } => Some((issuer, &key.id)),
         }
     }
 }
