@@ -328,9 +328,14 @@ impl Credentials {
         self.kinds.classify(word).is_some_and(|prefix| !prefix.text.is_empty() && word.len() > prefix.text.len() + SHORT_KEY)
     }
 
-    /// Whether a prefix with as many key characters behind it as a key has stands anywhere in the text.
+    /// Whether a request's id, which is in every log on its way, shows a key or a token.
     #[must_use]
-    pub fn holds_key(&self, text: &[u8]) -> bool {
+    pub fn in_id(&self, id: &[u8]) -> bool {
+        self.holds_key(id) || (id.starts_with(b"eyJ") && jwt::is_candidate(id))
+    }
+
+    /// Whether a prefix with as many key characters behind it as a key has stands anywhere in the text.
+    fn holds_key(&self, text: &[u8]) -> bool {
         self.finders.iter().any(|prefix| {
             prefix.find_iter(text).any(|start| {
                 let rest = text.get(start + prefix.needle().len()..).unwrap_or_default();
@@ -422,6 +427,21 @@ mod tests {
             assert!(headers.values().all(|value| !value.as_bytes().windows(3).any(|window| window == b"sk_")), "{headers:?}");
         }
         taken
+    }
+
+    #[test]
+    fn an_id_shows_a_key_or_a_token_wherever_a_key_stands_in_it() {
+        let credentials = credentials("");
+        for (id, shows) in [
+            ("sk_live_0123456789abcdef", true),
+            ("id.sk_live_0123456789abcdef", true),
+            ("eyJhbGciOiJIUzI1NiJ9.eyJleHAiOjF9.c2lnbmF0dXJl", true),
+            ("sk_live_short", false),
+            ("0198d0a4-6b1e-7c3f-9a52-3f1c2d4e5b6a", false),
+            ("service.span.7", false),
+        ] {
+            assert_eq!(credentials.in_id(id.as_bytes()), shows, "{id}");
+        }
     }
 
     #[test]

@@ -31,7 +31,7 @@ pub(super) fn check(case: &Case<'_>) -> Result<(), Refusal> {
 #[must_use]
 pub fn is_exposed(case: &Case<'_>) -> bool {
     let is_secret = case.identity.key_id().is_some() && case.identity.kind().is_some_and(|kind| kind != PUBLISHABLE);
-    is_secret && case.identity.referrers.is_none() && is_browser(case.headers)
+    is_secret && case.identity.particulars().referrers.is_none() && is_browser(case.headers)
 }
 
 fn is_browser(headers: &HeaderMap) -> bool {

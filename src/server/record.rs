@@ -15,7 +15,7 @@ use super::generation::{Generation, Generations};
 use super::life::Life;
 use crate::authn::{Admission, Standing};
 use crate::clock::{Clock, Timestamp, instant};
-use crate::gate::{Gate, Seen};
+use crate::gate::Seen;
 use crate::identity::Identity;
 use crate::rejection::{Refusal, Rejection};
 use crate::telemetry::access::Line;
@@ -96,6 +96,7 @@ impl Record {
         let began = scribe.clock.now();
         let generation = scribe.generations.current();
         let is_logged = generation.app.log.is_on();
+        let seen = generation.app.gate.begin(headers, began);
         // On the heap, because it goes from hand to hand to the answer's end.
         Box::new(Self {
             scribe: Rc::clone(scribe),
@@ -106,7 +107,7 @@ impl Record {
             is_head: head.is_some_and(|head| head.method == Method::HEAD),
             asked: head.map(|head| (head.method.clone(), head.uri.clone())),
             head: head.filter(|_| is_logged).map(Head::of),
-            seen: Gate::begin(headers, began),
+            seen,
             status: None,
             refusal: None,
             error: None,
@@ -132,6 +133,11 @@ impl Record {
     /// The gate has judged it, whatever the verdict.
     pub(super) fn judged(&self) {
         self.scribe.tally.auth.observe(self.started.elapsed());
+    }
+
+    /// Whether other requests of the same listener and worker are under way.
+    pub(super) fn has_company(&self) -> bool {
+        self.scribe.tally.in_flight() > 1
     }
 
     /// The upstream with this index is asked, now.

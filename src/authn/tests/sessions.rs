@@ -152,7 +152,7 @@ async fn a_token_that_stands_for_a_key_may_do_no_more_than_the_key_and_ends_with
     let token = token(&issuers, &client("s1"));
     let identity = bench.ask_ours(&issuers, &token).await.unwrap();
     // The key has `read:a` alone.
-    assert!(identity.grants.allow("read:a") && !identity.grants.allow("write:a") && identity.key_allowlist.is_some());
+    assert!(identity.grants.allow("read:a") && !identity.grants.allow("write:a") && identity.particulars().key_allowlist.is_some());
     bench.store.change("key_1", |key| key.status = KeyStatus::Inactive);
     let version = bench.store.keys.lock().unwrap()["key_1"].version;
     bench.authn.invalidate_key("key_1", version);

@@ -4,7 +4,6 @@
 use std::sync::Arc;
 
 use super::Record;
-use crate::facts::RequestId;
 use crate::identity::Identity;
 use crate::policy::scope;
 use crate::rejection::Refusal;
@@ -45,13 +44,10 @@ impl Record {
 
     fn denial(&self, refusal: &Refusal, observed: bool, known: Option<(Option<&Arc<str>>, &Arc<str>)>) -> Denial {
         let log = &self.generation.app.log;
-        // One that the client chose was not looked at where a request ended before the gate.
-        let id = self.seen.request_id.as_str();
-        let request_id = if matches!(self.seen.request_id, RequestId::Kept(_)) { log.masked(id) } else { id.to_owned() };
         let (method, uri) = self.asked.as_ref().map(|(method, uri)| (method.as_str(), uri.path())).unwrap_or_default();
         Denial {
             time: self.began,
-            request_id,
+            request_id: self.seen.request_id.as_str().to_owned(),
             reason: refusal.rejection.row().reason.to_owned(),
             detail: log.masked(&refusal.detail),
             observed,
