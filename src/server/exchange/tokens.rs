@@ -56,7 +56,7 @@ pub(super) async fn answer(
 
 async fn give(session: &Session, claim: &Claim, head: &Parts, body: &[u8], style: Style, record: &mut Record) -> Result<Pair, Wrong> {
     // The body may have been long on its way.
-    record.check_standing().await?;
+    record.check_standing().await.map_err(Wrong::of_client)?;
     let now = record.now();
     let Asked { grant, client } = read(claim.endpoint(), style, body, claim.basic())?;
     let generation = Rc::clone(&record.generation);
