@@ -69,6 +69,43 @@ fn each_wrong_request_has_its_clear_answer() {
     assert_eq!(console.get("/keys")["data"], json!([]), "nothing of that has made a key");
 }
 
+#[test]
+fn a_list_is_no_object_and_no_name_stands_twice() {
+    let managed = Managed::start(Kind::Embedded, "");
+    let console = managed.console();
+    let made = make(&console, "ci");
+    let (id, secret) = (text(&made, "id"), text(&made, "key"));
+    let rotate = format!("/keys/{id}/rotate");
+    let limits = |limit: &str| format!(r#"{{"tenant":"acme","name":"x","rate_limit":{limit}}}"#);
+    for (method, path, body, field) in [
+        ("POST", rotate.as_str(), "[]".to_owned(), ""),
+        ("POST", &rotate, r#"["1h"]"#.into(), ""),
+        ("POST", "/keys/lookup", json!([secret]).to_string(), ""),
+        ("POST", "/keys/revoke", r#"[[],[],"acme",null,false]"#.into(), ""),
+        ("POST", "/keys/revoke", r#"[[],[],"acme",null]"#.into(), ""),
+        ("POST", "/tenants", r#"["other",null,null,null,null,null]"#.into(), ""),
+        ("POST", "/sessions/revoke", "[null,null,true]".into(), ""),
+        ("PATCH", &format!("/keys/{id}"), "[1]".into(), ""),
+        ("POST", "/keys", r#"{"tenant":"acme","name":"x","metadata":{"plan":"free","plan":"paid"}}"#.into(), "metadata.plan"),
+        ("PATCH", &format!("/keys/{id}"), r#"{"metadata":{"plan":"free","plan":null}}"#.into(), "metadata.plan"),
+        ("POST", "/keys", limits(r#"{"requests":1,"requests":9,"per":"1s"}"#), "rate_limit.requests"),
+        ("POST", "/keys", limits(r#"[9,"1s",null,null,null]"#), "rate_limit"),
+    ] {
+        let request = without(console.request(method, path, None).header("Content-Type", "application/json"), "content-length");
+        let answer = console.send(&request.body(body.clone()));
+        assert_eq!(problem(&answer), (400, "invalid".to_owned()), "{method} {path} {body}: {}", answer.text());
+        assert_eq!(answer.json()["errors"][0]["field"], field, "{method} {path} {body}: {}", answer.text());
+        assert!(!answer.text().contains(&secret));
+    }
+    let keys = console.get("/keys");
+    assert_eq!(keys["data"].as_array().unwrap().len(), 1);
+    assert_eq!(
+        (&keys["data"][0]["version"], &keys["data"][0]["status"]),
+        (&json!(1), &json!("active")),
+        "nothing of that has changed a key"
+    );
+}
+
 #[track_caller]
 fn dressed(answer: &Answer, what: &str) {
     assert_eq!(answer.header("cache-control"), Some("no-store"), "{what}");
