@@ -31,6 +31,7 @@ use axum::body::Body;
 use axum::response::{IntoResponse, Response};
 use http::{HeaderValue, Method, Request, StatusCode, header};
 use tokio::sync::watch;
+use tokio::time::timeout;
 use tower_service::Service as _;
 
 use self::call::Call;
@@ -43,6 +44,9 @@ use crate::idempotency::Holder;
 use crate::net::Peer;
 use crate::rejection::Rejection;
 pub use settings::Settings;
+
+/// How long is read on of a body whose sender was not let in.
+const FAREWELL: Duration = Duration::from_secs(5);
 
 /// The management API of a sidecar.
 pub(crate) struct Api {
@@ -81,9 +85,11 @@ impl Api {
         };
         let (name, mut response) = match entry::admit(&head, peer, &app.admin) {
             Err(refused) => {
-                // Who still writes does not read why that was in vain.
-                let _ = input::gather(Body::new(body), 0).await;
-                (None, refused.into_response())
+                // Who still writes does not read why that was in vain; but nobody's connection is kept.
+                let _ = timeout(FAREWELL, input::gather(Body::new(body), 0)).await;
+                let mut response = refused.into_response();
+                response.headers_mut().insert(header::CONNECTION, HeaderValue::from_static("close"));
+                (None, response)
             }
             Ok(bearer) => {
                 let name = Arc::clone(&bearer.name);

@@ -1,11 +1,14 @@
 //! Whom the listener lets in: each wrong request has its clear answer, and a permission is one operation's and no other's.
 
+use std::net::SocketAddr;
+
 use serde_json::{Value, json};
 
 use super::{Managed, make, text};
-use crate::support::admin::{Tokens, problem, secret};
+use crate::support::admin::{Caller, Tokens, problem, secret};
 use crate::support::client::{Answer, Client, Request, once};
-use crate::support::sidecar::Kind;
+use crate::support::process::Serve;
+use crate::support::sidecar::{Home, Kind};
 
 /// The request with another line in the place of the one it has.
 fn with(mut request: Request, name: &str, value: &str) -> Request {
@@ -218,6 +221,46 @@ fn a_permission_is_one_operations_and_no_others() {
         }
     }
     assert!(operations >= 24);
+}
+
+#[test]
+fn silent_connections_keep_nobody_out() {
+    let tokens = Tokens::console();
+    let home = Home::new(Kind::Embedded, &format!("deployment = \"development\"\n{}", tokens.config("127.0.0.1:0")));
+    let serve = Serve::start(&home.config_file());
+    let listening: Vec<SocketAddr> =
+        serve.stderr.wait(2, |line| line.strip_prefix("listening on ").and_then(|address| address.parse().ok()));
+    let silent: Vec<Client> = (0..80).map(|_| Client::connect(listening[1])).collect();
+    assert_eq!(Caller::console(listening[1]).ask("GET", "/status", None).status, 200);
+    serve.stderr.wait(1, |line| line.contains("as many connections as it takes").then_some(()));
+    drop(silent);
+}
+
+#[test]
+fn one_address_speaks_on_half_of_the_room_and_on_no_more() {
+    let managed = Managed::start(Kind::Embedded, "");
+    let address = managed.sidecar.listener("admin");
+    let console = managed.caller("console");
+    let talk = || {
+        let mut client = Client::connect(address);
+        client.send(console.request("GET", "/status", None).bytes());
+        client.try_answer("GET").map(|answer| (answer.status, client))
+    };
+    let kept: Vec<(u16, Client)> = (0..32).map_while(|_| talk()).collect();
+    assert!(kept.len() == 32 && kept.iter().all(|(status, _)| *status == 200), "{}", kept.len());
+    assert!(talk().is_none());
+}
+
+#[test]
+fn who_is_not_let_in_is_not_kept() {
+    let managed = Managed::start(Kind::Embedded, "");
+    let console = managed.console();
+    let mut client = Client::connect(managed.sidecar.listener("admin"));
+    client.send(without(console.request("GET", "/keys", None), "authorization").bytes());
+    let answer = client.answer("GET");
+    assert_eq!((answer.status, answer.header("connection")), (401, Some("close")));
+    client.send(console.request("GET", "/keys", None).bytes());
+    assert!(client.try_answer("GET").is_none());
 }
 
 /// The permission that an operation needs; `None` = any token.
