@@ -18,6 +18,7 @@ mod schema;
 mod sessions;
 mod settings;
 mod status;
+mod tally;
 mod tenants;
 mod usage;
 mod wait;
@@ -44,6 +45,7 @@ use crate::idempotency::Holder;
 use crate::net::Peer;
 use crate::rejection::Rejection;
 pub use settings::Settings;
+pub(crate) use tally::Tally;
 
 /// How long is read on of a body whose sender was not let in.
 const FAREWELL: Duration = Duration::from_secs(5);
@@ -58,7 +60,8 @@ pub(crate) struct Api {
 
 impl Api {
     pub(crate) fn new(health: Arc<Health>) -> Self {
-        let (router, _) = document::api();
+        let (router, document) = document::api();
+        health.management.get_or_init(|| Tally::new(document.paths.paths.keys().map(String::as_str)));
         let router = router.fallback(nowhere).method_not_allowed_fallback(not_so);
         Self { health, router, in_flight: watch::Sender::new(0) }
     }
@@ -76,8 +79,12 @@ impl Api {
         let _flight = Flight::begin(&self.in_flight);
         let (began, app) = (instant(), self.app());
         let (head, body) = request.into_parts();
-        let request_id = RequestId::of(&head.headers, self.health.reloader.now());
-        let (method, mut path) = (head.method.clone(), Cow::Owned(head.uri.path().to_owned()));
+        let now = self.health.reloader.now();
+        // One that shows a key would carry it into the log and the audit.
+        let request_id =
+            Some(RequestId::of(&head.headers, now)).filter(|id| !app.gate.shows_key(id)).unwrap_or_else(|| RequestId::new(now));
+        let (method, asked) = (head.method.clone(), head.uri.clone());
+        let mut path = Cow::Borrowed(asked.path());
         app.admin.mask.apply(&mut path);
         let from = match peer {
             Peer::Ip(ip) => Some(ip.to_string()),
@@ -99,6 +106,9 @@ impl Api {
             }
         };
         dress(&mut response, &request_id);
+        if let Some(tally) = self.health.management.get() {
+            tally.count(asked.path(), response.status());
+        }
         tracing::info!(
             token = name.as_deref().unwrap_or("-"),
             from = from.as_deref().unwrap_or("local"),

@@ -12,6 +12,7 @@ mod parts;
 mod permit;
 mod rules;
 pub mod seen;
+mod spared;
 mod token;
 mod tokens;
 pub mod trace;
@@ -41,6 +42,7 @@ use older::Older;
 pub use permit::{Caller, Claim, Order, Permit};
 pub use rules::Rules;
 pub use seen::Seen;
+pub use spared::Spared;
 use trace::{Note, Step, Trace, Verdict};
 
 /// What the gate knows of the connection a request came on.
@@ -163,7 +165,7 @@ impl Gate {
         trace: &mut T,
     ) -> Result<Admitted, Refusal> {
         // An id that shows a key would carry it into every log on the way.
-        if matches!(&seen.request_id, RequestId::Kept(id) if self.rules.credentials.holds_key(id.as_bytes())) {
+        if self.shows_key(&seen.request_id) {
             seen.request_id = RequestId::new(now);
         }
         // Who stands there is settled before anything the client wrote is looked at.
@@ -334,14 +336,16 @@ impl Gate {
             browser: self.rules.browser,
         };
         seen.exposed = self.rules.browser == BrowserRule::Flag && browser::is_exposed(&case);
+        // What Sidegate itself does for a caller (keys, tokens) outlives the time in which anything is only observed.
+        let is_forwarded = route.own.is_none() && route.tokens.is_none();
         let mut verdict = Ok(());
         for check in CHECKS {
             let (step, look) = (Step::Check(check.name), || (check.look)(&case));
             match (check.check)(&case) {
-                Err(refusal) if self.rules.lenience.observes(check, now) => {
+                Err(refusal) if is_forwarded && self.rules.lenience.observes(check, now) => {
                     trace.step(step, look, Verdict::Observed(&refusal));
                     if verdict.is_ok() {
-                        seen.would_refuse.get_or_insert(refusal);
+                        seen.would_refuse.add(refusal);
                     }
                 }
                 said => verdict = verdict.and(trace.judge(step, said, look)),
@@ -376,6 +380,12 @@ impl Gate {
             tracing::warn!(peer = %connection.peer, "a private peer sends X-Forwarded-For and client_ip.trusted_proxies is empty: the guess guard is off until the ingress is declared");
         }
         !undeclared
+    }
+
+    /// Whether an id that a client chose has a key in it.
+    #[must_use]
+    pub fn shows_key(&self, id: &RequestId) -> bool {
+        matches!(id, RequestId::Kept(id) if self.rules.credentials.holds_key(id.as_bytes()))
     }
 
     /// What a request is before it is judged: an id, and what shapes a refusal of it.

@@ -184,6 +184,7 @@ fn a_permission_is_one_operations_and_no_others() {
         "tenants:write",
         "sessions:read",
         "sessions:write",
+        "sessions:create",
         "usage:read",
         "usage:write",
         "audit:read",
@@ -209,6 +210,7 @@ fn a_permission_is_one_operations_and_no_others() {
                 let may = needed.is_none_or(|needed| match *allow {
                     "*" => true,
                     "keys tenants:read" => needed.starts_with("keys:") || needed == "tenants:read",
+                    "sessions:write" => matches!(needed, "sessions:write" | "sessions:create"),
                     allow => allow == needed,
                 });
                 let lacks = answer.status == 403;
@@ -273,6 +275,7 @@ fn needed(method: &str, path: &str) -> Option<&'static str> {
         "tenants" if is_read => "tenants:read",
         "tenants" => "tenants:write",
         "sessions" if is_read => "sessions:read",
+        "sessions" if (method, path) == ("POST", "/sessions") => "sessions:create",
         "sessions" => "sessions:write",
         "usage" | "denials" => "usage:read",
         "audit" => "audit:read",
@@ -294,6 +297,21 @@ fn head_is_get_without_its_body_and_a_connection_serves_one_after_the_other() {
     client.send(console.request("GET", "/keys", None).header("X-Request-Id", "my-request-1").bytes());
     let get = client.answer("GET");
     assert_eq!((get.status, get.header("x-request-id")), (200, Some("my-request-1")));
+}
+
+#[test]
+fn a_request_id_that_shows_a_key_is_replaced() {
+    let managed = Managed::start(Kind::Embedded, "");
+    let console = managed.console();
+    let made = make(&console, "ci");
+    let (path, secret) = (format!("/keys/{}", text(&made, "id")), text(&made, "key"));
+    let change = |id: &str| console.request("PATCH", &path, Some(&json!({ "name": id.get(..5) }))).header("X-Request-Id", id);
+    for (id, is_kept) in [("request-1".to_owned(), true), (secret.clone(), false), (format!("id-{secret}"), false)] {
+        let answer = console.send(&change(&id));
+        assert_eq!((answer.status, answer.header("x-request-id") == Some(&id)), (200, is_kept), "{}", answer.text());
+    }
+    let audit = console.get("/audit").to_string();
+    assert!(audit.contains("request-1") && !audit.contains(&secret), "{audit}");
 }
 
 #[test]
