@@ -60,9 +60,8 @@ pub(crate) struct Api {
 
 impl Api {
     pub(crate) fn new(health: Arc<Health>) -> Self {
-        let (router, document) = document::api();
-        health.management.get_or_init(|| Tally::new(document.paths.paths.keys().map(String::as_str)));
-        let router = router.fallback(nowhere).method_not_allowed_fallback(not_so);
+        health.management.get_or_init(|| Tally::new(document::paths().iter().map(String::as_str)));
+        let router = document::routes().fallback(nowhere).method_not_allowed_fallback(not_so);
         Self { health, router, in_flight: watch::Sender::new(0) }
     }
 
@@ -79,10 +78,7 @@ impl Api {
         let _flight = Flight::begin(&self.in_flight);
         let (began, app) = (instant(), self.app());
         let (head, body) = request.into_parts();
-        let now = self.health.reloader.now();
-        // One that shows a key would carry it into the log and the audit.
-        let request_id =
-            Some(RequestId::of(&head.headers, now)).filter(|id| !app.gate.shows_key(id)).unwrap_or_else(|| RequestId::new(now));
+        let request_id = app.gate.request_id(&head.headers, self.health.reloader.now());
         let (method, asked) = (head.method.clone(), head.uri.clone());
         let mut path = Cow::Borrowed(asked.path());
         app.admin.mask.apply(&mut path);

@@ -164,10 +164,6 @@ impl Gate {
         seen: &mut Seen,
         trace: &mut T,
     ) -> Result<Admitted, Refusal> {
-        // An id that shows a key would carry it into every log on the way.
-        if self.shows_key(&seen.request_id) {
-            seen.request_id = RequestId::new(now);
-        }
         // Who stands there is settled before anything the client wrote is looked at.
         seen.client = if connection.asks && !self.rules.trust.is_told(&head.headers) {
             // Whoever asks is never whose request it is.
@@ -382,16 +378,19 @@ impl Gate {
         !undeclared
     }
 
-    /// Whether an id that a client chose has a key in it.
-    #[must_use]
-    pub fn shows_key(&self, id: &RequestId) -> bool {
-        matches!(id, RequestId::Kept(id) if self.rules.credentials.holds_key(id.as_bytes()))
-    }
-
     /// What a request is before it is judged: an id, and what shapes a refusal of it.
     #[must_use]
-    pub fn begin(headers: &HeaderMap, now: Timestamp) -> Seen {
-        Seen::new(RequestId::of(headers, now), headers)
+    pub fn begin(&self, headers: &HeaderMap, now: Timestamp) -> Seen {
+        Seen::new(self.request_id(headers, now), headers)
+    }
+
+    /// Its id: the client's where that may be told, else a new one.
+    #[must_use]
+    pub fn request_id(&self, headers: &HeaderMap, now: Timestamp) -> RequestId {
+        match RequestId::of(headers, now) {
+            RequestId::Kept(id) if self.rules.credentials.in_id(id.as_bytes()) => RequestId::new(now),
+            id @ (RequestId::Kept(_) | RequestId::Made(_)) => id,
+        }
     }
 }
 

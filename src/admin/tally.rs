@@ -23,6 +23,7 @@ impl Tally {
         let mut routes: Vec<String> = own.map(ToOwned::to_owned).collect();
         // Where a name and an id could stand, the name is meant.
         routes.sort_by_key(|route| (route.contains('{'), route.clone()));
+        routes.dedup();
         Self(routes.into_iter().chain([NOWHERE.to_owned()]).map(|route| (route, <[AtomicU64; CLASSES.len()]>::default())).collect())
     }
 
