@@ -20,7 +20,7 @@ macro_rules! operations {
         /// The routes.
         pub(super) fn routes() -> Router {
             let router = Router::new();
-            $(let router = route::<utoipa_axum::paste! { $($module::)+[<__path_ $handler>] }, _, _>(router, $($module::)+$handler);)+
+            $(let router = route::<utoipa_axum::paste! { $($module::)+[<__path_ $handler>] }, _, _>(router, &$($module::)+$handler);)+
             router
         }
 
@@ -64,7 +64,7 @@ operations! {
     status, openapi;
 }
 
-fn route<P: utoipa::Path, H: Handler<T, ()>, T: 'static>(router: Router, handler: H) -> Router {
+fn route<P: utoipa::Path, H: Handler<T, ()>, T: 'static>(router: Router, handler: &H) -> Router {
     let path = format!("{ROOT}{}", P::path());
     P::methods().iter().fold(router, |router, method| router.route(&path, on(method.to_method_filter(), handler.clone())))
 }
