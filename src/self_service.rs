@@ -139,11 +139,11 @@ impl Work {
     async fn list(&self) -> Result<Done, Refusal> {
         let caller = self.order.caller();
         let unread = |error: LifecycleError| refuse(error).before_sending();
-        let keys = self.lifecycle.list_keys(Some(&caller.tenant_id)).await.map_err(unread)?;
         let whole = self.rules.list == SelfServiceList::Tenant;
         let is_shown = |key: &KeyRecord| key.status != KeyStatus::Revoked && (whole || key.environment == caller.environment);
+        let mut keys = self.lifecycle.select_keys(Some(&caller.tenant_id), is_shown).await.map_err(unread)?.keys;
         // The newest first.
-        let mut keys: Vec<KeyRecord> = keys.into_iter().rev().filter(is_shown).collect();
+        keys.reverse();
         if self.rules.shapes.show_use() {
             let ids: Vec<&str> = keys.iter().map(|key| key.id.as_str()).collect();
             let uses = self.usages.last_uses(&ids).await.map_err(|error| unread(error.into()))?;

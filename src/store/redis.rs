@@ -32,7 +32,7 @@ use super::codec::{RECORD_MAX, Record, corrupt, digests, id_in_place, parse, ren
 use super::draw::{Draw, Drawn};
 use super::instance::{Instance, Seen};
 use super::target::RedisTarget;
-use super::{Audited, Outcome, Page, Replication, Status, Store, StoreError, Written};
+use super::{Audited, FORMER_FOR, Named, Outcome, Page, Replication, Status, Store, StoreError, Written};
 use crate::audit::{Event, Query};
 use crate::clock::{Clock, Timestamp};
 use crate::key::digest::StoredDigest;
@@ -141,10 +141,9 @@ impl RedisStore {
         match owner {
             Some(owner) if owner == id => return Ok(()),
             Some(id) => return Err(StoreError::DigestTaken { id }),
-            None if said == id.as_bytes() => return Ok(()),
             None => {}
         }
-        // A leftover that no record confirms; or somebody is about to write that record.
+        // A leftover that no record confirms, perhaps with an end, this key's own too; or somebody is about to write that record.
         if !self.move_index(&name, &said, id).await? {
             return match self.read(&name, id, ID_MAX).await? {
                 // Another change of the same key was faster.
@@ -153,6 +152,9 @@ impl RedisStore {
                 said if said.is_empty() => Err(StoreError::Conflict { found: 0 }),
                 said => Err(taken_by(&said)),
             };
+        }
+        if said == id.as_bytes() {
+            return Ok(());
         }
         // Whoever wrote it meanwhile may have looked before: one of us sees the other, for both write and then look.
         let Some(owner) = self.owner(&said, digest).await? else { return Ok(()) };
@@ -197,16 +199,16 @@ impl RedisStore {
         Err(taken_by(said))
     }
 
-    /// Index entries of digests that the record no longer names. They prove nothing, so it does not matter if this fails.
-    async fn drop_digests(&self, old: &KeyRecord, new: &KeyRecord) {
+    /// Index entries of digests that the record no longer names get an end. They prove nothing, so it does not matter if this fails.
+    async fn end_digests(&self, old: &KeyRecord, new: &KeyRecord) {
         for digest in digests(old).filter(|digest| digests(new).all(|named| named != *digest)) {
-            self.drop_digest(digest, &new.id).await;
+            self.end_digest(digest, &new.id).await;
         }
     }
 
-    async fn drop_digest(&self, digest: StoredDigest, id: &str) {
-        let (name, script) = (self.layout.digest(digest), &self.scripts.drop_index);
-        let _ = self.link.run(async |mut link: Connection| script.key(&name).arg(id).invoke_async::<i64>(&mut link).await).await;
+    async fn end_digest(&self, digest: StoredDigest, id: &str) {
+        let (name, script, kept) = (self.layout.digest(digest), &self.scripts.end_index, FORMER_FOR.as_secs());
+        let _ = self.link.run(async |mut link: Connection| script.key(&name).arg(id).arg(kept).invoke_async::<i64>(&mut link).await).await;
     }
 
     /// A page of the records whose places an index holds. Entries that their record does not confirm are left out.
@@ -262,15 +264,14 @@ fn taken_by(said: &[u8]) -> StoreError {
 
 #[async_trait]
 impl Store for RedisStore {
-    async fn find_key_by_digest(&self, digest: &StoredDigest) -> Result<Option<KeyRecord>, StoreError> {
+    async fn find_named(&self, digest: &StoredDigest) -> Result<Named, StoreError> {
         let id = self.read(&self.layout.digest(*digest), "of the digest index", ID_MAX).await?;
         if id.is_empty() {
-            return Ok(None);
+            return Ok(Named::Nobody);
         }
         let id = str::from_utf8(&id).ok().filter(|id| id.len() <= ID_MAX);
         let id = id.ok_or_else(|| corrupt("of the digest index", "it holds no key id"))?;
-        let record = self.find_key(id).await?;
-        Ok(record.filter(|record| digests(record).any(|named| named == *digest)))
+        Ok(self.find_key(id).await?.map_or(Named::Former, |record| Named::of(record, *digest)))
     }
 
     async fn find_key(&self, id: &str) -> Result<Option<KeyRecord>, StoreError> {
@@ -288,7 +289,7 @@ impl Store for RedisStore {
         let position = self.announce(&[Changed::of_key(record)]).await?;
         settled?;
         if let Some(old) = old {
-            self.drop_digests(&old, record).await;
+            self.end_digests(&old, record).await;
         }
         Ok(position)
     }
@@ -327,7 +328,7 @@ impl Store for RedisStore {
         self.remove(&self.layout.key(&record.id), &removal, &indexes).await?;
         let position = self.announce(&[Changed::Key { id: record.id.clone(), version: record.version + 1 }]).await?;
         for digest in digests(record) {
-            self.drop_digest(digest, &record.id).await;
+            self.end_digest(digest, &record.id).await;
         }
         Ok(position)
     }

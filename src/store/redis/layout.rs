@@ -5,7 +5,7 @@
 //! | --- | --- | --- |
 //! | `key:{ID}` | string | the record of a key, JSON: the commit point |
 //! | `tenant:{ID}` | string | the record of a tenant, JSON |
-//! | `digest:HEX` | string | id of the key whose record may name this stored digest |
+//! | `digest:HEX` | string, with an end once no record names it | id of the key whose record may name this stored digest, or did |
 //! | `keys`, `keys-of:{TENANT}`, `tenants` | sorted set, all scores 0 | places (`codec::Record::place`), for lists |
 //! | `audit:OBJECT:{ID}` | hash | what was done to this one: instant → event, JSON |
 //! | `audit`, `audit-of:{TENANT}` | sorted set, all scores 0 | places (`audit::Event::place`), for lists |

@@ -22,14 +22,15 @@ if ARGV[2] == '' then redis.call('DEL', KEYS[1]) else redis.call('SET', KEYS[1],
 return {1, old}
 ";
 
-/// Removes an index entry if it still points to this key: another key may have taken the digest.
-/// `KEYS[1]` index entry; `ARGV[1]` key id.
-const DROP_INDEX: &str = r"
-if redis.call('GET', KEYS[1]) == ARGV[1] then return redis.call('DEL', KEYS[1]) end
+/// Gives an index entry an end if it still points to this key: another key may have taken the digest. Until then it says that it was
+/// a key's.
+/// `KEYS[1]` index entry; `ARGV[1]` key id, `ARGV[2]` how many seconds it is kept.
+const END_INDEX: &str = r"
+if redis.call('GET', KEYS[1]) == ARGV[1] then return redis.call('EXPIRE', KEYS[1], ARGV[2]) end
 return 0
 ";
 
-/// Points an index entry that nothing confirms at another key, if it still says what was read.
+/// Points an index entry that nothing confirms at a key, for good, if it still says what was read.
 /// `KEYS[1]` index entry; `ARGV[1]` what it said, `ARGV[2]` key id, `ARGV[3]` longest id.
 const MOVE_INDEX: &str = r"
 if redis.call('GETRANGE', KEYS[1], 0, ARGV[3]) ~= ARGV[1] then return 0 end
@@ -187,7 +188,7 @@ return {granted, left, wait, first * 1000, ends - now}
 #[derive(Debug)]
 pub(super) struct Scripts {
     pub(super) put_record: Script,
-    pub(super) drop_index: Script,
+    pub(super) end_index: Script,
     pub(super) move_index: Script,
     pub(super) take_back: Script,
     pub(super) append: Script,
@@ -200,7 +201,7 @@ impl Scripts {
     pub(super) fn new() -> Self {
         Self {
             put_record: Script::new(PUT_RECORD),
-            drop_index: Script::new(DROP_INDEX),
+            end_index: Script::new(END_INDEX),
             move_index: Script::new(MOVE_INDEX),
             take_back: Script::new(TAKE_BACK),
             append: Script::new(APPEND),
