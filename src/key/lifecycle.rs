@@ -271,15 +271,21 @@ impl Lifecycle {
     #[must_use]
     pub fn is_previous(&self, record: &KeyRecord, key: &SecretString) -> bool {
         let digest = Digest::of(key.expose_secret().as_bytes());
-        !self.is_stored_as(&digest, &record.digest)
+        !self.is_current(record, &digest)
             && record.previous.as_ref().is_some_and(|previous| self.is_stored_as(&digest, &previous.digest))
     }
 
     /// Whether the secret with this digest opens the key at this time.
     #[must_use]
     pub fn opens(&self, record: &KeyRecord, digest: &Digest, now: Timestamp) -> bool {
-        self.is_stored_as(digest, &record.digest)
+        self.is_current(record, digest)
             || record.previous.as_ref().is_some_and(|previous| now < previous.until && self.is_stored_as(digest, &previous.digest))
+    }
+
+    /// Whether it is the digest of the key's current secret.
+    #[must_use]
+    pub fn is_current(&self, record: &KeyRecord, digest: &Digest) -> bool {
+        self.is_stored_as(digest, &record.digest)
     }
 
     fn is_stored_as(&self, digest: &Digest, hex: &str) -> bool {

@@ -108,10 +108,11 @@ impl RedisStore {
     /// The commit: sets (or, where the text is empty, removes) the record of this version, and writes the event.
     async fn commit<R: Record>(&self, name: &str, before: u64, text: &str, event: &Event) -> Result<Option<R>, StoreError> {
         let id = event.id.as_str();
-        let (events, instant, told) = (self.layout.events(event.object, id), event.instant(), render_event(event)?);
+        let [events, places] = self.layout.events_of(event.object, id);
+        let (instant, told, place) = (event.instant(), render_event(event)?, event.place());
         let put = async |mut link: Connection| {
             let mut call = self.scripts.put_record.key(name);
-            call.key(&events).arg(before).arg(text).arg(RECORD_MAX).arg(&instant).arg(&told);
+            call.key(&events).key(&places).arg(before).arg(text).arg(RECORD_MAX).arg(&instant).arg(&told).arg(&place);
             call.invoke_async::<(i64, Value)>(&mut link).await
         };
         match self.link.run(put).await.map_err(|error| error.about(id))? {
@@ -191,10 +192,13 @@ impl RedisStore {
     async fn take_back(&self, write: &Audited<'_, KeyRecord>, said: &[u8]) -> Outcome {
         let record = write.record;
         let (name, text) = (self.layout.key(&record.id), render(record)?);
-        let (events, instant) = (self.layout.events(write.event.object, &record.id), write.event.instant());
-        let script = &self.scripts.take_back;
-        let taken =
-            async |mut link: Connection| script.key(&name).key(&events).arg(&text).arg(&instant).invoke_async::<i64>(&mut link).await;
+        let [events, places] = self.layout.events_of(write.event.object, &record.id);
+        let (instant, place) = (write.event.instant(), write.event.place());
+        let taken = async |mut link: Connection| {
+            let mut call = self.scripts.take_back.key(&name);
+            call.key(&events).key(&places).arg(&text).arg(&instant).arg(&place);
+            call.invoke_async::<i64>(&mut link).await
+        };
         self.link.run(taken).await.map_err(|error| error.about(&record.id))?;
         Err(taken_by(said))
     }

@@ -82,7 +82,7 @@ impl Lifecycle {
     }
 
     /// Takes a key back that others were faster than: too many were made at once, or the tenant went.
-    async fn confirm(&self, record: &KeyRecord, before: usize) -> Result<(), LifecycleError> {
+    pub(super) async fn confirm(&self, record: &KeyRecord, before: usize) -> Result<(), LifecycleError> {
         let limit = self.rules.max_per_tenant;
         let confirmed = match self.active_tenant(&record.tenant).await {
             // Whoever writes last sees all the others: of those that stay there are never too many.

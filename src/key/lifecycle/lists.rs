@@ -7,7 +7,7 @@ use crate::key::record::{KeyRecord, KeyStatus};
 use crate::store::{Page, StoreError};
 
 /// Revoked keys of a tenant that are kept for `keys.purge_after`, where it may not have more keys than that at once.
-const REVOKED_KEPT: usize = 1000;
+pub(super) const REVOKED_KEPT: usize = 1000;
 /// Revoked keys that one creation clears away: a store full of them is clear after a few.
 const CLEARED_AT_ONCE: usize = 100;
 

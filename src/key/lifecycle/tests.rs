@@ -1,5 +1,7 @@
 //! Keys through their life, on a real store, found as the gate finds them: by what is stored for their secret.
 
+mod many;
+
 use std::time::Duration;
 
 use super::*;
@@ -24,8 +26,14 @@ struct Bench {
 impl Bench {
     async fn new(toml: &str) -> Self {
         let dir = tempfile::tempdir().unwrap();
+        let url = format!("embedded:{}/keys", dir.path().display());
+        Self { dir, ..Self::on(&url, toml).await }
+    }
+
+    async fn on(url: &str, toml: &str) -> Self {
+        let dir = tempfile::tempdir().unwrap();
         let config: sections::Config = toml::from_str(toml).unwrap();
-        let section = sections::Store { url: format!("embedded:{}/keys", dir.path().display()), ..sections::Store::default() };
+        let section = sections::Store { url: url.to_owned(), ..sections::Store::default() };
         let clock = Clock::manual(START);
         let Opened { store, sessions, .. } = open(&section, &clock).await.unwrap();
         let rules = Arc::new(Rules::compile(&config, &mut Problems::default()).unwrap());
@@ -38,6 +46,12 @@ impl Bench {
 
     async fn create(&self) -> Issued {
         self.lifecycle.create(new_key()).await.unwrap()
+    }
+
+    /// What is there is no record any more.
+    fn spoil(&self, id: &str) {
+        let raw = rusqlite::Connection::open(self.dir.path().join("keys")).unwrap();
+        assert_eq!(raw.execute("UPDATE keys SET record = '{' WHERE id = ?1", [id]).unwrap(), 1);
     }
 
     async fn opens(&self, key: &SecretString) -> bool {

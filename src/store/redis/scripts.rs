@@ -3,8 +3,8 @@
 use redis::Script;
 
 /// Compare-and-set of a record on its version: the commit point of every change, and its event with it.
-/// `KEYS[1]` record, `KEYS[2]` its events; `ARGV[1]` version that must be there (0 = none), `ARGV[2]` new record (empty = it is
-/// removed), `ARGV[3]` largest record, `ARGV[4]` instant of the event, `ARGV[5]` the event.
+/// `KEYS[1]` record, `KEYS[2]` its events, `KEYS[3]` their places; `ARGV[1]` version that must be there (0 = none), `ARGV[2]` new record
+/// (empty = it is removed), `ARGV[3]` largest record, `ARGV[4]` instant of the event, `ARGV[5]` the event, `ARGV[6]` its place.
 /// Answers `{1, old record or false}` if written, `{0, version found}` if another change came first, `{-1, false}` if what is there is no record.
 const PUT_RECORD: &str = r"
 local found, old = 0, false
@@ -18,6 +18,7 @@ if size > 0 then
 end
 if found ~= tonumber(ARGV[1]) then return {0, found} end
 redis.call('HSET', KEYS[2], ARGV[4], ARGV[5])
+redis.call('ZADD', KEYS[3], 0, ARGV[6])
 if ARGV[2] == '' then redis.call('DEL', KEYS[1]) else redis.call('SET', KEYS[1], ARGV[2]) end
 return {1, old}
 ";
@@ -39,18 +40,21 @@ return 1
 ";
 
 /// Writes a record that is new, and its event.
-/// `KEYS[1]` record, `KEYS[2]` its events; `ARGV[1]` the record, `ARGV[2]` instant of the event, `ARGV[3]` the event. Answers whether it was new.
+/// `KEYS[1]` record, `KEYS[2]` its events, `KEYS[3]` their places; `ARGV[1]` the record, `ARGV[2]` instant of the event, `ARGV[3]` the
+/// event, `ARGV[4]` its place. Answers whether it was new.
 pub(super) const PUT_NEW: &str = r"
 if not redis.call('SET', KEYS[1], ARGV[1], 'NX') then return 0 end
 redis.call('HSET', KEYS[2], ARGV[2], ARGV[3])
+redis.call('ZADD', KEYS[3], 0, ARGV[4])
 return 1
 ";
 
-/// Takes a new record back, if it is as it was written, and its event. `KEYS[1]` record, `KEYS[2]` its events; `ARGV[1]` the record,
-/// `ARGV[2]` instant of the event.
+/// Takes a new record back, if it is as it was written, and its event. `KEYS[1]` record, `KEYS[2]` its events, `KEYS[3]` their places;
+/// `ARGV[1]` the record, `ARGV[2]` instant of the event, `ARGV[3]` its place.
 const TAKE_BACK: &str = r"
 if redis.call('GET', KEYS[1]) ~= ARGV[1] then return 0 end
 redis.call('HDEL', KEYS[2], ARGV[2])
+redis.call('ZREM', KEYS[3], ARGV[3])
 return redis.call('DEL', KEYS[1])
 ";
 
