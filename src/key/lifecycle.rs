@@ -271,8 +271,7 @@ impl Lifecycle {
     #[must_use]
     pub fn is_previous(&self, record: &KeyRecord, key: &SecretString) -> bool {
         let digest = Digest::of(key.expose_secret().as_bytes());
-        !self.is_current(record, &digest)
-            && record.previous.as_ref().is_some_and(|previous| self.is_stored_as(&digest, &previous.digest))
+        !self.is_current(record, &digest) && record.previous.as_ref().is_some_and(|previous| self.is_stored_as(&digest, &previous.digest))
     }
 
     /// Whether the secret with this digest opens the key at this time.

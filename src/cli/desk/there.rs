@@ -21,8 +21,8 @@ use crate::config::sections::EnvironmentName;
 use crate::config::units::Span;
 use crate::key::filter::Filter;
 use crate::key::lifecycle::NewKey;
-use crate::store::{Page, StoreError};
 use crate::store::usage::{Denial, DenialFilter};
+use crate::store::{Page, StoreError};
 use crate::tenant::lifecycle::NewTenant;
 
 /// Records asked for at once: as many as may be.

@@ -69,7 +69,9 @@ pub(super) fn list(args: &List, globals: &Globals) -> Result<(), Failure> {
     let desk = desk::open(Access::Read, globals)?;
     let marked = Marked { attention: args.attention, due: args.due };
     let Page { items: mut keys, unreadable, .. } = desk.keys(&args.filter(&*desk)?, marked)?;
-    unreadable.iter().for_each(|error| output::note(format_args!("sidegate: left out: {error}")));
+    for error in &unreadable {
+        output::note(format_args!("sidegate: left out: {error}"));
+    }
     if !(marked.attention || marked.due) {
         view::print_list(&keys, &COLUMNS, globals);
         return Ok(());

@@ -81,7 +81,7 @@ fn passes(args: &Revoke, desk: &dyn Desk, (tally, seen): (&mut Tally, &mut HashS
             return Ok(());
         }
         // Keys are made meanwhile, perhaps by one of those that were to be revoked: until a pass finds none.
-        wanted = selected(args, desk)?.into_iter().filter(Result::is_ok).collect();
+        wanted = selected(args, desk)?.into_iter().flatten().map(Ok).collect();
     }
     tally.count(Err(Exit::Failed.because("keys are still being made: repeat the command, or suspend the tenant first")), globals);
     Ok(())

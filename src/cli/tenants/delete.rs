@@ -39,8 +39,7 @@ pub(super) fn delete(args: &Delete, globals: &Globals) -> Result<(), Failure> {
         return Err(Exit::Failed.because(format!("{} is there already: name another file, or leave --export out", file.display())));
     }
     let id = text(&desk.tenant(&args.id)?, "id").to_owned();
-    let Page { items: keys, unreadable, .. } =
-        desk.keys(&Filter { tenant: Some(id.clone()), ..Filter::default() }, Marked::default())?;
+    let Page { items: keys, unreadable, .. } = desk.keys(&Filter { tenant: Some(id.clone()), ..Filter::default() }, Marked::default())?;
     // A key that is left over would be one of whoever is called so next.
     if let Some(error) = unreadable.first() {
         return Err(Exit::Failed.because(format!("nothing was deleted: {error}")));

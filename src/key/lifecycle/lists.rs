@@ -66,13 +66,13 @@ impl Lifecycle {
         let (mut stock, mut revoked, max) = (Stock::default(), 0_usize, self.rules.max_per_tenant);
         let mut take = |page: Page<KeyRecord>| {
             for key in page.items {
-                if key.status != KeyStatus::Revoked {
-                    stock.alive += 1;
-                } else {
+                if key.status == KeyStatus::Revoked {
                     revoked += 1;
                     if stock.surplus.len() < CLEARED_AT_ONCE {
                         stock.surplus.push(key.id);
                     }
+                } else {
+                    stock.alive += 1;
                 }
             }
             stock.alive <= max
@@ -86,10 +86,9 @@ impl Lifecycle {
     pub(super) async fn clear(&self, surplus: &[String]) -> Result<(), LifecycleError> {
         let sidegate = self.on_behalf_of(Actor::local("sidegate"));
         for id in surplus {
-            match sidegate.purge(id).await {
-                Err(error @ LifecycleError::Store(StoreError::Unavailable(_))) => return Err(error),
-                // Gone already, or it cannot be judged.
-                Ok(()) | Err(_) => {}
+            // Any other is gone already, or cannot be judged.
+            if let Err(error @ LifecycleError::Store(StoreError::Unavailable(_))) = sidegate.purge(id).await {
+                return Err(error);
             }
         }
         Ok(())

@@ -14,6 +14,9 @@ use crate::store::{Page, StoreError};
 /// Events of one record that are looked at at once.
 const SCANNED: usize = 200;
 
+/// Where a scan goes on, and what it has found: instants and events.
+type Scanned = (u64, Vec<(String, Vec<u8>)>);
+
 impl RedisStore {
     pub(super) fn index_event(&self, writes: &mut Pipeline, event: &Event) {
         for index in [self.layout.audit(), self.layout.audit_of(&event.tenant)] {
@@ -51,7 +54,7 @@ impl RedisStore {
         let (written, listed) = self.link.run(count).await.map_err(|error| error.about(id))?;
         let (mut cursor, mut is_done) = (0_u64, written <= listed);
         while !is_done {
-            let scan = async |mut link: Connection| -> RedisResult<(u64, Vec<(String, Vec<u8>)>)> {
+            let scan = async |mut link: Connection| -> RedisResult<Scanned> {
                 cmd("HSCAN").arg(&events).arg(cursor).arg("COUNT").arg(SCANNED).query_async(&mut link).await
             };
             let (next, found) = self.link.run(scan).await.map_err(|error| error.about(id))?;

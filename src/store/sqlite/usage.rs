@@ -84,7 +84,10 @@ fn add(transaction: &Transaction<'_>, flush: &Flush) -> rusqlite::Result<()> {
 /// What is past goes a little at a time; of a key that has no day left, all of it.
 fn sweep(transaction: &Transaction<'_>, end: Day) -> rusqlite::Result<()> {
     let text = "SELECT DISTINCT key FROM (SELECT key FROM usage_days WHERE day < ?1 LIMIT ?2)";
-    let keys = transaction.prepare_cached(text)?.query_map(params![end.to_string(), SWEPT], |row| row.get(0))?.collect::<Result<Vec<String>, _>>()?;
+    let keys = transaction
+        .prepare_cached(text)?
+        .query_map(params![end.to_string(), SWEPT], |row| row.get(0))?
+        .collect::<Result<Vec<String>, _>>()?;
     for text in [
         "DELETE FROM usage_days WHERE (key, day) IN (SELECT key, day FROM usage_days WHERE day < ?1 LIMIT ?2)",
         "DELETE FROM usage_denied WHERE (key, day, reason) IN (SELECT key, day, reason FROM usage_denied WHERE day < ?1 LIMIT ?2)",

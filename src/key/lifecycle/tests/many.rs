@@ -37,7 +37,7 @@ async fn of_revoked_keys_no_more_are_kept_than_so_many_and_their_secrets_stay_th
 #[tokio::test]
 async fn what_is_not_wanted_is_not_held_and_what_cannot_be_read_is_told() {
     let bench = Bench::new("").await;
-    let records: Vec<KeyRecord> = (0..PAGE + 1).map(revoked).collect();
+    let records: Vec<KeyRecord> = (0..=PAGE).map(revoked).collect();
     bench.lifecycle.store.put_new_keys(&bare_all(&records.iter().collect::<Vec<_>>())).await.unwrap();
     let id = bench.create().await.record.id;
     let alive = async || bench.lifecycle.select_keys(Some("acme"), |key| key.status != KeyStatus::Revoked).await.unwrap();
@@ -130,6 +130,8 @@ async fn a_tenant_with_a_key_that_cannot_be_read_is_not_taken_away() {
     let id = bench.create().await.record.id;
     bench.lifecycle.set_tenant_status("acme", TenantStatus::Suspended).await.unwrap();
     bench.spoil(&id);
-    assert!(matches!(bench.sessions.delete_tenant("acme").await, Err(LifecycleError::Store(StoreError::Corrupt { id: told, .. })) if told == id));
+    assert!(
+        matches!(bench.sessions.delete_tenant("acme").await, Err(LifecycleError::Store(StoreError::Corrupt { id: told, .. })) if told == id)
+    );
     assert!(bench.lifecycle.find_tenant("acme").await.is_ok());
 }
