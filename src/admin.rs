@@ -54,8 +54,7 @@ pub(crate) struct Api {
 
 impl Api {
     pub(crate) fn new(health: Arc<Health>) -> Self {
-        let (router, _) = document::api();
-        let router = router.fallback(nowhere).method_not_allowed_fallback(not_so);
+        let router = document::routes().fallback(nowhere).method_not_allowed_fallback(not_so);
         Self { health, router, in_flight: watch::Sender::new(0) }
     }
 
@@ -72,7 +71,7 @@ impl Api {
         let _flight = Flight::begin(&self.in_flight);
         let (began, app) = (instant(), self.app());
         let (head, body) = request.into_parts();
-        let request_id = RequestId::of(&head.headers, self.health.reloader.now());
+        let request_id = app.gate.request_id(&head.headers, self.health.reloader.now());
         let (method, mut path) = (head.method.clone(), Cow::Owned(head.uri.path().to_owned()));
         app.admin.mask.apply(&mut path);
         let from = match peer {

@@ -188,9 +188,9 @@ impl Judge<'_> {
         let connection = Connection::new(Peer::from(described.from), described.tls);
         let mut head = match trace.judge(Step::Framing, parse(described, self.limits), || Note::new(asked)) {
             Ok(head) => head,
-            Err(refusal) => return refused(trace, answers, &refusal, &Gate::begin(&HeaderMap::new(), now)),
+            Err(refusal) => return refused(trace, answers, &refusal, &gate.begin(&HeaderMap::new(), now)),
         };
-        let mut seen = Gate::begin(&head.headers, now);
+        let mut seen = gate.begin(&head.headers, now);
         let permit = match gate.judge(&mut head, presented, &connection, now, &mut seen, &mut trace).await {
             Err(refusal) => return refused(trace, answers, &refusal, &seen),
             Ok(Admitted::Preflight(headers)) => {

@@ -162,10 +162,6 @@ impl Gate {
         seen: &mut Seen,
         trace: &mut T,
     ) -> Result<Admitted, Refusal> {
-        // An id that shows a key would carry it into every log on the way.
-        if matches!(&seen.request_id, RequestId::Kept(id) if self.rules.credentials.holds_key(id.as_bytes())) {
-            seen.request_id = RequestId::new(now);
-        }
         // Who stands there is settled before anything the client wrote is looked at.
         seen.client = if connection.asks && !self.rules.trust.is_told(&head.headers) {
             // Whoever asks is never whose request it is.
@@ -380,8 +376,17 @@ impl Gate {
 
     /// What a request is before it is judged: an id, and what shapes a refusal of it.
     #[must_use]
-    pub fn begin(headers: &HeaderMap, now: Timestamp) -> Seen {
-        Seen::new(RequestId::of(headers, now), headers)
+    pub fn begin(&self, headers: &HeaderMap, now: Timestamp) -> Seen {
+        Seen::new(self.request_id(headers, now), headers)
+    }
+
+    /// Its id: the client's where that may be told, else a new one.
+    #[must_use]
+    pub fn request_id(&self, headers: &HeaderMap, now: Timestamp) -> RequestId {
+        match RequestId::of(headers, now) {
+            RequestId::Kept(id) if self.rules.credentials.in_id(id.as_bytes()) => RequestId::new(now),
+            id @ (RequestId::Kept(_) | RequestId::Made(_)) => id,
+        }
     }
 }
 

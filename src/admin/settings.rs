@@ -31,6 +31,8 @@ pub struct Settings {
     hosts: Vec<String>,
     /// Where `[admin.tls]` is set.
     pub(crate) tls: Option<TlsAcceptor>,
+    /// When the first certificate of its chain ends.
+    pub(crate) expires: Option<i64>,
     /// What of a caller's text may be told.
     pub(crate) mask: Mask,
     /// How heads are read where requests are described.
@@ -69,6 +71,7 @@ impl Settings {
             tokens: tokens.into_iter().collect::<Option<_>>()?,
             hosts: section.allowed_hosts.iter().map(|host| host.to_ascii_lowercase()).collect(),
             tls: tls?,
+            expires: tls::expiry::of(&section.tls.cert_file),
             mask: Mask::new(&config.key_kinds),
             limits: config.listeners.first().map_or_else(|| Limits::from(&ListenerLimits::default()), |first| Limits::from(&first.limits)),
             keys: config.keys.clone(),

@@ -115,6 +115,10 @@ fn connections(text: &mut Exposition, health: &Health) {
             text.sample("sidegate_certificate_expiry_timestamp_seconds", &[("listener", &terms.name)], expires);
         }
     }
+    let is_free = !doors.iter().any(|door| &*door.listener.terms.load().name == "admin");
+    if let Some(expires) = health.reloader.app().load().admin.expires.filter(|_| is_free) {
+        text.sample("sidegate_certificate_expiry_timestamp_seconds", &[("listener", "admin")], expires);
+    }
 }
 
 fn upstreams(text: &mut Exposition, health: &Health) {

@@ -16,6 +16,7 @@ const X_ORIGINAL_URL: HeaderName = HeaderName::from_static("x-original-url");
 const X_FORWARDED_METHOD: HeaderName = HeaderName::from_static("x-forwarded-method");
 const X_FORWARDED_URI: HeaderName = HeaderName::from_static("x-forwarded-uri");
 const X_FORWARDED_HOST: HeaderName = HeaderName::from_static("x-forwarded-host");
+const X_ORIGINAL_REFUSED: HeaderName = HeaderName::from_static("x-original-refused");
 
 fn invalid(why: impl Into<std::borrow::Cow<'static, str>>) -> Refusal {
     Rejection::RequestInvalid.because(why)
@@ -59,6 +60,12 @@ pub fn describe(head: &mut Parts) -> Result<(), Refusal> {
         head.headers.insert(header::HOST, host);
     }
     Ok(())
+}
+
+/// Whether it was asked about before, and refused: the gateway wants the refusal told, and lets nothing through any more.
+#[must_use]
+pub fn was_refused(headers: &HeaderMap) -> bool {
+    headers.contains_key(X_ORIGINAL_REFUSED)
 }
 
 /// The only line of this name.

@@ -26,6 +26,7 @@ use tokio::task::JoinSet;
 pub(crate) use csv::NONE;
 pub use input::Input;
 pub use read::Form;
+pub use refused::STDOUT;
 
 use super::lifecycle::{Lifecycle, LifecycleError};
 use super::record::{KeyRecord, KeyStatus};

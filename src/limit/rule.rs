@@ -283,12 +283,13 @@ impl Rule {
         for by in &self.by {
             part(&[*by as u8]);
             match by {
-                // Who presents a key is its subject; who presents a token has no key but that.
-                LimitBy::Key | LimitBy::Subject => match who.identity.map(|identity| &identity.bearer) {
-                    Some(Bearer::Key { id, .. }) => part(id.as_bytes()),
-                    Some(Bearer::Token { issuer, subject, .. }) => {
-                        part(issuer.as_bytes());
-                        part(subject.as_bytes());
+                // Who presents a key, or a token that stands for it, is its subject; who presents another token has no key but that, and
+                // is not who has the same name in another tenant.
+                LimitBy::Key | LimitBy::Subject => match who.identity.map(|identity| (&identity.bearer, &identity.tenant_id)) {
+                    Some((Bearer::Key { id, .. }, _)) => part(id.as_bytes()),
+                    Some((Bearer::Client { key, .. }, _)) => part(key.id.as_bytes()),
+                    Some((Bearer::Token { issuer, subject, .. }, tenant)) => {
+                        [issuer, &**tenant, subject].into_iter().for_each(|name| part(name.as_bytes()));
                     }
                     None => part(&[]),
                 },

@@ -13,9 +13,9 @@ use http::{HeaderMap, HeaderValue, Method, StatusCode, Uri, Version, header};
 
 use super::generation::{Generation, Generations};
 use super::life::Life;
-use crate::authn::Admission;
+use crate::authn::{Admission, Standing};
 use crate::clock::{Clock, Timestamp, instant};
-use crate::gate::{Gate, Seen};
+use crate::gate::Seen;
 use crate::identity::Identity;
 use crate::rejection::{Refusal, Rejection};
 use crate::telemetry::access::Line;
@@ -96,6 +96,7 @@ impl Record {
         let began = scribe.clock.now();
         let generation = scribe.generations.current();
         let is_logged = generation.app.log.is_on();
+        let seen = generation.app.gate.begin(headers, began);
         // On the heap, because it goes from hand to hand to the answer's end.
         Box::new(Self {
             scribe: Rc::clone(scribe),
@@ -106,7 +107,7 @@ impl Record {
             is_head: head.is_some_and(|head| head.method == Method::HEAD),
             asked: head.map(|head| (head.method.clone(), head.uri.clone())),
             head: head.filter(|_| is_logged).map(Head::of),
-            seen: Gate::begin(headers, began),
+            seen,
             status: None,
             refusal: None,
             error: None,
@@ -132,6 +133,11 @@ impl Record {
     /// The gate has judged it, whatever the verdict.
     pub(super) fn judged(&self) {
         self.scribe.tally.auth.observe(self.started.elapsed());
+    }
+
+    /// Whether other requests of the same listener and worker are under way.
+    pub(super) fn has_company(&self) -> bool {
+        self.scribe.tally.in_flight() > 1
     }
 
     /// The upstream with this index is asked, now.
@@ -181,23 +187,45 @@ impl Record {
     /// may not come too slowly.
     pub(super) fn admitted(&mut self) {
         self.admitted = true;
-        let admission = match (&self.seen.token, &self.seen.key) {
+        if let Some(admission) = self.admission() {
+            self.life.admitted_by(&self.generation, admission);
+        }
+        // A stream of calls may take its time between them.
+        if !self.seen.grpc {
+            self.paced();
+        }
+    }
+
+    fn admission(&self) -> Option<Admission> {
+        match (&self.seen.token, &self.seen.key) {
             (Some(token), _) => Some(Admission::by_token(Arc::clone(token))),
             (None, Some((_, digest))) => self.seen.identity.is_some().then(|| Admission::by(*digest)),
             (None, None) => None,
-        };
-        if let Some(admission) = admission {
-            self.life.admitted_by(&self.generation, admission);
         }
-        self.paced();
+    }
+
+    /// Whether what admitted it still does, now that its content is here.
+    pub(super) async fn check_standing(&self) -> Result<(), Refusal> {
+        let Some(mut admission) = self.admission() else { return Ok(()) };
+        let (authenticator, now) = (self.generation.app.gate.authenticator(), self.now());
+        let standing = match authenticator.standing(&mut admission, now) {
+            Standing::Unknown => authenticator.ask_standing(&admission, now).await,
+            known => known,
+        };
+        match standing {
+            Standing::Ended(rejection) => Err(rejection.because("ended while its content was on the way")),
+            Standing::Holds | Standing::Unknown => Ok(()),
+        }
+    }
+
+    /// The time, of whom [`Self::began`] may be long past.
+    pub(super) fn now(&self) -> Timestamp {
+        self.scribe.clock.now()
     }
 
     /// Its content may not come too slowly.
     pub(super) fn paced(&self) {
-        // A stream of calls may take its time between them.
-        if !self.seen.grpc {
-            self.life.judge_pace();
-        }
+        self.life.judge_pace();
     }
 
     /// What admitted it has ended, `request_timeout` passed, or nobody said anything for `stream_idle_timeout`.
@@ -288,7 +316,7 @@ impl Record {
             request_id: self.seen.request_id.as_str(),
             trace_id: self.seen.trace.map(|context| context.trace_id()),
             tenant: identity.map(|identity| &*identity.tenant_id),
-            key: identity.and_then(|identity| identity.key_id()).map(|id| &**id),
+            key: identity.and_then(Identity::acts_for).map(|id| &**id),
             issuer: subject.map(|(issuer, _)| &**issuer),
             subject: subject.map(|(_, subject)| subject).filter(|subject| !subject.is_empty()).map(Into::into),
             environment: environment.map(crate::config::sections::EnvironmentName::name),

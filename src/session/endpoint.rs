@@ -72,6 +72,13 @@ impl Wrong {
         Self { error, refusal: Rejection::BodyInvalid.because(why) }
     }
 
+    /// A client that shows who it is in two ways (RFC 6749 §5.2).
+    #[must_use]
+    pub fn of_two_clients() -> Self {
+        let refusal = Rejection::CredentialConflict.because("another credential beside the client's own");
+        Self { error: "invalid_request", refusal }
+    }
+
     /// Why a client is not who it says: nobody is told more than that it is not.
     #[must_use]
     pub fn of_client(refusal: Refusal) -> Self {

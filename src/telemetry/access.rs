@@ -16,12 +16,12 @@
 //! | `reason` | the rejection's reason; empty = forwarded |
 //! | [`would_refuse`] | the reason that it was let through in spite of: an observed check's, or that of a key passed on by `[migration]` |
 //! | [`detail`] | what decided; never sent to the client |
-//! | [`error.type`] | broken off: `client_aborted`, `upstream_aborted`, `request_timeout`, `stream_idle_timeout`, or `shutdown` (we cut it off, stopping) |
+//! | [`error.type`] | broken off: `client_aborted`, `upstream_aborted`, `request_timeout`, `stream_idle_timeout`, `shutdown` (we cut it off, stopping); or, its credential having ended, `key_unknown` (replaced), `key_revoked`, `key_expired`, `key_inactive`, `tenant_suspended`, `jwt_expired`, `token_inactive` |
 //! | `request_id` | as in `X-Request-Id` |
 //! | [`trace_id`] | with `[tracing]`: the trace that it belongs to; of a refused request only if it is recorded |
 //! | [`tenant.id`], [`key.id`], [`environment`] | of the caller, once known |
 //! | [`token.issuer`], [`subject`] | of a token that was verified: the issuer's name in the configuration; whom it tells of, by `log.subject` |
-//! | `credential` | `api_key`, `jwt`, or `none` |
+//! | `credential` | `api_key`, `jwt`, `opaque`, or `none` |
 //! | [`credential.fingerprint`] | prefix and fingerprint of a key, or fingerprint of a token, that is not known |
 //! | `duration_ms`, [`upstream_ms`] | from the head to the answer's end; until the upstream's head |
 //! | [`replayed`] | `true`: the answer of an earlier request with this Idempotency-Key, given again |

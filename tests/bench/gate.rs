@@ -96,7 +96,7 @@ impl Bench {
         let usage = table.usage().open(config.keys.last_used_resolution);
         let bench = Self { peer, gate, secret, usage, _table: table, _dir: dir };
         let mut head = bench.head();
-        let mut seen = Gate::begin(&head.headers, NOW);
+        let mut seen = bench.gate.begin(&head.headers, NOW);
         runtime.block_on(bench.gate.decide(&mut head, &bench.peer, NOW, &mut seen)).unwrap();
         bench
     }
@@ -121,13 +121,13 @@ impl Bench {
 
     /// Decides, without a runtime: a cached credential is ready on the first poll.
     pub(crate) fn decide(&self, head: &mut Parts) -> Result<Admitted, Refusal> {
-        let mut seen = Gate::begin(&head.headers, NOW);
+        let mut seen = self.gate.begin(&head.headers, NOW);
         self.judge(head, &mut seen)
     }
 
     /// The same, and counts it as a worker does at the end of an exchange.
     pub(crate) fn decide_and_count(&self, head: &mut Parts) -> Result<Admitted, Refusal> {
-        let mut seen = Gate::begin(&head.headers, NOW);
+        let mut seen = self.gate.begin(&head.headers, NOW);
         let decided = self.judge(head, &mut seen);
         // Tokens are nobody's keys.
         let Some(key) = seen.identity.as_deref().unwrap().key_id() else { return decided };

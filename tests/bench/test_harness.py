@@ -158,7 +158,7 @@ class Readers(unittest.TestCase):
 
 class Files(unittest.TestCase):
     def test_templates_use_the_words_that_they_are_filled_with(self) -> None:
-        known = {*PORTS, "RUN", "RULE", "URL", "LUA_MODULES"}
+        known = {*PORTS, "RUN", "RULE", "URL", "LOG", "LUA_MODULES"}
         for template in TEMPLATES.iterdir():
             self.assertLessEqual(set(WORD.findall(template.read_text())), known, template.name)
 

@@ -6,7 +6,8 @@ use secrecy::ExposeSecret as _;
 use sidegate::answer::Answers;
 use sidegate::clock::Clock;
 use sidegate::config::problem::Problems;
-use sidegate::gate::Gate;
+use sidegate::facts::RequestId;
+use sidegate::gate::Seen;
 use sidegate::key::format::generate;
 use sidegate::rejection::Rejection;
 
@@ -117,8 +118,16 @@ pub(crate) fn before(stage: &mut Stage<'_>, upstream: &Upstream) -> Vec<Client> 
             assert_eq!(first(stage), 201);
             Vec::new()
         }
-        Some("after-a-rotation" | "after-a-refresh") => {
+        Some("after-a-rotation") => {
             assert_eq!(first(stage), 200);
+            Vec::new()
+        }
+        Some("after-a-refresh") => {
+            let mut client = Client::connect(stage.serve.address);
+            client.send(first_bytes(stage));
+            let answer = client.answer("POST");
+            assert_eq!(stage.note(&answer), 200);
+            stage.before = (stage.row.reason.is_none()).then(|| answer.text());
             Vec::new()
         }
         Some("after-a-suspension") => {
@@ -181,7 +190,7 @@ pub(crate) fn check_answer_alone(row: &Row, home: &crate::support::sidecar::Home
     let mut problems = Problems::default();
     let answers = Answers::compile(&home.config, &mut problems).unwrap();
     let rejection = Rejection::from_reason(row.reason.as_deref().unwrap()).unwrap();
-    let response = answers.refuse(&rejection.into(), &Gate::begin(&http::HeaderMap::new(), Clock::System.now()));
+    let response = answers.refuse(&rejection.into(), &Seen::new(RequestId::new(Clock::System.now()), &http::HeaderMap::new()));
     let mut bytes = format!("HTTP/1.1 {} X\r\n", response.status().as_u16()).into_bytes();
     for (name, value) in response.headers() {
         bytes.extend_from_slice(format!("{name}: ").as_bytes());

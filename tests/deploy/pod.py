@@ -6,17 +6,21 @@ import http.client
 import json
 import os
 import pathlib
+import shlex
 import shutil
 import subprocess
 import tempfile
+
+import yaml
 
 from here import DEPLOY, MADE, ROOT, binary, run
 
 STORAGE = ["--root", MADE / "storage", "--runroot", MADE / "storage-run", "--storage-driver", "vfs"]
 PODMAN = ["podman", *STORAGE, "--runtime", "runc", "--cgroup-manager", "cgroupfs", "--events-backend", "file"]
 LIMITS = ["--ulimit", "nofile=1024:1024", "--ulimit", "nproc=1000:1000"]
-# The restricted pod security standard, and the read-only root of deploy/sidecar.
-RESTRICTED = ["--read-only", "--cap-drop", "ALL", "--security-opt", "no-new-privileges", "--user", "65532:65532"]
+# The restricted pod security standard, and the read-only root of deploy/sidecar: podman would put writable file systems of its own at
+# /tmp, /run and elsewhere, where Kubernetes has none.
+RESTRICTED = ["--read-only", "--read-only-tmpfs=false", "--cap-drop", "ALL", "--security-opt", "no-new-privileges", "--user", "65532:65532"]
 TOOLS = ["buildah", "podman", "runc", "ip", "redis-server"]
 
 
@@ -35,10 +39,16 @@ def build(name, *arguments):
 
 
 def build_sidegate():
-    """The image, from `deploy/build` and `deploy/Containerfile`, as deploy/README.md says."""
+    """The image, by the words of deploy/README.md, but for where things are kept."""
+    block = (DEPLOY / "README.md").read_text().split("<!-- test: image -->\n```sh\n")[1].split("```")[0]
+    compile, image = [shlex.split(line, comments=True) for line in block.splitlines()]
+    assert (compile[:1], image[:2]) == (["deploy/build"], ["podman", "build"]), block
     binary()
+    made = {"target/image/out": MADE / "image" / "out", "build=target/image": f"build={MADE / 'image'}"}
+    assert set(made) <= {*compile, *image}, block
     revision = subprocess.run(["git", "rev-parse", "HEAD"], cwd=ROOT, capture_output=True, text=True, check=False).stdout.strip()
-    build("sidegate", "--file", DEPLOY / "Containerfile", "--build-context", f"build={MADE / 'image'}", "--build-arg", f"REVISION={revision}", ".")
+    *words, context = [made.get(word, word) for word in image[2:]]
+    run("buildah", *STORAGE, "build", "--isolation", "chroot", *words, "--build-arg", f"REVISION={revision}", context, cwd=ROOT)
 
 
 def build_api():
@@ -122,10 +132,17 @@ class Pod:
         return int(run(*PODMAN, "inspect", full, "--format", "{{.State.Pid}}"))
 
     def start_sidecar(self):
-        """As deploy/sidecar/deployment.yaml says."""
-        return self.start("sidegate", "sidegate", *RESTRICTED,
-                          "--tmpfs", "/run/sidegate:rw,mode=1777,size=64m",
-                          "--volume", f"{self.config}:/etc/sidegate:ro", "--volume", f"{self.secrets}:/run/secrets/sidegate:ro")
+        """With what deploy/sidecar/deployment.yaml mounts, and nothing else."""
+        spec = yaml.safe_load((DEPLOY / "sidecar" / "deployment.yaml").read_text())["spec"]["template"]["spec"]
+        kinds = {volume["name"]: set(volume) - {"name"} for volume in spec["volumes"]}
+        arguments = []
+        for mount in spec["initContainers"][0]["volumeMounts"]:
+            if kinds[mount["name"]] == {"emptyDir"}:
+                arguments += ["--tmpfs", f"{mount['mountPath']}:rw,mode=1777,size=64m"]
+            else:
+                directory = self.config if kinds[mount["name"]] == {"configMap"} else self.secrets
+                arguments += ["--volume", f"{directory}:{mount['mountPath']}:ro"]
+        return self.start("sidegate", "sidegate", *RESTRICTED, *arguments)
 
     def start_api(self):
         self.start("api", "sidegate-test-api", *RESTRICTED)
@@ -136,6 +153,12 @@ class Pod:
     def exec(self, *command):
         """`kubectl exec -c sidegate`."""
         return run(*PODMAN, "exec", f"{self.namespace}-sidegate", *command)
+
+    def exec_with(self, text, *command):
+        """`kubectl exec -i -c sidegate`: code, stdout and stderr."""
+        words = [str(word) for word in [*PODMAN, "exec", "--interactive", f"{self.namespace}-sidegate", *command]]
+        done = subprocess.run(words, input=text, capture_output=True, text=True, check=False)
+        return done.returncode, done.stdout, done.stderr
 
     def exec_in_background(self, *command):
         return subprocess.Popen([str(word) for word in [*PODMAN, "exec", f"{self.namespace}-sidegate", *command]], stdout=subprocess.PIPE, text=True)

@@ -17,7 +17,8 @@ def main():
     for test, reason in result.skipped:
         print(f"{reason}  [{test}]")
     failed = len(result.failures) + len(result.errors)
-    print(f"{result.testsRun - failed - len(result.skipped)} passed, {failed} failed, {len(result.skipped)} NOT CHECKED")
+    # What failed before its first test is not among those that were run.
+    print(f"{max(0, result.testsRun - failed - len(result.skipped))} passed, {failed} failed, {len(result.skipped)} NOT CHECKED")
     return 1 if failed else 0
 
 

@@ -13,16 +13,18 @@ import time
 import unittest
 
 import pod as pods
-from here import ROOT, binary, run, until
+from here import ROOT, binary, listening, run, until
 
 CALLERS = 8
 # After the sidecar is unready the callers go on like clients that have not heard of it.
 AFTERWARDS = 25
+# How a kept connection looks that was closed before the request came: RemoteDisconnected is a ConnectionResetError.
+CLOSED = (http.client.RemoteDisconnected, ConnectionResetError, BrokenPipeError)
 
 
 class Callers:
     """Clients with connections of their own, kept alive, that ask until they are told to end. A GET whose kept connection was
-    closed before an answer is sent once more, as every client does; anything else that fails is a failure."""
+    closed before its status line is sent once more, as every client does; anything else that fails is a failure."""
 
     def __init__(self, address, key):
         self.address, self.headers = address, {"Authorization": f"Bearer {key}"}
@@ -35,11 +37,12 @@ class Callers:
         connection, left = None, AFTERWARDS
         while left:
             left -= self.unready.is_set()
-            kept = connection is not None
+            kept, answered = connection is not None, False
             try:
                 connection = connection or http.client.HTTPConnection(self.address, 8080, timeout=30)
                 connection.request("GET", "/v1/orders", headers=self.headers)
                 answer = connection.getresponse()
+                answered = True
                 answer.read()
                 self.answers.append(answer.status)
                 if answer.will_close:
@@ -49,7 +52,7 @@ class Callers:
                 if connection is not None:
                     connection.close()
                 connection = None
-                if not kept:
+                if not (kept and isinstance(failure, CLOSED) and not answered):
                     self.failures.append(repr(failure))
 
     def end(self):
@@ -98,7 +101,7 @@ class Image(unittest.TestCase):
         self.assertNotIn("INTERP", run("readelf", "--program-headers", mounted / "sidegate"))
         content = (mounted / "sidegate").read_bytes()
         for place in (str(ROOT), os.path.expanduser("~/.cargo")):
-            self.assertNotIn(place.encode(), content)
+            self.assertFalse(place.encode() in content, place)
         bom = json.loads((mounted / "sbom.cdx.json").read_text())
         parts = {part["name"] for part in bom["components"]}
         self.assertTrue({"hyper", "tokio", "rustls", "aws-lc-sys"} <= parts)
@@ -132,6 +135,15 @@ class Image(unittest.TestCase):
         with self.assertRaises(AssertionError):
             pod.exec("/bin/sh", "-c", "true")
         self.assertIn("ready", pod.exec("/sidegate", "healthcheck"))
+
+    def test_keys_are_imported_where_nothing_but_the_mounts_is_writable(self):
+        pod, _ = self.running()
+        good = {"tenant": "globex", "name": "older", "key": "sk_live_an_older_key_of_globex"}
+        lines = "".join(json.dumps(line) + "\n" for line in (good, {**good, "name": "twin", "kind": "nonsense"}))
+        pod.configure('[[key_kinds]]\nname = "secret"\nprefixes = { live = "sk_live_", test = "sk_test_" }\nchecksum = "optional"\n')
+        code, told, noise = pod.exec_with(lines, "/sidegate", "keys", "import", "-", "--create-tenants", "--quiet", "--rejects", "-")
+        self.assertEqual((code, json.loads(told)["entry"]["name"]), (1, "twin"), noise)
+        self.assertIn("older", pod.exec("/sidegate", "keys", "list", "--tenant", "globex"))
 
     def test_it_starts_before_its_neighbours(self):
         pod = self.pod()
@@ -189,7 +201,7 @@ class Image(unittest.TestCase):
             for _ in range(9):
                 began = time.monotonic()
                 serve = subprocess.Popen([binary(), "--config", config, "serve"], stdout=subprocess.DEVNULL, stderr=subprocess.PIPE, text=True)
-                ports = [int(line.rsplit(":", 1)[1]) for line in (serve.stderr.readline() for _ in range(2))]
+                ports = listening(serve)
                 connection = http.client.HTTPConnection("127.0.0.1", ports[1], timeout=30)
                 status = 503
                 while status != 200:

@@ -15,7 +15,7 @@ import zlib
 
 import yaml
 
-from here import DEPLOY, ROOT, binary, needs, run
+from here import DEPLOY, ROOT, binary, listening, needs, run
 
 METRIC = re.compile(r"\b(?:sidegate|process)_[a-z_]+")
 
@@ -28,11 +28,13 @@ def sidecar():
         config.write_text('listen = "127.0.0.1:0"\nupstream = "http://127.0.0.1:9"\n[store]\nurl = "embedded:./data"\n'
                           '[ops]\nlisten = "127.0.0.1:0"\nsocket = ""\n[restrictions]\nguess_throttle = { failures = 1000000, per = "1s" }\n'
                           '[[issuers]]\nname = "users"\nissuer = "https://a.example/"\naudiences = ["api"]\nalgorithms = ["RS256"]\n'
-                          'jwks_url = "https://127.0.0.1:9/jwks"\n')
+                          'jwks_url = "https://127.0.0.1:9/jwks"\n'
+                          '[introspection]\nurl = "https://127.0.0.1:9/introspect"\nclient_id = "sidegate"\nclient_secret_file = "secret"\n')
+        (pathlib.Path(directory) / "secret").write_text("0123456789abcdef0123456789abcdef\n")
         run(binary(), "--config", config, "tenants", "create", "--id", "acme", "--name", "Acme")
         serve = subprocess.Popen([binary(), "--config", config, "serve"], stdout=subprocess.DEVNULL, stderr=subprocess.PIPE, text=True)
         try:
-            yield [int(line.rsplit(":", 1)[1]) for line in (serve.stderr.readline() for _ in range(2))]
+            yield listening(serve)
         finally:
             serve.terminate()
             serve.communicate()
@@ -56,6 +58,18 @@ def expressions():
     for panel in board["panels"]:
         if panel["type"] != "row":
             found[panel["title"]] = [target["expr"] for target in panel["targets"]]
+    return found
+
+
+def documented_values():
+    """By metric and label, the values that the page names."""
+    found = {}
+    for line in (DEPLOY / "README.md").read_text().splitlines():
+        if line.startswith("| `sidegate_"):
+            names, _, labels = line.split(" | ")[:3]
+            for label, told in re.findall(r"`(\w+)` \(((?:[^()]|\([^()]*\))*)\)", labels):
+                for name in METRIC.findall(names):
+                    found[name, label] = set(re.findall(r"`([^`]+)`", told))
     return found
 
 
@@ -99,22 +113,23 @@ class Monitoring(unittest.TestCase):
 
     def test_dashboard_and_rules_ask_for_what_there_is(self):
         there = {line.split()[2] for line in self.text.splitlines() if line.startswith("# TYPE ")}
-        # What happens to nobody here the page names: `lost`, `replayed`.
-        documented = set(re.findall(r"`([a-z]+)`", (DEPLOY / "README.md").read_text()))
-        values = {}
+        # What happens to nobody here the page names, metric by metric: `lost`, `replayed`.
+        values = documented_values()
         for name in series(self.text):
+            metric = name.split("{")[0]
             for label, value in re.findall(r'(\w+)="([^"]*)"', name):
-                values.setdefault(label, set(documented)).add(value)
+                values.setdefault((metric, label), set()).add(value)
         for where, several in expressions().items():
             for expression in several:
                 asked = {re.sub("_(bucket|sum|count)$", "", name) for name in METRIC.findall(re.sub(r"\{[^}]*\}", "", expression))}
                 self.assertTrue(asked, f"{where} asks for nothing")
                 self.assertFalse(asked - there, where)
-                for label, operator, value in re.findall(r'(reason|outcome|cause|code|counted)(=~|!=|=)"([^"]*)"', expression):
-                    for one in value.split("|"):
-                        # `jwt_.*` and the like are of features that a release may not have yet.
-                        matches = [there for there in values[label] if re.fullmatch(one if operator == "=~" else re.escape(one), there)]
-                        self.assertTrue(matches or one.endswith(".*"), f"{where}: no {label} is {one}")
+                for metric, selected in re.findall(r"(\w+)\{([^}]*)\}", expression):
+                    for label, operator, value in re.findall(r'(\w+)(=~|!=|=)"([^"$]*)"', selected):
+                        for one in value.split("|"):
+                            pattern = one if operator == "=~" else re.escape(one)
+                            known = values.get((metric, label), set())
+                            self.assertTrue([there for there in known if re.fullmatch(pattern, there)], f"{where}: no {label} of {metric} is {one}")
 
     def test_keys_and_paths_make_no_series(self):
         self.assertEqual(series(self.text), self.after_the_flood)

@@ -27,10 +27,10 @@ fn the_configuration_that_is_measured_is_one_that_sidegate_takes() {
     std::fs::write(dir.path().join("tls.crt"), certificate.cert.pem()).unwrap();
     std::fs::write(dir.path().join("tls.key"), certificate.signing_key.serialize_pem()).unwrap();
     let template = std::fs::read_to_string(Path::new(BENCH).join("peers/sidegate.toml")).unwrap();
-    for (rule, url) in [("scopes = [\"read\"]", "http://127.0.0.1:3000"), ("auth = \"none\"", "unix:/run/api.sock")] {
-        let words =
-            [("RULE", rule), ("URL", url), ("RUN", &*run), ("H1", "18080"), ("TLS", "18443"), ("ADMIN", "19901"), ("REDIS", "16379")];
-        let text = words.iter().fold(template.clone(), |text, (word, value)| text.replace(&format!("@{word}@"), value));
+    for (rule, url, log) in [("scopes = [\"read\"]", "http://127.0.0.1:3000", "all"), ("auth = \"none\"", "unix:/run/api.sock", "off")] {
+        let ports = [("H1", "18080"), ("TLS", "18443"), ("ADMIN", "19901"), ("REDIS", "16379")];
+        let words = [("RULE", rule), ("URL", url), ("LOG", log), ("RUN", &*run)].into_iter().chain(ports);
+        let text = words.fold(template.clone(), |text, (word, value)| text.replace(&format!("@{word}@"), value));
         let file = dir.path().join("sidegate.toml");
         std::fs::write(&file, text).unwrap();
         let said = process::run(&["check"], &file);

@@ -7,7 +7,7 @@ use crate::support::client::{Answer, Client, Request, once};
 use crate::support::http2::Http2;
 use crate::support::process::Serve;
 use crate::support::seed;
-use crate::support::sidecar::{Home, Kind, Sidecar};
+use crate::support::sidecar::{Home, Kind, NOW, Sidecar};
 use crate::support::stream::Address;
 use crate::support::upstream::Upstream;
 
@@ -264,6 +264,38 @@ fn a_gateway_may_ask_over_a_unix_socket_where_that_is_trusted() {
         let answer = once(Address::Unix(socket), &get("/v1/users").bearer(&key));
         assert_eq!(answer.status, status, "{trusted}: {}", answer.text());
     }
+}
+
+#[test]
+fn what_was_refused_is_not_let_through_when_its_refusal_is_asked_for() {
+    let limit = "[rate_limits.rare]\nby = [\"key\"]\nrequests = 1\nper = \"1m\"\nburst = 1\ndefault = true\n";
+    let health =
+        "[[routes]]\nname = \"health\"\nmatch = \"GET /healthz\"\nauth = \"none\"\n[[routes]]\nname = \"rest\"\nmatch = \"* /**\"\n";
+    let home = Home::new(Kind::Embedded, &format!("{LISTENERS}{TRUSTED}{limit}{health}"));
+    let key = home.issue().secret;
+    let clock = sidegate::clock::Clock::manual(NOW.parse().unwrap());
+    let scene = Scene { upstream: Upstream::echo(), sidecar: Sidecar::in_home(home, clock.clone()), key };
+    let asks = |target: &str| get(target).bearer(&scene.key);
+    let again = |target: &str| scene.nginx(&asks(target).header("X-Original-Refused", "1"));
+    assert_eq!([scene.nginx(&asks("/a")).status, scene.nginx(&asks("/a")).status, again("/a").status], [200, 429, 429]);
+    clock.advance(600_000);
+    let late = again("/a");
+    assert_eq!((late.status, late.json()["code"].as_str()), (503, Some("UNAVAILABLE")));
+    assert!(late.header("retry-after").is_some() && late.header("x-tenant-id").is_none(), "{late:?}");
+    assert_eq!(again("/healthz").status, 503);
+}
+
+#[test]
+fn an_id_that_shows_a_key_is_in_no_line_of_a_gateway_that_is_not_believed() {
+    let listener = "[[listeners]]\nname = \"gateway\"\naddress = \"127.0.0.1:0\"\nrole = \"authz-http\"\n";
+    let home = Home::new(Kind::Embedded, &format!("{listener}[client_ip]\ntrusted_proxies = [\"192.0.2.1\"]\n"));
+    let key = home.issue().secret;
+    let serve = Serve::start(&home.config_file());
+    let answer = once(serve.address, &Request::get("/check").header("X-Request-Id", &key));
+    assert_eq!(answer.status, 400);
+    let line = &serve.access(1)[0];
+    assert_eq!(line["request_id"].as_str(), answer.header("X-Request-Id"));
+    assert!(!line.to_string().contains(&key), "{line:#}");
 }
 
 #[test]

@@ -6,6 +6,8 @@ use std::fs;
 use std::path::{Path, PathBuf};
 
 use redis::Commands as _;
+use sidegate::authn::ENDINGS;
+use sidegate::config::sections::CredentialType;
 use sidegate::rejection::Rejection;
 
 use crate::support::process::{self, Serve, run, run_with_stdin};
@@ -42,15 +44,25 @@ fn words_after<'a>(text: &'a str, before: &'a str) -> impl Iterator<Item = &'a s
     text.split(before).skip(1).map(|rest| rest.split(|c: char| !c.is_ascii_uppercase()).next().unwrap())
 }
 
-/// The commands that the source of the Redis store sends, itself or in scripts.
+/// Commands that do quite different things by their second word.
+const CONTAINERS: [&str; 16] = [
+    "acl", "client", "cluster", "command", "config", "debug", "function", "latency", "memory", "module", "object", "pubsub", "script",
+    "slowlog", "xgroup", "xinfo",
+];
+
+/// The commands that the source of the Redis store sends, itself or in scripts; containers with their second word: `cluster|slots`.
 fn commands_sent() -> BTreeSet<String> {
     let mut sources = vec![root().join("src/store/redis.rs")];
     files(&root().join("src/store/redis"), &mut sources);
     let mut sent = BTreeSet::new();
     for text in sources.iter().filter(|path| !is_of_tests(path)).map(|path| fs::read_to_string(path).unwrap()) {
         let code = text.split("#[cfg(test)]\nmod tests {").next().unwrap();
-        for before in ["cmd(\"", "redis.call('"] {
-            sent.extend(words_after(code, before).map(str::to_lowercase));
+        for (before, then) in [("cmd(\"", "arg(\""), ("redis.call('", "', '")] {
+            for rest in code.split(before).skip(1) {
+                let command = words_after(&format!("{before}{rest}"), before).next().unwrap().to_lowercase();
+                let second = || words_after(rest, then).next().unwrap().to_lowercase();
+                sent.insert(if CONTAINERS.contains(&&*command) { format!("{command}|{}", second()) } else { command });
+            }
         }
     }
     // Sent to sentinels, which have users of their own.
@@ -58,11 +70,11 @@ fn commands_sent() -> BTreeSet<String> {
     sent
 }
 
-/// What the shipped user may, without subcommands.
+/// What the shipped user may.
 fn commands_allowed() -> BTreeSet<String> {
     let user = ACL.lines().find(|line| line.starts_with("user sidegate ")).unwrap();
     assert!(user.contains(" -@all ") && !user.contains("+@"), "commands one by one: {user}");
-    user.split_whitespace().filter_map(|word| word.strip_prefix('+')).map(|word| word.split('|').next().unwrap().to_owned()).collect()
+    user.split_whitespace().filter_map(|word| word.strip_prefix('+')).map(str::to_owned).collect()
 }
 
 #[test]
@@ -72,7 +84,7 @@ fn the_user_of_redis_may_what_the_source_sends_and_nothing_else() {
     let missing: Vec<_> = sent.difference(&allowed).collect();
     assert!(missing.is_empty(), "deploy/redis/users.acl lacks {missing:?}");
     // The client library's own way to send scripts.
-    let library = ["evalsha", "script"].map(str::to_owned).into();
+    let library = ["evalsha", "script|load"].map(str::to_owned).into();
     let idle: Vec<_> = allowed.difference(&sent).filter(|command| !BTreeSet::contains(&library, *command)).collect();
     assert!(idle.is_empty(), "deploy/redis/users.acl allows {idle:?}, which nothing sends");
 }
@@ -233,18 +245,50 @@ fn configuration(path: &Path) -> String {
 
 #[test]
 fn the_configurations_that_are_shipped_are_good() {
-    for file in ["deploy/example/overlay/proxy.toml", "deploy/example/chart/values.yaml"] {
+    let made = rcgen::generate_simple_self_signed(vec!["a.example".to_owned()]).unwrap();
+    let secrets = [
+        ("redis-password", PASSWORD.to_owned()),
+        ("pepper", "0123456789abcdef0123456789abcdef".to_owned()),
+        ("admin-token", "0123456789abcdef0123456789abcdef".to_owned()),
+        ("tls.crt", made.cert.pem()),
+        ("tls.key", made.signing_key.serialize_pem()),
+    ];
+    for file in ["deploy/example/overlay/proxy.toml", "deploy/example/chart/values.yaml", "deploy/example/management/proxy.toml"] {
         let dir = tempfile::tempdir().unwrap();
-        for (name, secret) in [("redis-password", PASSWORD), ("pepper", "0123456789abcdef0123456789abcdef")] {
+        for (name, secret) in &secrets {
             fs::write(dir.path().join(name), secret).unwrap();
         }
-        let text = configuration(&root().join(file)).replace("/run/secrets/sidegate", dir.path().to_str().unwrap());
+        let here = format!("{}/", dir.path().display());
+        let text = configuration(&root().join(file));
+        let text = ["", "-management", "-tls"].iter().fold(text, |text, end| text.replace(&format!("/run/secrets/sidegate{end}/"), &here));
         assert!(text.contains("[store]"), "{file}: {text}");
         let config = dir.path().join("proxy.toml");
         fs::write(&config, text).unwrap();
         let said = process::run(&["check"], &config);
         assert!(said.code == 0 && said.stdout.contains("(no problems)"), "{file}: {said:?}");
     }
+}
+
+/// The words that a row of the page's tables names, by what the row begins with.
+fn named(row: &str) -> BTreeSet<&'static str> {
+    let (_, row) = DOCUMENTED.split_once(&format!("\n| {row} |")).unwrap();
+    row.lines().next().unwrap().split('`').skip(1).step_by(2).collect()
+}
+
+#[test]
+fn the_page_names_every_credential_and_every_way_to_break_off() {
+    let credentials = [CredentialType::ApiKey, CredentialType::Jwt, CredentialType::Opaque].map(CredentialType::name);
+    assert_eq!(named("`credential`"), credentials.into_iter().chain(["none"]).collect());
+    let endings: BTreeSet<&str> = ENDINGS.iter().map(|rejection| rejection.row().reason).collect();
+    let metric = named("`sidegate_exchanges_ended_total`");
+    assert_eq!(metric.into_iter().filter(|word| *word != "reason").collect::<BTreeSet<_>>(), endings);
+    // What a record says of its end is said in one part of its source.
+    let record = include_str!("../../src/server/record.rs");
+    let (_, part) = record.split_once("    /// The upstream broke off.\n").unwrap();
+    let (part, _) = part.split_once("/// As OpenTelemetry writes them.").unwrap();
+    let said: BTreeSet<&str> = part.split('"').skip(1).step_by(2).collect();
+    assert!(said.contains("shutdown"), "{said:?}");
+    assert_eq!(named("[`error.type`]"), said.union(&endings).copied().collect());
 }
 
 #[test]

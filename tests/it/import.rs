@@ -182,6 +182,10 @@ fn refused_lines_are_in_a_file_that_the_command_names() {
     let kept = std::fs::read_to_string(&rejects).unwrap();
     assert_eq!(kept.lines().count(), 30);
     assert!(kept.starts_with("{\"line\":2,\"reason\":\"unknown field `nmae`"), "{kept}");
+    // Where nothing is writable that somebody could read later.
+    let ended = process::run(&["keys", "import", file, "--resume", "--quiet", "--rejects", "-"], &home.config_file());
+    assert!(ended.code == 1 && ended.stderr.contains("30 lines were refused\n"), "{ended:?}");
+    assert_eq!(ended.stdout, kept);
     let ended = process::run(&["keys", "import", file, "--rejects", file], &home.config_file());
     assert_eq!(ended.code, 2, "{ended:?}");
     assert!(std::fs::read_to_string(file).unwrap().starts_with("{\"id\""));

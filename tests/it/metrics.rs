@@ -4,6 +4,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::io::Write as _;
 use std::process::{Command, Stdio};
 
+use crate::support::admin::Tokens;
 use crate::support::client::{Request, once};
 use crate::support::sidecar::{Home, Kind, Sidecar};
 use crate::support::upstream::Upstream;
@@ -71,6 +72,31 @@ fn every_metric_is_well_formed_and_documented_and_every_documented_one_is_there(
     if let Ok(mut promtool) = Command::new("promtool").args(["check", "metrics"]).stdin(Stdio::piped()).spawn() {
         promtool.stdin.take().unwrap().write_all(text.as_bytes()).unwrap();
         assert!(promtool.wait().unwrap().success());
+    }
+}
+
+#[test]
+fn when_certificates_end_is_told_of_listeners_and_of_the_admin_listener() {
+    let dir = tempfile::tempdir().unwrap();
+    let certificate = |name: &str, ends: i32| {
+        let mut asked = rcgen::CertificateParams::new(vec!["a.example".to_owned()]).unwrap();
+        asked.not_after = rcgen::date_time_ymd(ends, 1, 1);
+        let key = rcgen::KeyPair::generate().unwrap();
+        let at = |end: &str| dir.path().join(format!("{name}.{end}"));
+        std::fs::write(at("crt"), asked.self_signed(&key).unwrap().pem()).unwrap();
+        std::fs::write(at("key"), key.serialize_pem()).unwrap();
+        format!("tls = {{ cert_file = \"{}\", key_file = \"{}\" }}\n", at("crt").display(), at("key").display())
+    };
+    let tokens = Tokens::console();
+    let text = format!(
+        "[ops]\nlisten = \"127.0.0.1:0\"\n[[listeners]]\nname = \"public\"\naddress = \"127.0.0.1:0\"\n{}{}",
+        certificate("public", 2040),
+        tokens.config("127.0.0.1:0").replacen("[[admin", &format!("{}[[admin", certificate("admin", 2030)), 1)
+    );
+    let sidecar = Sidecar::in_home(Home::new(Kind::Embedded, &text), Clock::System);
+    let told = parse(&once(sidecar.ops(), &Request::get("/metrics")).text());
+    for (listener, ends) in [("public", 2_208_988_800.0), ("admin", 1_893_456_000.0)] {
+        assert_eq!(told.get(&format!("sidegate_certificate_expiry_timestamp_seconds{{listener=\"{listener}\"}}")), Some(&ends));
     }
 }
 

@@ -1,5 +1,6 @@
 //! What the README prints is what is printed: its console blocks are run in one shell, its tables are held to the code.
-//! In expected output `…` stands for any text within a line, a line of `…` alone for any lines.
+//! In expected output `…` stands for any text within a line, a line of `…` alone for any lines. Every command ends with 0, unless
+//! `# exit N` behind it says otherwise.
 
 use std::fmt::Write as _;
 use std::io::Write as _;
@@ -63,28 +64,36 @@ fn line_matches(pattern: &str, line: &str) -> bool {
     }
 }
 
-/// What is wrong about what a command printed; nothing, if it is what the page says.
-pub(crate) fn difference(command: &str, expected: &str, printed: &str) -> String {
+/// What a command printed, and what it ended with.
+#[derive(Debug)]
+pub(crate) struct Ended {
+    pub(crate) printed: String,
+    pub(crate) code: i32,
+}
+
+/// What is wrong about how a command ended; nothing, if it is what the page says.
+pub(crate) fn difference(command: &str, expected: &str, ended: &Ended) -> String {
+    let code = command.rsplit_once("# exit ").map_or(0, |(_, code)| code.trim().parse().unwrap());
     let pattern: Vec<&str> = expected.lines().collect();
-    let text: Vec<&str> = printed.trim_end().lines().collect();
-    if matches(&pattern, &text) {
+    let text: Vec<&str> = ended.printed.trim_end().lines().collect();
+    if matches(&pattern, &text) && ended.code == code {
         return String::new();
     }
-    format!("$ {command}\n--- the page says\n{expected}--- it prints\n{}\n", text.join("\n"))
+    format!("$ {command}\n--- the page says\n{expected}--- it prints, and ends with {}\n{}\n", ended.code, text.join("\n"))
 }
 
 pub(crate) fn free_port() -> u16 {
     TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap().port()
 }
 
-/// Runs commands in one bash that keeps its variables in a file between blocks; what each printed.
-pub(crate) fn run(commands: &[String], dir: &Path) -> Vec<String> {
+/// Runs commands in one bash that keeps its variables in a file between blocks; how each ended.
+pub(crate) fn run(commands: &[String], dir: &Path) -> Vec<Ended> {
     let binary = Path::new(env!("CARGO_BIN_EXE_sidegate")).parent().unwrap();
     let mut script = String::from("[ -f .env ] && . ./.env\n");
     for command in commands {
-        write!(script, "{command}\nprintf '\\n@@@@\\n'\n").unwrap();
+        write!(script, "{command}\nprintf '\\n@@@@%s\\n' \"$?\"\n").unwrap();
     }
-    script.push_str("{ declare -p KEY ID; declare -f sidegate; } > .env 2> /dev/null || true\n");
+    script.push_str("{ declare -p KEY ID POD; declare -f sidegate sidegate_at; } > .env 2> /dev/null || true\n");
     let path = format!("{}:{}", binary.display(), std::env::var_os("PATH").unwrap().to_string_lossy());
     let mut child = Command::new("bash")
         .args(["-c", "exec bash -s 2>&1"])
@@ -98,9 +107,14 @@ pub(crate) fn run(commands: &[String], dir: &Path) -> Vec<String> {
         .unwrap();
     child.stdin.take().unwrap().write_all(script.as_bytes()).unwrap();
     let output = String::from_utf8(child.wait_with_output().unwrap().stdout).unwrap();
-    let mut printed: Vec<String> = output.split("\n@@@@\n").map(str::to_owned).collect();
-    printed.truncate(commands.len());
-    printed
+    let (mut all, mut rest) = (Vec::new(), &*output);
+    for command in commands {
+        let (printed, after) = rest.split_once("\n@@@@").unwrap_or_else(|| panic!("$ {command}\nthe shell ended: {rest}"));
+        let (code, after) = after.split_once('\n').unwrap();
+        all.push(Ended { printed: printed.to_owned(), code: code.parse().unwrap() });
+        rest = after;
+    }
+    all
 }
 
 #[test]
@@ -134,9 +148,10 @@ fn the_readmes_commands_print_what_it_says() {
             }
             "run" => {
                 let commands = commands(block);
-                let printed = run(&commands.iter().map(|(command, _)| here(command)).collect::<Vec<_>>(), dir.path());
-                for ((command, expected), printed) in commands.iter().zip(printed) {
-                    wrong.push_str(&difference(command, expected, &there(&printed)));
+                let ended = run(&commands.iter().map(|(command, _)| here(command)).collect::<Vec<_>>(), dir.path());
+                for ((command, expected), ended) in commands.iter().zip(ended) {
+                    let ended = Ended { printed: there(&ended.printed), ..ended };
+                    wrong.push_str(&difference(command, expected, &ended));
                 }
             }
             "rejections" => {}

@@ -1,4 +1,4 @@
-//! The commands of deploy/runbook.md and deploy/redis.md do what these say, against a real server with the shipped users. A `kubectl` of
+//! The commands of deploy/runbook.md, deploy/redis.md and deploy/README.md do what these say, against a real server with the shipped users. A `kubectl` of
 //! the test's own stands for the cluster: what it would run in the pod is run here.
 
 use std::fmt::Write as _;
@@ -8,9 +8,13 @@ use std::path::Path;
 
 use crate::deploy::{PASSWORD, server};
 use crate::readme::{commands, difference, free_port, marked, run};
+use crate::support::client::{Request, once};
 use crate::support::process::{Serve, run as run_command};
 
-const PAGES: [&str; 2] = [include_str!("../../deploy/runbook.md"), include_str!("../../deploy/redis.md")];
+const PAGES: [&str; 3] =
+    [include_str!("../../deploy/runbook.md"), include_str!("../../deploy/redis.md"), include_str!("../../deploy/README.md")];
+/// The request that a customer asks about.
+const REQUEST_ID: &str = "0198d0a4-6b1e-7c3f-9a52-3f1c2d4e5b6a";
 
 const KUBECTL: &str = r#"#!/bin/bash
 set -e
@@ -22,6 +26,14 @@ case "$*" in
   'apply -f -') read -r kind; [ "$kind" = 'kind: Secret' ] && echo 'secret/sidegate configured' ;;
   "$secret") test -s pepper -a -s redis-password; echo 'secret/sidegate created' ;;
   "$secret --dry-run=client -o yaml") test -s pepper -a -s redis-password; echo 'kind: Secret' ;;
+  'exec -i -n orders pod/orders-7c9f5d-x2x4z -c sidegate -- /sidegate '*) shift 9; exec sidegate "$@" ;;
+  'get pods -n orders -l auth=sidegate -o name') echo pod/orders-7c9f5d-x2x4z ;;
+  'create secret generic sidegate -n sidegate --from-file=pepper --from-file=redis-password') test -s pepper -a -s redis-password; echo 'secret/sidegate created' ;;
+  'create secret generic sidegate-management -n sidegate --from-file=admin-token') test -s admin-token; echo 'secret/sidegate-management created' ;;
+  'create secret tls sidegate-management-tls -n sidegate --cert=tls.crt --key=tls.key') echo 'secret/sidegate-management-tls created' ;;
+  'kustomize deploy/example/management') test -f deploy/example/management/kustomization.yaml && echo 'kind: Deployment' ;;
+  'apply -f management.yaml') test -s management.yaml; printf '%s created\n' configmap/sidegate-management service/sidegate-management deployment.apps/sidegate-management ;;
+  'rollout status -n sidegate deploy/sidegate-management') echo 'deployment "sidegate-management" successfully rolled out' ;;
   'set image -n orders deploy/orders sidegate=registry.example/sidegate:'*) echo 'deployment.apps/orders image updated' ;;
   'rollout status -n orders deploy/orders') echo 'deployment "orders" successfully rolled out' ;;
   *) echo "no runbook says: kubectl $*"; exit 1 ;;
@@ -53,6 +65,12 @@ fn prepare(dir: &Path) {
     fs::write(dir.join("older.ndjson"), older).unwrap();
 }
 
+/// The runbook's customer is refused, and the table has heard of it.
+fn refuse(serve: &Serve, config: &Path) {
+    assert_eq!(once(serve.address, &Request::get("/v1/orders").header("X-Request-Id", REQUEST_ID)).status, 401);
+    while !run_command(&["denials", "--json"], config).ok().contains(REQUEST_ID) {}
+}
+
 #[test]
 fn the_commands_of_the_runbook_do_what_it_says() {
     let (redis, _users) = server();
@@ -71,11 +89,12 @@ fn the_commands_of_the_runbook_do_what_it_says() {
                     let commands = commands(block.block);
                     // The pod's kubectl, before any other.
                     let here = |command: &str| format!("PATH=\"$PWD/bin:$PATH\"; {command}");
-                    let printed = run(&commands.iter().map(|(command, _)| here(command)).collect::<Vec<_>>(), dir.path());
-                    for ((command, expected), printed) in commands.iter().zip(printed) {
-                        wrong.push_str(&difference(command, expected, &printed));
+                    let ended = run(&commands.iter().map(|(command, _)| here(command)).collect::<Vec<_>>(), dir.path());
+                    for ((command, expected), ended) in commands.iter().zip(ended) {
+                        wrong.push_str(&difference(command, expected, &ended));
                         if command.contains("apply -f orders.yaml") {
                             serve = Some(Serve::start(&config));
+                            refuse(serve.as_ref().unwrap(), &config);
                         }
                     }
                 }
@@ -89,6 +108,8 @@ fn the_commands_of_the_runbook_do_what_it_says() {
                         writeln!(wrong, "{block}\n{said:?}").unwrap();
                     }
                 }
+                // tests/deploy runs it, for it makes an image.
+                "image" => {}
                 other => panic!("`{other}` is nothing that can be tested"),
             }
         }
@@ -99,9 +120,12 @@ fn the_commands_of_the_runbook_do_what_it_says() {
 #[test]
 fn every_block_of_commands_is_tested() {
     for page in PAGES {
-        let blocks = page.matches("```console\n").count();
-        assert_eq!(page.matches("<!-- test: run -->\n").count(), blocks);
-        assert!(!page.contains("```sh\n") && !page.contains("```bash\n"));
+        for (fence, marker) in
+            [("```console\n", "<!-- test: run -->\n"), ("```sh\n", "<!-- test: image -->\n"), ("```toml\n", "<!-- test: checked -->\n")]
+        {
+            assert_eq!(page.matches(marker).count(), page.matches(fence).count(), "{fence}");
+        }
+        assert!(!page.contains("```bash\n"));
     }
 }
 

@@ -7,7 +7,7 @@ use super::progress::Shown;
 use crate::cli::desk::{Desk as _, Here};
 use crate::cli::wait::{Wait, confirm};
 use crate::cli::{Exit, Failure, Globals, output};
-use crate::key::import::{ImportError, Input, OnConflict, Options, Origin, Progress, Report};
+use crate::key::import::{ImportError, Input, OnConflict, Options, Origin, Progress, Report, STDOUT};
 
 const HELP: &str = "\
 Fields of a line (NDJSON), or columns under a header (CSV): `tenant`, and `key` or `digest`. These may be left out: id, name, \
@@ -56,7 +56,7 @@ pub struct Args {
     /// Only check the file against the store
     #[arg(long)]
     dry_run: bool,
-    /// Where refused lines are written [default: FILE.rejected.ndjson; with --dry-run nowhere]
+    /// Where refused lines are written, - for stdout [default: FILE.rejected.ndjson; with --dry-run nowhere]
     #[arg(long, value_name = "FILE")]
     rejects: Option<PathBuf>,
     #[command(flatten)]
@@ -160,7 +160,7 @@ fn verdict(report: &Report) -> Result<(), Failure> {
         n => format!("{n} lines were refused"),
     };
     Err(Exit::Failed.because(match &report.rejects {
-        Some(path) => format!("{refused}: {}", path.display()),
-        None => refused,
+        Some(path) if path.as_os_str() != STDOUT => format!("{refused}: {}", path.display()),
+        Some(_) | None => refused,
     }))
 }

@@ -4,6 +4,7 @@
 use std::borrow::Cow;
 use std::fs::{File, OpenOptions};
 use std::io::{BufWriter, Write as _};
+use std::os::fd::AsFd as _;
 use std::os::unix::fs::{FileTypeExt as _, OpenOptionsExt as _};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
@@ -43,6 +44,8 @@ const FOREIGN: [&str; 21] = [
     "ttl",
 ];
 const LEFT_OUT: &str = "(left out)";
+/// What stands for stdout in the place of a path.
+pub const STDOUT: &str = "-";
 
 /// Why a row was refused, and what may be shown of it.
 #[derive(Debug)]
@@ -173,8 +176,12 @@ impl RejectsFile {
     }
 }
 
-/// A file of our own making, that nobody else has open and no link leads to; or a device or pipe that is there.
+/// A file of our own making, that nobody else has open and no link leads to; or a device or pipe that is there; or stdout, where
+/// nothing is writable that somebody could read later.
 fn create(path: &Path) -> std::io::Result<File> {
+    if path.as_os_str() == STDOUT {
+        return std::io::stdout().as_fd().try_clone_to_owned().map(File::from);
+    }
     clear(path)?;
     match path.symlink_metadata() {
         Ok(there) if there.file_type().is_char_device() || there.file_type().is_fifo() => OpenOptions::new().write(true).open(path),
@@ -184,5 +191,9 @@ fn create(path: &Path) -> std::io::Result<File> {
 
 /// Removes the file of a run before.
 fn clear(path: &Path) -> std::io::Result<()> {
-    if path.symlink_metadata().is_ok_and(|there| there.is_file()) { std::fs::remove_file(path) } else { Ok(()) }
+    if path.as_os_str() != STDOUT && path.symlink_metadata().is_ok_and(|there| there.is_file()) {
+        std::fs::remove_file(path)
+    } else {
+        Ok(())
+    }
 }

@@ -8,7 +8,7 @@ use http::{HeaderMap, StatusCode};
 
 use super::unread::Unread;
 use super::{Outcome, Session};
-use crate::facts::described::describe;
+use crate::facts::described::{describe, was_refused};
 use crate::gate::{Admitted, Caller};
 use crate::rejection::{Refusal, Rejection};
 use crate::server::body::Received;
@@ -43,6 +43,10 @@ async fn judge(session: &Session, head: &mut Parts, unread: Unread, record: &mut
     let decided = gate.decide(head, &session.connection, record.began, &mut record.seen).await;
     gate.note(&record.seen);
     let admitted = decided?;
+    if was_refused(&head.headers) {
+        // A yes would go to the client for the API's answer.
+        return Err(Rejection::Overloaded.because("refused a moment ago, and now it would be let through: it is to be sent again"));
+    }
     record.admitted();
     Ok(match admitted {
         Admitted::Manage(_) => return Err(Rejection::RouteUnmatched.because("self-service is answered only where requests pass through")),

@@ -4,7 +4,6 @@
 use std::sync::Arc;
 
 use super::Record;
-use crate::facts::RequestId;
 use crate::identity::Identity;
 use crate::policy::scope;
 use crate::rejection::Refusal;
@@ -22,7 +21,7 @@ impl Record {
         };
         let log = &self.generation.app.log;
         let client = self.seen.client.0;
-        if let Some(key) = identity.and_then(Identity::key_id).or(owner.as_ref().map(|(key, _)| key)) {
+        if let Some(key) = identity.and_then(Identity::acts_for).or(owner.as_ref().map(|(key, _)| key)) {
             self.generation.usage.count(&Exchange {
                 key,
                 began: self.began,
@@ -37,7 +36,7 @@ impl Record {
         }
         let told = self.refusal.as_ref().map(|refusal| (refusal, false));
         if let Some((refusal, observed)) = told.or(self.seen.would_refuse.as_ref().map(|refusal| (refusal, true))) {
-            let known = identity.map(|identity| (identity.key_id(), &identity.tenant_id));
+            let known = identity.map(|identity| (identity.acts_for(), &identity.tenant_id));
             let known = known.or(owner.as_ref().map(|(key, tenant)| (Some(key), tenant)));
             self.generation.usage.deny(refusal.rejection, || self.denial(refusal, observed, known));
         }
@@ -45,13 +44,10 @@ impl Record {
 
     fn denial(&self, refusal: &Refusal, observed: bool, known: Option<(Option<&Arc<str>>, &Arc<str>)>) -> Denial {
         let log = &self.generation.app.log;
-        // One that the client chose was not looked at where a request ended before the gate.
-        let id = self.seen.request_id.as_str();
-        let request_id = if matches!(self.seen.request_id, RequestId::Kept(_)) { log.masked(id) } else { id.to_owned() };
         let (method, uri) = self.asked.as_ref().map(|(method, uri)| (method.as_str(), uri.path())).unwrap_or_default();
         Denial {
             time: self.began,
-            request_id,
+            request_id: self.seen.request_id.as_str().to_owned(),
             reason: refusal.rejection.row().reason.to_owned(),
             detail: log.masked(&refusal.detail),
             observed,

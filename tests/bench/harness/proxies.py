@@ -56,10 +56,10 @@ def _pingora_version() -> str:
     return read_version((PINGORA / "Cargo.lock").read_text().partition('name = "pingora-proxy"')[2])
 
 
-def _sidegate(rule: str, unix: bool = False) -> Callable[[Bed], list[str]]:
+def _sidegate(rule: str, unix: bool = False, log: str = "off") -> Callable[[Bed], list[str]]:
     def command(bed: Bed) -> list[str]:
         upstream = f"unix:{bed.run}/upstream.sock" if unix else f"http://127.0.0.1:{bed.ports['UPSTREAM']}"
-        config = bed.render("sidegate.toml", RULE=rule, URL=upstream)
+        config = bed.render("sidegate.toml", RULE=rule, URL=upstream, LOG=log)
         bed.import_keys(config)
         return [str(bed.sidegate), "--config", str(config), "serve"]
 
@@ -106,6 +106,7 @@ PEERS = {
         Peer("sidegate", "authenticates", SIDEGATE, _sidegate(READ), authenticates=True, one_port=True),
         Peer("sidegate-open", 'auth = "none"', SIDEGATE, _sidegate('auth = "none"'), one_port=True),
         Peer("sidegate-unix", "upstream on a Unix socket", SIDEGATE, _sidegate(READ, unix=True), authenticates=True, one_port=True),
+        Peer("sidegate-log", "a line of its access log for each request", SIDEGATE, _sidegate(READ, log="all"), authenticates=True, one_port=True),
         Peer("nginx", "plain proxy_pass", NGINX, _nginx("nginx.conf")),
         Peer("nginx-lua", "Lua, keys in Redis, LRU", NGINX_LUA, _nginx("nginx-lua.conf"), authenticates=True),
         Peer("haproxy", "plain", HAPROXY, _haproxy("haproxy.cfg")),

@@ -95,6 +95,7 @@ TARGETS = (
     Target("decision", "decision on a cached key", 500, Figure("decision", "ns"), "ns"),
     Target("decision-allocations", "allocations of a decision, at worst of 1,000", 2, Figure("allocations", "worst")),
     Target("open-own", 'authenticated, against the same binary with auth = "none"', 1.20, Ratio("h1-c64", "cpu", "sidegate-open")),
+    Target("log-own", "with its access log, against the same without; metrics in both", 1.05, Ratio("h1-c64", "cpu", OURS, "sidegate-log")),
     Target("syscalls", "system calls per request, HTTP/1.1, warm", 4.2, Figure("syscalls", "per request")),
     Target("pss-idle", "memory (PSS), idle", 14, Figure("memory", "idle MiB"), "MiB"),
     Target("pss-connection", "memory (PSS) per idle keep-alive connection", 16, Figure("memory", "connection KiB"), "KiB"),

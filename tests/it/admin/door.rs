@@ -217,10 +217,13 @@ fn head_is_get_without_its_body_and_a_connection_serves_one_after_the_other() {
 }
 
 #[test]
-fn a_pasted_secret_in_a_path_is_in_no_log() {
+fn a_pasted_secret_in_a_path_or_an_id_is_in_no_log() {
     let managed = Managed::start(Kind::Embedded, "");
     let console = managed.console();
     let made = make(&console, "ci");
     let answer = once(managed.sidecar.listener("admin"), &console.request("GET", &format!("/keys/{}", text(&made, "key")), None));
     assert_eq!(answer.status, 404);
+    let named = console.request("GET", "/keys", None).header("X-Request-Id", &text(&made, "key"));
+    let answer = once(managed.sidecar.listener("admin"), &named);
+    assert!(answer.status == 200 && answer.header("x-request-id").is_some_and(|id| id.len() == 36), "{answer:?}");
 }

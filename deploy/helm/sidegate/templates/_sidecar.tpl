@@ -62,6 +62,7 @@ auth-release: {{ .Release.Name }}
     - { name: sidegate-secrets, mountPath: /run/secrets/sidegate, readOnly: true }
     {{- end }}
     - { name: sidegate-run, mountPath: /run/sidegate }
+    - { name: sidegate-tmp, mountPath: /tmp }
 {{- end }}
 
 {{- /* Entries of volumes. */ -}}
@@ -73,6 +74,10 @@ auth-release: {{ .Release.Name }}
 - name: sidegate-secrets
   secret: { secretName: {{ $values.secretName }} }
 {{- end }}
+# The control socket, and [cache] snapshot_file.
 - name: sidegate-run
-  emptyDir: { sizeLimit: 64Mi }
+  emptyDir: { sizeLimit: 256Mi }
+# `keys import`: 600 bytes a key.
+- name: sidegate-tmp
+  emptyDir: { sizeLimit: 1Gi }
 {{- end }}
