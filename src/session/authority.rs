@@ -105,10 +105,7 @@ impl Authority {
         if !wrong.is_empty() {
             return Err(LifecycleError::Invalid(wrong));
         }
-        let tenant = lifecycle.find_tenant(&new.tenant).await?;
-        if tenant.status == TenantStatus::Suspended {
-            return Err(LifecycleError::State(format!("tenant {} is suspended", tenant.id)));
-        }
+        lifecycle.active_tenant(&new.tenant).await?;
         let (id, family, now) = (token::new_id()?, token::new_family()?, lifecycle.clock.now());
         let mut record = SessionRecord {
             format: FORMAT,
@@ -131,6 +128,11 @@ impl Authority {
         };
         let pair = self.give(&mut record, None, now)?;
         self.sessions.write(&record, None, now).await?;
+        // Who takes the tenant away ends the sessions that are there: this one is seen, or came too late.
+        if let Err(error) = lifecycle.active_tenant(&record.tenant).await {
+            self.sessions.revoke(&record.id).await?;
+            return Err(error);
+        }
         Ok(pair)
     }
 
