@@ -20,8 +20,13 @@ macro_rules! operations {
         /// The routes.
         pub(super) fn routes() -> Router {
             let router = Router::new();
-            $(let router = route::<utoipa_axum::paste! { $($module::)+[<__path_ $handler>] }, _, _>(router, $($module::)+$handler);)+
+            $(let router = route::<utoipa_axum::paste! { $($module::)+[<__path_ $handler>] }, _, _>(router, &$($module::)+$handler);)+
             router
+        }
+
+        /// Their paths.
+        pub(super) fn paths() -> Vec<String> {
+            vec![$(path::<utoipa_axum::paste! { $($module::)+[<__path_ $handler>] }>()),+]
         }
 
         #[cfg(test)]
@@ -64,9 +69,12 @@ operations! {
     status, openapi;
 }
 
-fn route<P: utoipa::Path, H: Handler<T, ()>, T: 'static>(router: Router, handler: H) -> Router {
-    let path = format!("{ROOT}{}", P::path());
-    P::methods().iter().fold(router, |router, method| router.route(&path, on(method.to_method_filter(), handler.clone())))
+fn path<P: utoipa::Path>() -> String {
+    format!("{ROOT}{}", P::path())
+}
+
+fn route<P: utoipa::Path, H: Handler<T, ()>, T: 'static>(router: Router, handler: &H) -> Router {
+    P::methods().iter().fold(router, |router, method| router.route(&path::<P>(), on(method.to_method_filter(), handler.clone())))
 }
 
 #[cfg(test)]

@@ -128,6 +128,9 @@ impl Own {
     /// # Errors
     /// What cannot be read.
     pub fn parse(written: &serde_json::Value) -> Result<Self, String> {
+        if !written.is_object() {
+            return Err("rate_limit: an object with `requests` and `per` is needed".into());
+        }
         Self::deserialize(written).map_err(|error| format!("rate_limit: {error}"))
     }
 
@@ -289,7 +292,9 @@ impl Rule {
                     Some((Bearer::Key { id, .. }, _)) => part(id.as_bytes()),
                     Some((Bearer::Client { key, .. }, _)) => part(key.id.as_bytes()),
                     Some((Bearer::Token { issuer, subject, .. }, tenant)) => {
-                        [issuer, &**tenant, subject].into_iter().for_each(|name| part(name.as_bytes()));
+                        part(issuer.as_bytes());
+                        part(tenant.as_bytes());
+                        part(subject.as_bytes());
                     }
                     None => part(&[]),
                 },

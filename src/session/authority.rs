@@ -315,10 +315,7 @@ fn unavailable(error: &StoreError) -> Refusal {
 }
 
 fn internal(error: LifecycleError) -> Refusal {
-    match error {
-        LifecycleError::Store(error) => unavailable(&error),
-        // Of all that is said of a session only its scopes are asked for anew.
-        LifecycleError::Invalid(_) => Rejection::ScopeMissing.because(error.to_string()),
-        error => Rejection::Internal.because(error.to_string()),
-    }
+    // Of all that is said of a session only its scopes are asked for anew.
+    let rejection = if matches!(error, LifecycleError::Invalid(_)) { Rejection::ScopeMissing } else { Rejection::Internal };
+    if let LifecycleError::Store(error) = error { unavailable(&error) } else { rejection.because(error.to_string()) }
 }

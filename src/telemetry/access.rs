@@ -14,7 +14,7 @@
 //! | [`http.response.status_code`] | absent if the client left before there was one |
 //! | [`http.route`] | name of the matched route |
 //! | `reason` | the rejection's reason; empty = forwarded |
-//! | [`would_refuse`] | the reason that it was let through in spite of: an observed check's, or that of a key passed on by `[migration]` |
+//! | [`would_refuse`] | the reason that it was let through in spite of: an observed check's (of several each, with commas between), or that of a key passed on by `[migration]` |
 //! | [`detail`] | what decided; never sent to the client |
 //! | [`error.type`] | broken off: `client_aborted`, `upstream_aborted`, `request_timeout`, `stream_idle_timeout`, `shutdown` (we cut it off, stopping); or, its credential having ended, `key_unknown` (replaced), `key_revoked`, `key_expired`, `key_inactive`, `tenant_suspended`, `jwt_expired`, `token_inactive` |
 //! | `request_id` | as in `X-Request-Id` |
@@ -31,6 +31,7 @@
 //!
 //! Values are at most 1 kB. It never holds a credential, and writing it never waits.
 
+mod json;
 mod writer;
 
 use std::borrow::Cow;
@@ -38,8 +39,6 @@ use std::fmt::Write as _;
 use std::io::{self, IsTerminal as _};
 use std::net::IpAddr;
 use std::sync::Arc;
-
-use serde::Serialize;
 
 use super::mask::Mask;
 use crate::clock::Timestamp;
@@ -67,59 +66,36 @@ pub struct AccessLog {
 }
 
 /// One request, as it is logged. Raw values; cleaning them is the log's.
-#[derive(Debug, Serialize)]
+#[derive(Debug)]
 #[expect(missing_docs, reason = "the table above")]
 pub struct Line<'a> {
     pub timestamp: Timestamp,
-    #[serde(rename = "http.request.method", skip_serializing_if = "str::is_empty")]
     pub method: Cow<'a, str>,
-    #[serde(rename = "url.path", skip_serializing_if = "str::is_empty")]
     pub path: Cow<'a, str>,
-    #[serde(rename = "url.query", skip_serializing_if = "Option::is_none")]
     pub query: Option<Cow<'a, str>>,
-    #[serde(rename = "network.protocol.version", skip_serializing_if = "Option::is_none")]
     pub version: Option<&'static str>,
-    #[serde(rename = "server.address", skip_serializing_if = "Option::is_none")]
     pub host: Option<Cow<'a, str>>,
-    #[serde(rename = "client.address", skip_serializing_if = "Option::is_none")]
     pub client: Option<IpAddr>,
-    #[serde(rename = "http.response.status_code", skip_serializing_if = "Option::is_none")]
     pub status: Option<u16>,
-    #[serde(rename = "http.route", skip_serializing_if = "Option::is_none")]
     pub route: Option<&'a str>,
     pub reason: &'a str,
-    #[serde(skip_serializing_if = "str::is_empty")]
-    pub would_refuse: &'a str,
-    #[serde(skip_serializing_if = "str::is_empty")]
+    pub would_refuse: Cow<'a, str>,
     pub detail: Cow<'a, str>,
-    #[serde(rename = "error.type", skip_serializing_if = "Option::is_none")]
     pub error: Option<&'static str>,
     pub request_id: &'a str,
-    #[serde(skip_serializing_if = "Option::is_none")]
     pub trace_id: Option<String>,
-    #[serde(rename = "tenant.id", skip_serializing_if = "Option::is_none")]
     pub tenant: Option<&'a str>,
-    #[serde(rename = "key.id", skip_serializing_if = "Option::is_none")]
     pub key: Option<&'a str>,
-    #[serde(rename = "token.issuer", skip_serializing_if = "Option::is_none")]
     pub issuer: Option<&'a str>,
-    #[serde(skip_serializing_if = "Option::is_none")]
     pub subject: Option<Cow<'a, str>>,
-    #[serde(skip_serializing_if = "Option::is_none")]
     pub environment: Option<&'static str>,
     pub credential: &'static str,
-    #[serde(rename = "credential.fingerprint", skip_serializing_if = "Option::is_none")]
     pub fingerprint: Option<String>,
     pub duration_ms: f64,
-    #[serde(skip_serializing_if = "Option::is_none")]
     pub upstream_ms: Option<f64>,
-    #[serde(skip_serializing_if = "std::ops::Not::not")]
     pub replayed: bool,
-    #[serde(rename = "http.request.body.size")]
     pub request_bytes: u64,
-    #[serde(rename = "http.response.body.size")]
     pub response_bytes: u64,
-    #[serde(rename = "user_agent.original", skip_serializing_if = "Option::is_none")]
     pub user_agent: Option<Cow<'a, str>>,
     pub listener: &'a str,
 }
@@ -196,9 +172,8 @@ impl AccessLog {
         let mut bytes = Vec::with_capacity(512);
         if self.settings.text {
             bytes.extend_from_slice(line.as_text().as_bytes());
-        } else if let Err(error) = serde_json::to_writer(&mut bytes, &line) {
-            tracing::error!(%error, "an access-log line could not be written");
-            return;
+        } else {
+            json::write(&line, &mut bytes);
         }
         bytes.push(b'\n');
         self.writer.push(&bytes);
@@ -272,7 +247,7 @@ impl Line<'_> {
         let client = self.client.map(|ip| ip.to_string());
         let words = [
             ("reason", Some(self.reason)),
-            ("would_refuse", Some(self.would_refuse)),
+            ("would_refuse", Some(&*self.would_refuse)),
             ("detail", Some(&*self.detail)),
             ("error", self.error),
             ("client", client.as_deref()),
@@ -325,7 +300,7 @@ mod tests {
             status: Some(403),
             route: Some("users"),
             reason: "ip_denied",
-            would_refuse: "",
+            would_refuse: Cow::Borrowed(""),
             detail: "key".into(),
             error: None,
             request_id: "req-12345",

@@ -3,7 +3,7 @@
 use std::borrow::Cow;
 use std::fmt::Write as _;
 
-use memchr::memmem::{Finder, find_iter};
+use memchr::memmem::Finder;
 
 use crate::config::sections::KeyKind;
 use crate::key::encoded::layers;
@@ -19,6 +19,8 @@ const TOKEN: &[u8] = b"eyJ";
 #[derive(Debug)]
 pub(crate) struct Mask {
     prefixes: Vec<Finder<'static>>,
+    /// Made once: that costs more than a short text takes to be searched.
+    token: Finder<'static>,
 }
 
 impl Mask {
@@ -27,7 +29,8 @@ impl Mask {
             let current = [&kind.prefixes.live, &kind.prefixes.test].into_iter().flatten();
             current.chain(&kind.legacy_prefixes.live).chain(&kind.legacy_prefixes.test)
         });
-        Self { prefixes: prefixes.filter(|prefix| !prefix.is_empty()).map(|prefix| Finder::new(prefix.as_bytes()).into_owned()).collect() }
+        let prefixes = prefixes.filter(|prefix| !prefix.is_empty()).map(|prefix| Finder::new(prefix.as_bytes()).into_owned()).collect();
+        Self { prefixes, token: Finder::new(TOKEN) }
     }
 
     /// Cleans one value.
@@ -69,7 +72,17 @@ impl Mask {
                 (length > 0).then_some((start, secret + length))
             })
         };
-        self.prefixes.iter().filter_map(first).chain(find_token(text)).min_by_key(|(start, _)| *start)
+        self.prefixes.iter().filter_map(first).chain(self.find_token(text)).min_by_key(|(start, _)| *start)
+    }
+
+    /// The left-most JSON Web Token, which may have been cut off: its payload is told in it.
+    fn find_token(&self, text: &[u8]) -> Option<(usize, usize)> {
+        self.token.find_iter(text).find_map(|start| {
+            let rest = text.get(start..).unwrap_or_default();
+            let is_token = |byte: &&u8| byte.is_ascii_alphanumeric() || matches!(**byte, b'_' | b'-' | b'.');
+            let length = rest.iter().take_while(is_token).count();
+            rest.get(..length)?.contains(&b'.').then_some((start, start + length))
+        })
     }
 
     /// The word that stands for a key may hold a prefix itself; it is no finding.
@@ -77,16 +90,6 @@ impl Mask {
         let text = String::from_utf8_lossy(text);
         text.split(HIDDEN).any(|part| self.find(part.as_bytes()).is_some())
     }
-}
-
-/// The left-most JSON Web Token, which may have been cut off: its payload is told in it.
-fn find_token(text: &[u8]) -> Option<(usize, usize)> {
-    find_iter(text, TOKEN).find_map(|start| {
-        let rest = text.get(start..).unwrap_or_default();
-        let is_token = |byte: &&u8| byte.is_ascii_alphanumeric() || matches!(**byte, b'_' | b'-' | b'.');
-        let length = rest.iter().take_while(is_token).count();
-        rest.get(..length)?.contains(&b'.').then_some((start, start + length))
-    })
 }
 
 fn shorten(text: &mut Cow<'_, str>) {

@@ -8,6 +8,7 @@ use zeroize::Zeroize as _;
 
 use super::context::Access;
 use super::progress::Shown as Progress;
+use crate::cli::ask::ask;
 use crate::cli::desk::{self, Desk, KeyVerb, Marked, Shown, text};
 use crate::cli::wait::{Wait, confirm};
 use crate::cli::when::When;
@@ -34,6 +35,9 @@ pub struct Revoke {
     /// Only say which keys would be revoked
     #[arg(long)]
     dry_run: bool,
+    /// Do not ask before keys of all tenants are revoked; needed where there is no terminal
+    #[arg(long)]
+    yes: bool,
     #[command(flatten)]
     wait: Wait,
 }
@@ -57,9 +61,11 @@ struct Tally {
 
 pub(super) fn revoke(args: &Revoke, globals: &Globals) -> Result<(), Failure> {
     let mut desk = desk::open(Access::Change, globals)?;
+    let wanted = wanted(args, &*desk)?;
+    agreed(args, &wanted)?;
     let several = args.ids.len() != 1;
     let (mut tally, mut seen) = (Tally::default(), HashSet::new());
-    let done = passes(args, &*desk, (&mut tally, &mut seen), globals);
+    let done = passes(args, wanted, &*desk, (&mut tally, &mut seen), globals);
     // What was done is told before it ends.
     if done.is_ok() || tally.revoked + tally.already + tally.failed > 0 {
         tally.tell(several, args.dry_run, globals);
@@ -74,8 +80,13 @@ pub(super) fn revoke(args: &Revoke, globals: &Globals) -> Result<(), Failure> {
     tally.exit.map_or(Ok(()), |exit| Err(exit.because("")))
 }
 
-fn passes(args: &Revoke, desk: &dyn Desk, (tally, seen): (&mut Tally, &mut HashSet<String>), globals: &Globals) -> Result<(), Failure> {
-    let mut wanted = wanted(args, desk)?;
+fn passes(
+    args: &Revoke,
+    mut wanted: Vec<Result<Shown, Failure>>,
+    desk: &dyn Desk,
+    (tally, seen): (&mut Tally, &mut HashSet<String>),
+    globals: &Globals,
+) -> Result<(), Failure> {
     for _ in 0..PASSES {
         if pass(args, wanted, desk, (tally, seen), globals)? == 0 || !args.is_selection() {
             return Ok(());
@@ -169,11 +180,28 @@ impl Revoke {
 
 /// Those of a kind that are not revoked.
 fn selected(args: &Revoke, desk: &dyn Desk) -> Result<Vec<Result<Shown, Failure>>, Failure> {
-    let created_before = args.created_before.map(|when| when.at(desk.now()));
+    let (created_before, now) = (args.created_before.map(|when| when.at(desk.now())), desk.now());
+    if let Some(still_to_come) = created_before.filter(|before| *before > now) {
+        return Err(
+            Exit::Usage.because(format!("--created-before {still_to_come} is still to come: that would be all keys that there are"))
+        );
+    }
     let filter = Filter { tenant: args.tenant.clone(), created_before, ..Filter::default() };
     let Page { items, unreadable, .. } = desk.keys(&filter, Marked::default())?;
     let unreadable = unreadable.into_iter().map(|error| Err(Exit::Failed.because(error.to_string())));
     Ok(items.into_iter().filter(|shown| text(shown, "status") != "revoked").map(Ok).chain(unreadable).collect())
+}
+
+/// Age alone takes the keys of every tenant: whoever means one of them has left something out.
+fn agreed(args: &Revoke, wanted: &[Result<Shown, Failure>]) -> Result<(), Failure> {
+    let asks = args.created_before.is_some() && args.tenant.is_none() && !args.yes && !args.dry_run;
+    if !asks || wanted.is_empty() {
+        return Ok(());
+    }
+    let tenants: HashSet<&str> = wanted.iter().flatten().map(|shown| text(shown, "tenant")).collect();
+    let (keys, tenants) = (wanted.len(), tenants.len());
+    let question = format!("{keys} keys of {tenants} tenants would be revoked for ever. To revoke them, type how many keys they are:");
+    ask(&question, &keys.to_string(), &format!("--yes revokes {keys} keys of {tenants} tenants; --tenant names one, --dry-run only tells"))
 }
 
 /// A line of stdin is a secret whose key must be found, or an id.

@@ -2,10 +2,10 @@
 //! has applied that, and only then its sessions end and the records go. Each step is as good twice as once: what was cut off is done by
 //! the same command.
 
-use std::io::{BufRead as _, IsTerminal as _};
 use std::path::PathBuf;
 use std::time::Duration;
 
+use crate::cli::ask::ask;
 use crate::cli::desk::{self, KeyVerb, Marked, TenantVerb, text};
 use crate::cli::keys::context::Access;
 use crate::cli::keys::export;
@@ -46,7 +46,9 @@ pub(super) fn delete(args: &Delete, globals: &Globals) -> Result<(), Failure> {
     }
     let alive: Vec<&str> = keys.iter().filter(|key| text(key, "status") != "revoked").map(|key| text(key, "id")).collect();
     if !args.yes {
-        ask(&id, keys.len(), alive.len())?;
+        let (all, alive) = (keys.len(), alive.len());
+        let question = format!("tenant {id} has {all} keys, {alive} of them not revoked. To delete it for ever, type its id:");
+        ask(&question, &id, &format!("--yes deletes tenant {id} and its {all} keys"))?;
     }
     if let Some(file) = &args.export {
         let context =
@@ -76,16 +78,4 @@ pub(super) fn delete(args: &Delete, globals: &Globals) -> Result<(), Failure> {
         output::line(format_args!("{id} deleted"));
     }
     Ok(())
-}
-
-/// Has the id typed: `y` is typed too easily.
-fn ask(id: &str, keys: usize, alive: usize) -> Result<(), Failure> {
-    let stdin = std::io::stdin();
-    if !stdin.is_terminal() {
-        return Err(Exit::Usage.because(format!("without a terminal, --yes deletes tenant {id} and its {keys} keys")));
-    }
-    output::note(format_args!("tenant {id} has {keys} keys, {alive} of them not revoked. To delete it for ever, type its id:"));
-    let mut line = String::new();
-    stdin.lock().read_line(&mut line).map_err(|error| Exit::Failed.because(format!("stdin: {error}")))?;
-    if line.trim() == id { Ok(()) } else { Err(Exit::Failed.because("nothing was deleted")) }
 }

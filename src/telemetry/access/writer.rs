@@ -11,6 +11,8 @@ use std::time::Duration;
 const BUFFER_MAX: usize = 4 << 20;
 /// How long lines gather before they are written, so that a busy worker wakes the thread seldom.
 const GATHER: Duration = Duration::from_millis(10);
+/// Largest buffer that is kept for the lines to come.
+const KEPT: usize = 256 << 10;
 
 /// The buffer of an access log, and the thread behind it.
 pub struct Writer {
@@ -94,13 +96,13 @@ impl Shared {
     }
 
     fn run(&self, mut output: Box<dyn Write + Send>) {
-        let mut failing = false;
+        let (mut failing, mut lines) = (false, Vec::new());
         loop {
             let state = self.wanted.wait_while(self.lock(), |state| state.lines.is_empty() && !state.closed);
             let state = state.unwrap_or_else(PoisonError::into_inner);
             let gathering = self.wanted.wait_timeout_while(state, GATHER, |state| !state.closed);
             let (mut state, _) = gathering.unwrap_or_else(PoisonError::into_inner);
-            let lines = std::mem::take(&mut state.lines);
+            std::mem::swap(&mut state.lines, &mut lines);
             let closed = state.closed;
             drop(state);
             let result = output.write_all(&lines).and_then(|()| output.flush());
@@ -110,6 +112,10 @@ impl Shared {
                 tracing::error!(%error, "the access log cannot be written");
             }
             failing = result.is_err();
+            if lines.capacity() > KEPT {
+                lines = Vec::new();
+            }
+            lines.clear();
             if closed {
                 return;
             }
