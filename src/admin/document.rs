@@ -24,6 +24,11 @@ macro_rules! operations {
             router
         }
 
+        /// Their paths.
+        pub(super) fn paths() -> Vec<String> {
+            vec![$(path::<utoipa_axum::paste! { $($module::)+[<__path_ $handler>] }>()),+]
+        }
+
         #[cfg(test)]
         fn described() -> utoipa_axum::router::OpenApiRouter {
             utoipa_axum::router::OpenApiRouter::new()$(.routes(utoipa_axum::routes!($($module::)+$handler)))+
@@ -64,9 +69,12 @@ operations! {
     status, openapi;
 }
 
+fn path<P: utoipa::Path>() -> String {
+    format!("{ROOT}{}", P::path())
+}
+
 fn route<P: utoipa::Path, H: Handler<T, ()>, T: 'static>(router: Router, handler: &H) -> Router {
-    let path = format!("{ROOT}{}", P::path());
-    P::methods().iter().fold(router, |router, method| router.route(&path, on(method.to_method_filter(), handler.clone())))
+    P::methods().iter().fold(router, |router, method| router.route(&path::<P>(), on(method.to_method_filter(), handler.clone())))
 }
 
 #[cfg(test)]

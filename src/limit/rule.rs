@@ -143,6 +143,9 @@ impl Rule {
 
     /// A record's own: [`Kind::Key`] or [`Kind::Tenant`].
     pub(super) fn of_record(kind: Kind, id: &str, written: &serde_json::Value) -> Result<Self, String> {
+        if !written.is_object() {
+            return Err("rate_limit: an object with `requests` and `per` is needed".into());
+        }
         let own = Own::deserialize(written).map_err(|error| format!("rate_limit: {error}"))?;
         let [of_key, of_tenant] = OWN;
         let (name, by) = if kind == Kind::Key { (of_key, LimitBy::Key) } else { (of_tenant, LimitBy::Tenant) };

@@ -4,6 +4,7 @@
 mod trace;
 mod usage;
 
+use std::borrow::Cow;
 use std::rc::Rc;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
@@ -274,7 +275,7 @@ impl Drop for Record {
         if let Some(rejection) = self.life.exchange_over() {
             self.scribe.tally.cut_short(rejection);
         }
-        if let Some(refusal) = &self.seen.would_refuse {
+        for refusal in self.seen.would_refuse.iter() {
             self.scribe.tally.would_refuse(refusal.rejection);
         }
         match self.seen.cached {
@@ -283,7 +284,7 @@ impl Drop for Record {
             None => {}
         }
         self.trace();
-        let refused = self.refusal.is_some() || self.seen.would_refuse.is_some();
+        let refused = self.refusal.is_some() || !self.seen.would_refuse.is_empty();
         self.generation.app.log.write(refused, || self.line());
         self.count();
     }
@@ -294,8 +295,7 @@ impl Record {
         let identity = self.seen.identity.as_deref();
         let (head, asked) = (self.head.as_ref(), self.asked.as_ref());
         let status = self.status.map(|status| status.as_u16());
-        let (refusal, would_refuse) = (self.refusal.as_ref(), self.seen.would_refuse.as_ref());
-        let reason = |refusal: &Refusal| refusal.rejection.row().reason;
+        let (refusal, would_refuse) = (self.refusal.as_ref(), &self.seen.would_refuse);
         let fingerprint = if identity.is_none() { self.seen.fingerprint() } else { None };
         let subject = identity.and_then(Identity::subject);
         let environment = identity.map(|identity| identity.environment).or(self.seen.environment);
@@ -309,9 +309,9 @@ impl Record {
             client: self.seen.client.0,
             status,
             route: self.seen.route.as_deref(),
-            reason: refusal.map_or("", reason),
-            would_refuse: would_refuse.map_or("", reason),
-            detail: refusal.or(would_refuse).map_or("", |refusal| &*refusal.detail).into(),
+            reason: refusal.map_or("", |refusal| refusal.rejection.row().reason),
+            would_refuse: would_refuse.reasons(),
+            detail: refusal.map_or_else(|| would_refuse.details(), |refusal| Cow::Borrowed(&*refusal.detail)),
             error: self.error,
             request_id: self.seen.request_id.as_str(),
             trace_id: self.seen.trace.map(|context| context.trace_id()),

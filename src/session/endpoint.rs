@@ -123,10 +123,7 @@ fn json(body: &[u8]) -> Result<Asked, Wrong> {
     struct Body {
         refresh_token: SecretString,
     }
-    // An array would pass for a struct.
-    let is_object = body.trim_ascii_start().first() == Some(&b'{');
-    let read = serde_json::from_slice::<Body>(body).ok().filter(|_| is_object);
-    let body = read.ok_or_else(|| Wrong::new("invalid_request", "no JSON object with a refresh_token"))?;
+    let body: Body = crate::json::read(body).map_err(|_| Wrong::new("invalid_request", "no JSON object with a refresh_token"))?;
     Ok(Asked { grant: Grant::Refresh(body.refresh_token, None), client: None })
 }
 

@@ -71,7 +71,8 @@ async fn give(session: &Session, claim: &Claim, head: &Parts, body: &[u8], style
         known = Some(client.map_err(Wrong::of_client)?);
     }
     let name = known.as_ref().and_then(|identity| identity.key_id()).map_or("anonymous".to_owned(), |id| format!("key:{id}"));
-    let authority = app.authority(actor(name, &record.seen)).ok_or_else(|| Refusal::from(Rejection::RouteUnmatched))?;
+    let sessions = app.management.sessions(app.management.on_behalf_of(actor(name, &record.seen)));
+    let authority = app.authority(sessions).ok_or_else(|| Refusal::from(Rejection::RouteUnmatched))?;
     let nobody = || Wrong::of_client(Rejection::CredentialMissing.because("no client has shown its secret"));
     let cut_off = |error: CutOff| Refusal::from(Rejection::Internal.because(error.to_string()));
     match grant {
