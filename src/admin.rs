@@ -18,6 +18,7 @@ mod schema;
 mod sessions;
 mod settings;
 mod status;
+mod tally;
 mod tenants;
 mod usage;
 mod wait;
@@ -31,6 +32,7 @@ use axum::body::Body;
 use axum::response::{IntoResponse, Response};
 use http::{HeaderValue, Method, Request, StatusCode, header};
 use tokio::sync::watch;
+use tokio::time::timeout;
 use tower_service::Service as _;
 
 use self::call::Call;
@@ -43,6 +45,10 @@ use crate::idempotency::Holder;
 use crate::net::Peer;
 use crate::rejection::Rejection;
 pub use settings::Settings;
+pub(crate) use tally::Tally;
+
+/// How long is read on of a body whose sender was not let in.
+const FAREWELL: Duration = Duration::from_secs(5);
 
 /// The management API of a sidecar.
 pub(crate) struct Api {
@@ -54,8 +60,8 @@ pub(crate) struct Api {
 
 impl Api {
     pub(crate) fn new(health: Arc<Health>) -> Self {
-        let (router, _) = document::api();
-        let router = router.fallback(nowhere).method_not_allowed_fallback(not_so);
+        health.management.get_or_init(|| Tally::new(document::paths().iter().map(String::as_str)));
+        let router = document::routes().fallback(nowhere).method_not_allowed_fallback(not_so);
         Self { health, router, in_flight: watch::Sender::new(0) }
     }
 
@@ -73,7 +79,8 @@ impl Api {
         let (began, app) = (instant(), self.app());
         let (head, body) = request.into_parts();
         let request_id = app.gate.request_id(&head.headers, self.health.reloader.now());
-        let (method, mut path) = (head.method.clone(), Cow::Owned(head.uri.path().to_owned()));
+        let (method, asked) = (head.method.clone(), head.uri.clone());
+        let mut path = Cow::Borrowed(asked.path());
         app.admin.mask.apply(&mut path);
         let from = match peer {
             Peer::Ip(ip) => Some(ip.to_string()),
@@ -81,9 +88,11 @@ impl Api {
         };
         let (name, mut response) = match entry::admit(&head, peer, &app.admin) {
             Err(refused) => {
-                // Who still writes does not read why that was in vain.
-                let _ = input::gather(Body::new(body), 0).await;
-                (None, refused.into_response())
+                // Who still writes does not read why that was in vain; but nobody's connection is kept.
+                let _ = timeout(FAREWELL, input::gather(Body::new(body), 0)).await;
+                let mut response = refused.into_response();
+                response.headers_mut().insert(header::CONNECTION, HeaderValue::from_static("close"));
+                (None, response)
             }
             Ok(bearer) => {
                 let name = Arc::clone(&bearer.name);
@@ -93,6 +102,9 @@ impl Api {
             }
         };
         dress(&mut response, &request_id);
+        if let Some(tally) = self.health.management.get() {
+            tally.count(asked.path(), response.status());
+        }
         tracing::info!(
             token = name.as_deref().unwrap_or("-"),
             from = from.as_deref().unwrap_or("local"),

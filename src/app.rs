@@ -23,7 +23,6 @@ use tokio_rustls::TlsAcceptor;
 
 use crate::admin as admin_api;
 use crate::answer::Answers;
-use crate::audit::Actor;
 use crate::authn::KeyTable;
 use crate::clock::Clock;
 use crate::config::problem::Problems;
@@ -43,6 +42,7 @@ use crate::server::connection::Speech;
 use crate::server::door::Terms;
 use crate::server::framing::Limits;
 use crate::server::tls;
+use crate::session::lifecycle::SessionLifecycle;
 use crate::session::{self, authority::Authority};
 use crate::store;
 use crate::telemetry::access::{self, AccessLog, Writer};
@@ -111,9 +111,9 @@ pub struct Snapshot {
 impl Snapshot {
     /// Who issues tokens here, in somebody's name; `None` = nothing is configured to sign them with.
     #[must_use]
-    pub fn authority(&self, actor: Actor) -> Option<Authority> {
+    pub fn authority(&self, sessions: SessionLifecycle) -> Option<Authority> {
         let signing = Arc::clone(self.gate.issuers().signing()?);
-        Some(Authority::new(self.management.sessions(self.management.on_behalf_of(actor)), signing, self.sessions.terms))
+        Some(Authority::new(sessions, signing, self.sessions.terms))
     }
 }
 

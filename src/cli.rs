@@ -1,5 +1,6 @@
 //! The command line: one file a command. Results go to stdout, narration to stderr; exit codes are part of the contract.
 
+mod ask;
 pub mod audit;
 pub mod check;
 pub mod completions;

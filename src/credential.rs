@@ -22,6 +22,7 @@ use crate::key::encoded::layers;
 use crate::key::kind::{KeyKinds, Prefix};
 use crate::key::record::KeyRecord;
 use crate::rejection::{Refusal, Rejection};
+use crate::session;
 pub use untouched::Untouched;
 
 /// Characters behind a prefix from which a word in a query is a key rather than talk of keys.
@@ -40,6 +41,8 @@ pub struct Credentials {
     takes_tokens: bool,
     /// Whether anybody can be asked about what has no form.
     takes_opaque: bool,
+    /// Whether refresh tokens are given here.
+    gives_tokens: bool,
     /// Whether they stay on the request.
     keeps_tokens: bool,
     /// Of every prefix that is not empty.
@@ -161,11 +164,12 @@ impl Credentials {
         let mut carriers: Vec<_> = sources.iter().map(|source: &Source| source.header.clone()).chain([header::AUTHORIZATION]).collect();
         let mut seen = HashSet::new();
         carriers.retain(|carrier| seen.insert(carrier.clone()));
-        let takes_tokens = !config.issuers.is_empty() || !config.sessions.signing_key_files.is_empty();
+        let gives_tokens = !config.sessions.signing_key_files.is_empty();
+        let takes_tokens = !config.issuers.is_empty() || gives_tokens;
         let takes_opaque = !config.introspection.url.is_empty();
         let keeps_tokens = config.credentials.forward.jwt == ForwardJwt::Keep;
         let (carriers, sources) = (carriers.into(), sources.into());
-        sound.then_some(Self { sources, carriers, kinds, takes_tokens, takes_opaque, keeps_tokens, finders, shortest_prefix })
+        sound.then_some(Self { sources, carriers, kinds, takes_tokens, takes_opaque, gives_tokens, keeps_tokens, finders, shortest_prefix })
     }
 
     /// The headers in which credentials are looked for.
@@ -208,6 +212,10 @@ impl Credentials {
             self.settle_token(headers);
             return Ok(Credential::Token(token));
         }
+        // It opens one door only, and is shown to nobody else.
+        if self.is_refresh_token(text) {
+            return Err(Rejection::CredentialMalformed.because("a refresh token, which is for the refresh endpoint alone"));
+        }
         let prefix = prefix.ok_or_else(|| Rejection::CredentialMalformed.because("no configured key prefix").of_nobody())?;
         let key = ApiKey { prefix, digest: Digest::of(text), plausible: prefix.admits(text), header: Some(source.header.clone()) };
         headers.remove(&source.header);
@@ -225,8 +233,12 @@ impl Credentials {
         if self.takes_tokens && jwt::is_candidate(text) {
             return Some(CredentialType::Jwt);
         }
-        let is_opaque = self.takes_opaque && prefix.is_none() && source.scheme == Some(Scheme::Bearer);
+        let is_opaque = self.takes_opaque && prefix.is_none() && source.scheme == Some(Scheme::Bearer) && !self.is_refresh_token(text);
         (is_opaque && introspection::is_candidate(text)).then_some(CredentialType::Opaque)
+    }
+
+    fn is_refresh_token(&self, text: &[u8]) -> bool {
+        self.gives_tokens && session::token::is_candidate(text)
     }
 
     /// The headers in which a token stands go, or they alone are left as they are.

@@ -6,7 +6,7 @@ use std::net::IpAddr;
 
 use http::request::Parts;
 use http::{HeaderMap, HeaderName, HeaderValue};
-use serde::Serialize;
+use serde::{Deserialize, Serialize};
 
 use crate::answer::Answers;
 use crate::authn::KeyTable;
@@ -41,18 +41,18 @@ pub struct Described {
 }
 
 /// What would become of it.
-#[derive(Debug, Serialize)]
+#[derive(Debug, Serialize, Deserialize)]
 pub struct Explanation {
     /// Method and target, a key in it masked.
     pub request: String,
     /// Every step, in order.
     pub steps: Vec<Explained>,
     /// Reason of the refusal; empty if there is none.
-    pub reason: &'static str,
+    pub reason: Cow<'static, str>,
     /// What decided it, as the access log would say.
     pub detail: String,
-    /// Reason that it is let through in spite of, for a time only; empty if there is none.
-    pub would_refuse: &'static str,
+    /// Reasons that it is let through in spite of, for a time only, with commas between them; empty if there is none.
+    pub would_refuse: Cow<'static, str>,
     /// What the client would get, if it were refused or answered here.
     pub answer: Option<Answer>,
     /// What the upstream would get.
@@ -60,12 +60,12 @@ pub struct Explanation {
 }
 
 /// A step.
-#[derive(Debug, Clone, Serialize)]
+#[derive(Debug, Clone, Serialize, Deserialize)]
 pub struct Explained {
     /// Its name.
-    pub step: &'static str,
+    pub step: Cow<'static, str>,
     /// `ok`, `refused`, `observed` (it would be refused, and is let through for a time), or `not reached`.
-    pub verdict: &'static str,
+    pub verdict: Cow<'static, str>,
     /// What it looked at.
     pub input: String,
     /// Why it refused.
@@ -75,7 +75,7 @@ pub struct Explained {
 }
 
 /// An exact answer.
-#[derive(Debug, Serialize)]
+#[derive(Debug, Serialize, Deserialize)]
 pub struct Answer {
     /// Status.
     pub status: u16,
@@ -86,10 +86,12 @@ pub struct Answer {
 }
 
 /// What would be forwarded.
-#[derive(Debug, Serialize)]
+#[derive(Debug, Serialize, Deserialize)]
 pub struct Forwarded {
     /// Index of the upstream in the configuration.
     pub upstream: usize,
+    /// Its name and URL there.
+    pub to: String,
     /// Method and target.
     pub request: String,
     /// Headers, identity included; never a credential.
@@ -116,8 +118,8 @@ impl Trace for Recorder<'_> {
         };
         let detail = refusal.map(ToString::to_string).unwrap_or_default();
         self.steps.push(Explained {
-            step: step.name(),
-            verdict,
+            step: step.name().into(),
+            verdict: verdict.into(),
             input: masked(self.mask, &input),
             detail: masked(self.mask, &detail),
             path,
@@ -231,7 +233,9 @@ impl Judge<'_> {
                 let is_kept = |name: &str, value: &str| sent.get_all(name).iter().any(|kept| kept.as_bytes() == value.trim().as_bytes());
                 let removed =
                     described.headers.iter().filter(|(name, value)| !is_kept(name, value)).map(|(name, _)| name.to_lowercase()).collect();
-                finish(trace, None, &seen, None, Some(Forwarded { upstream: permit.upstream(), request, headers, removed }))
+                let upstream = permit.upstream();
+                let to = upstreams.target(upstream).map_or_else(String::new, |target| format!("{} ({})", target.name, target.url));
+                finish(trace, None, &seen, None, Some(Forwarded { upstream, to, request, headers, removed }))
             }
         }
     }
@@ -251,21 +255,21 @@ fn finish(trace: Recorder<'_>, refusal: Option<&Refusal>, seen: &Seen, answer: O
     for step in [Step::Route, Step::Credential, Step::Environment, Step::Authentication].into_iter().chain(checks) {
         if steps.iter().all(|explained| explained.step != step.name()) {
             steps.push(Explained {
-                step: step.name(),
-                verdict: "not reached",
+                step: step.name().into(),
+                verdict: "not reached".into(),
                 input: String::new(),
                 detail: String::new(),
                 path: String::new(),
             });
         }
     }
-    let reason = |refusal: &Refusal| refusal.rejection.row().reason;
+    let detail = refusal.map_or_else(|| seen.would_refuse.details(), |refusal| Cow::Borrowed(&*refusal.detail));
     Explanation {
         request: trace.request,
         steps,
-        reason: refusal.map_or("", reason),
-        detail: refusal.or(seen.would_refuse.as_ref()).map_or_else(String::new, |refusal| masked(trace.mask, &refusal.detail)),
-        would_refuse: seen.would_refuse.as_ref().map_or("", reason),
+        reason: refusal.map_or("", |refusal| refusal.rejection.row().reason).into(),
+        detail: masked(trace.mask, &detail),
+        would_refuse: seen.would_refuse.reasons(),
         answer,
         forward,
     }

@@ -12,6 +12,7 @@ mod parts;
 mod permit;
 mod rules;
 pub mod seen;
+mod spared;
 mod token;
 mod tokens;
 pub mod trace;
@@ -41,6 +42,7 @@ use older::Older;
 pub use permit::{Caller, Claim, Order, Permit};
 pub use rules::Rules;
 pub use seen::Seen;
+pub use spared::Spared;
 use trace::{Note, Step, Trace, Verdict};
 
 /// What the gate knows of the connection a request came on.
@@ -330,14 +332,16 @@ impl Gate {
             browser: self.rules.browser,
         };
         seen.exposed = self.rules.browser == BrowserRule::Flag && browser::is_exposed(&case);
+        // What Sidegate itself does for a caller (keys, tokens) outlives the time in which anything is only observed.
+        let is_forwarded = route.own.is_none() && route.tokens.is_none();
         let mut verdict = Ok(());
         for check in CHECKS {
             let (step, look) = (Step::Check(check.name), || (check.look)(&case));
             match (check.check)(&case) {
-                Err(refusal) if self.rules.lenience.observes(check, now) => {
+                Err(refusal) if is_forwarded && self.rules.lenience.observes(check, now) => {
                     trace.step(step, look, Verdict::Observed(&refusal));
                     if verdict.is_ok() {
-                        seen.would_refuse.get_or_insert(refusal);
+                        seen.would_refuse.add(refusal);
                     }
                 }
                 said => verdict = verdict.and(trace.judge(step, said, look)),

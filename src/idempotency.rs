@@ -123,6 +123,10 @@ impl Rules {
                 let who = format!("{}\0{issuer}\0{subject}", credential.name());
                 Scope::new(&identity.tenant_id, identity.environment, &who, subject.is_empty().then_some(client))
             }
+            Bearer::Client { issuer, key } => {
+                let who = format!("{}\0{issuer}\0{}", identity.credential().name(), key.id);
+                Scope::new(&identity.tenant_id, identity.environment, &who, None)
+            }
         };
         let fingerprint = Fingerprint::of_head(&facts.method, &facts.path);
         Ok(Some(Box::new(Asked { rules: Arc::clone(self), ticket: Ticket { scope, key, holder: None }, fingerprint })))

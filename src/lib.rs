@@ -65,6 +65,7 @@ pub mod gate;
 pub mod http1;
 pub mod idempotency;
 pub mod identity;
+mod json;
 pub mod key;
 pub mod limit;
 pub mod management;

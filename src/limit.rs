@@ -157,7 +157,7 @@ impl Limits {
             None => 2,
         };
         let set = who.route.limits.and_then(|index| self.sets.get(index)).and_then(|sets| sets.get(environment));
-        (set, who.identity.and_then(|identity| identity.limits.as_deref()))
+        (set, who.identity.and_then(|identity| identity.particulars().limits.as_deref()))
     }
 }
 

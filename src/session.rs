@@ -10,7 +10,7 @@ pub mod record;
 mod refresh;
 mod seal;
 mod settings;
-mod token;
+pub(crate) mod token;
 
 use serde_json::{Map, Value, json};
 

@@ -62,6 +62,7 @@ impl Call {
     {
         let management = &self.app.management;
         let lifecycle = management.on_behalf_of(self.actor());
+        let acts = lifecycle.clone();
         let bench = Bench {
             sessions: management.sessions(lifecycle.clone()),
             lifecycle,
@@ -69,7 +70,8 @@ impl Call {
             admin: Arc::clone(&self.app.admin),
             now: self.now(),
         };
-        Ok(management.run(work(bench)).await??)
+        let done = management.run(work(bench)).await?;
+        done.map_err(|error| if acts.has_begun() { error.into() } else { Refused::from(error).before_writing() })
     }
 }
 

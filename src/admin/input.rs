@@ -16,6 +16,7 @@ use serde_json::{Map, Value};
 use tokio::time::timeout;
 
 use super::problem::Refused;
+use crate::json::{self, Wrong};
 use crate::key::rules::check_id;
 
 /// Longest body.
@@ -90,10 +91,7 @@ async fn read<T: DeserializeOwned>(request: Request) -> Result<Option<T>, Refuse
     if said.is_none() {
         return Err(not_json());
     }
-    let mut reader = serde_json::Deserializer::from_slice(&content);
-    let read = serde_path_to_error::deserialize(&mut reader).map_err(|error| wrong(&error))?;
-    reader.end().map_err(|error| Refused::field("", error.to_string()))?;
-    Ok(Some(read))
+    json::read(&content).map(Some).map_err(wrong)
 }
 
 /// All of a body that is not longer than that.
@@ -151,13 +149,11 @@ fn decode(text: &str) -> Result<String, Refused> {
 }
 
 fn parse<T: DeserializeOwned>(value: Value) -> Result<T, Refused> {
-    serde_path_to_error::deserialize(value).map_err(|error| wrong(&error))
+    serde_path_to_error::deserialize(value).map_err(|error| wrong(Wrong::at(&error.path().to_string(), error.into_inner())))
 }
 
-fn wrong(error: &serde_path_to_error::Error<serde_json::Error>) -> Refused {
-    let path = error.path().to_string();
-    let field = if matches!(path.as_str(), "." | "?") { String::new() } else { path };
-    Refused::field(field, error.inner().to_string())
+fn wrong(Wrong { field, error }: Wrong) -> Refused {
+    Refused::field(field, error.to_string())
 }
 
 /// The version that a change is to be of: from the body, or from If-Match.

@@ -10,7 +10,7 @@ use http::{HeaderName, HeaderValue, Request, StatusCode, header};
 use http_body_util::BodyExt as _;
 
 use super::input::{BODY_MAX, gather};
-use super::problem::Refused;
+use super::problem::{Refused, Unwritten};
 use crate::idempotency::{Answer, Asked, Begun, Counters, Ledger, Outcome, Reservation};
 use crate::management::CutOff;
 
@@ -61,7 +61,8 @@ where
     keep(ledger, reservation, response).await
 }
 
-/// What has changed something is kept. What was refused has changed nothing, and may be tried again. Of a failure nobody knows.
+/// What has changed something is kept. What was refused has changed nothing, and may be tried again; so may what failed before anything
+/// was written. Of any other failure nobody knows.
 async fn keep(ledger: &Arc<Ledger>, reservation: Reservation, response: Response) -> Response {
     let (head, body) = response.into_parts();
     let Ok(body) = body.collect().await.map(http_body_util::Collected::to_bytes) else {
@@ -69,7 +70,7 @@ async fn keep(ledger: &Arc<Ledger>, reservation: Reservation, response: Response
         return Refused::from(CutOff).into_response();
     };
     let mut room = ledger.answers().begin(reservation.tenant());
-    let outcome = if head.status.is_client_error() {
+    let outcome = if head.status.is_client_error() || head.extensions.get::<Unwritten>().is_some() {
         Outcome::Released
     } else if head.status.is_server_error() || body.len() > BODY_MAX || !room.more(body.len()) {
         Outcome::Unknown

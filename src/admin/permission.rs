@@ -1,4 +1,4 @@
-//! What a token may do: an area, read or write. A closed list, so that a misspelt word in proxy.toml is an error and not a right that
+//! What a token may do: an area, read or write; of sessions, to begin one and nothing else. A closed list, so that a misspelt word in proxy.toml is an error and not a right that
 //! nobody has.
 
 use std::fmt;
@@ -29,6 +29,8 @@ pub(crate) const TENANTS_WRITE: Permission = write(1);
 pub(crate) const SESSIONS_READ: Permission = read(2);
 /// See `AREAS`.
 pub(crate) const SESSIONS_WRITE: Permission = write(2);
+/// To begin sessions: all that the handler of a login needs. Who may write them may do that too.
+pub(crate) const SESSIONS_CREATE: Permission = 1 << (2 * AREAS.len());
 /// See `AREAS`.
 pub(crate) const USAGE_READ: Permission = read(3);
 /// See `AREAS`.
@@ -62,10 +64,12 @@ impl Permissions {
         }
         let (area, access) = word.split_once(':').map_or((word, None), |(area, access)| (area, Some(access)));
         let area = AREAS.iter().position(|known| *known == area)?;
+        let write = if write(area) == SESSIONS_WRITE { SESSIONS_WRITE | SESSIONS_CREATE } else { write(area) };
         match access {
-            None => Some(Self(read(area) | write(area))),
+            None => Some(Self(read(area) | write)),
             Some("read") => Some(Self(read(area))),
-            Some("write") => Some(Self(write(area))),
+            Some("write") => Some(Self(write)),
+            Some("create") if write & SESSIONS_CREATE != 0 => Some(Self(SESSIONS_CREATE)),
             Some(_) => None,
         }
     }
@@ -77,7 +81,11 @@ impl Permissions {
 }
 
 fn unknown(word: &str) -> String {
-    format!("`{}` is no permission: {}, each alone or with :read or :write, or * for all", word.escape_debug(), AREAS.join(" "))
+    format!(
+        "`{}` is no permission: {}, each alone or with :read or :write, sessions:create, or * for all",
+        word.escape_debug(),
+        AREAS.join(" ")
+    )
 }
 
 /// A permission in words.
@@ -85,6 +93,9 @@ pub(crate) struct Named(pub(crate) Permission);
 
 impl fmt::Display for Named {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        if self.0 == SESSIONS_CREATE {
+            return f.write_str("sessions:create");
+        }
         let area = AREAS.get(usize::try_from(self.0.trailing_zeros() / 2).unwrap_or(usize::MAX)).copied().unwrap_or("none");
         let access = if self.0.trailing_zeros().is_multiple_of(2) { "read" } else { "write" };
         write!(f, "{area}:{access}")
@@ -108,6 +119,7 @@ mod tests {
             TENANTS_WRITE,
             SESSIONS_READ,
             SESSIONS_WRITE,
+            SESSIONS_CREATE,
             USAGE_READ,
             AUDIT_READ,
             EXPLAIN_READ,
@@ -116,7 +128,8 @@ mod tests {
         for permission in all {
             let own = of(&[&Named(permission).to_string()]).unwrap();
             for other in all {
-                assert_eq!(own.hold(other), own.hold(permission) && other == permission, "{} {}", Named(permission), Named(other));
+                let is_part = other == permission || (permission, other) == (SESSIONS_WRITE, SESSIONS_CREATE);
+                assert_eq!(own.hold(other), is_part, "{} {}", Named(permission), Named(other));
             }
             assert!(of(&["*"]).unwrap().hold(permission));
             assert!(!of(&[]).unwrap().hold(permission));
@@ -129,7 +142,7 @@ mod tests {
 
     #[test]
     fn an_unknown_word_is_an_error_at_its_place() {
-        for word in ["key", "keys:", "keys:delete", "*:read", "", "KEYS"] {
+        for word in ["key", "keys:", "keys:delete", "keys:create", "*:read", "", "KEYS"] {
             let (index, why) = of(&["keys", word]).unwrap_err();
             assert!(index == 1 && why.contains("sessions"), "{why}");
         }

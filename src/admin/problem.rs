@@ -14,6 +14,8 @@ use crate::store::StoreError;
 
 /// Seconds after which a store that is away may be asked again.
 const RETRY_AFTER: HeaderValue = HeaderValue::from_static("1");
+/// What is told of a change whose outcome nobody knows.
+const OPEN: &str = "what was asked for may or may not be done";
 
 /// A refusal.
 #[derive(Debug, Clone)]
@@ -21,7 +23,12 @@ pub(crate) struct Refused {
     status: StatusCode,
     content: Box<Problem>,
     header: Option<(header::HeaderName, HeaderValue)>,
+    is_unwritten: bool,
 }
+
+/// Nothing was changed: a refusal that may be tried again, whatever its status.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct Unwritten;
 
 /// The code of a refusal, for the log.
 #[derive(Debug, Clone, Copy)]
@@ -72,7 +79,7 @@ impl Refused {
             errors: Vec::new(),
             version: None,
         };
-        Self { status, content: Box::new(content), header: None }
+        Self { status, content: Box::new(content), header: None, is_unwritten: false }
     }
 
     /// What was sent cannot be read, or cannot be.
@@ -98,8 +105,16 @@ impl Refused {
     }
 
     pub(crate) fn unavailable() -> Self {
-        let detail = "the store does not answer; what was asked for may or may not be done";
-        Self::new(StatusCode::SERVICE_UNAVAILABLE, "store_unavailable", detail).with(header::RETRY_AFTER, RETRY_AFTER)
+        Self::new(StatusCode::SERVICE_UNAVAILABLE, "store_unavailable", format!("the store does not answer; {OPEN}"))
+            .with(header::RETRY_AFTER, RETRY_AFTER)
+    }
+
+    /// It is certain that nothing was written.
+    pub(crate) fn before_writing(mut self) -> Self {
+        if let Some(words) = self.content.detail.strip_suffix(OPEN) {
+            self.content.detail = format!("{words}nothing was changed");
+        }
+        Self { is_unwritten: true, ..self }
     }
 
     /// With a header.
@@ -170,7 +185,7 @@ impl From<StoreError> for Refused {
 
 impl From<CutOff> for Refused {
     fn from(_: CutOff) -> Self {
-        let detail = "the sidecar is stopping; what was asked for may or may not be done";
+        let detail = format!("the sidecar is stopping; {OPEN}");
         Self::new(StatusCode::SERVICE_UNAVAILABLE, "draining", detail).with(header::RETRY_AFTER, RETRY_AFTER)
     }
 }
@@ -185,6 +200,9 @@ impl IntoResponse for Refused {
         let body = serde_json::to_string(&self.content).unwrap_or_default();
         let mut response = (self.status, [(header::CONTENT_TYPE, "application/problem+json")], body).into_response();
         response.extensions_mut().insert(Code(self.content.code));
+        if self.is_unwritten {
+            response.extensions_mut().insert(Unwritten);
+        }
         response.headers_mut().extend(self.header);
         response
     }

@@ -1,20 +1,16 @@
 //! `GET /status`, `GET /openapi.json`.
 
-use std::sync::LazyLock;
-
 use axum::response::{IntoResponse as _, Response};
 use http::header;
 use serde_json::{Value, json};
 
 use super::answer::Json;
 use super::call::By;
-use super::document;
+use super::document::OPENAPI;
 use super::permission::{NONE, SYSTEM_READ};
 use super::problem::Refused;
 use super::schema;
 use crate::clock::instant;
-
-static DOCUMENT: LazyLock<String> = LazyLock::new(|| document::api().1.to_json().unwrap_or_default());
 
 /// This sidecar, its store, and the sidecars that serve from it
 #[utoipa::path(get, path = "/status", tag = "system", responses(
@@ -44,5 +40,5 @@ pub(crate) async fn status(By(call): By<SYSTEM_READ>) -> Result<Json<Value>, Ref
     (status = 200, description = "OpenAPI 3.1", body = Object),
 ))]
 pub(crate) async fn openapi(By(_): By<NONE>) -> Response {
-    ([(header::CONTENT_TYPE, "application/json")], DOCUMENT.as_str()).into_response()
+    ([(header::CONTENT_TYPE, "application/json")], OPENAPI).into_response()
 }

@@ -12,7 +12,6 @@ use std::time::Duration;
 use axum::response::IntoResponse as _;
 use hyper::http::StatusCode;
 use tokio::task::spawn_local;
-use tokio::time::timeout;
 use tokio_rustls::TlsAcceptor;
 
 use super::http;
@@ -21,8 +20,6 @@ use crate::net::Peer;
 use crate::server::bind::{self, Bound};
 use crate::server::socket::Socket;
 
-/// How long a handshake may take.
-const HANDSHAKE: Duration = Duration::from_secs(5);
 /// How long a connection may be silent: those who keep theirs open ask again before.
 const IDLE: Duration = Duration::from_secs(30);
 
@@ -45,10 +42,8 @@ pub(super) async fn serve(api: Arc<Api>, bound: Bound) {
         let acceptor = latest(&asked.app().admin, peer, &tls);
         async move {
             let Some(acceptor) = acceptor else { return Some(socket) };
-            match timeout(HANDSHAKE, acceptor.accept(socket)).await {
-                Ok(Ok(stream)) => Some(Socket::Tls(Box::new(stream.into()))),
-                Ok(Err(_)) | Err(_) => None,
-            }
+            let stream = acceptor.accept(socket).await.ok()?;
+            Some(Socket::Tls(Box::new(stream.into())))
         }
     };
     let answer = move |request, peer| {

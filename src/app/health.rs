@@ -10,6 +10,7 @@ use super::Snapshot;
 use super::exposed::Exposed;
 use super::reload::Reloader;
 use super::running::Stopper;
+use crate::admin::Tally;
 use crate::clock::{Timestamp, instant};
 use crate::server::life::Stage;
 use crate::telemetry::tally::Tallies;
@@ -23,6 +24,8 @@ pub(crate) struct Health {
     pub(crate) tallies: Arc<Tallies>,
     /// Upstreams that can be reached around it.
     pub(crate) exposed: Exposed,
+    /// What the admin listener is asked, where there is one.
+    pub(crate) management: OnceLock<Tally>,
     stage: Stopper,
     serving: AtomicBool,
     left: OnceLock<Instant>,
@@ -41,6 +44,7 @@ impl Health {
             reloader,
             tallies: Arc::default(),
             exposed: Exposed::default(),
+            management: OnceLock::new(),
             stage,
             serving: AtomicBool::new(false),
             left: OnceLock::new(),

@@ -1,9 +1,10 @@
 //! A small HTTP/1.1 server for probes, scrapers and operators: few connections, short heads, no bodies read.
 //! It never serves clients; theirs is [`crate::server`].
 
+mod room;
+
 use std::convert::Infallible;
 use std::rc::Rc;
-use std::sync::Arc;
 use std::time::Duration;
 
 use bytes::Bytes;
@@ -14,21 +15,19 @@ use hyper::server::conn::http1;
 use hyper::service::service_fn;
 use hyper_util::rt::{TokioIo, TokioTimer};
 use serde::Serialize;
-use tokio::sync::Semaphore;
 use tokio::task::spawn_local;
 use tokio::time::sleep;
 
+use self::room::Room;
 use crate::net::Peer;
 use crate::server::bind::Bound;
 use crate::server::socket::Socket;
 
-/// Probes and scrapers, at once.
-const CONNECTIONS: usize = 64;
 /// For the head of a probe's request; also how long its connection may be idle.
 pub(super) const SHORT: Duration = Duration::from_secs(5);
 const ACCEPT_PAUSE: Duration = Duration::from_millis(100);
 
-/// Answers on `bound`, where no connection is silent for longer than `idle`, whom `welcome` lets in, until the runtime ends.
+/// Answers on `bound`, where no connection is silent for longer than `idle` between requests, whom `welcome` lets in, until the runtime ends.
 pub(super) async fn serve<W, E, F, A, B>(name: &'static str, bound: &Bound, idle: Duration, welcome: W, answer: F)
 where
     W: Fn(Socket, Peer) -> E + 'static,
@@ -41,24 +40,32 @@ where
         Ok(listening) => listening,
         Err(error) => return tracing::error!(%error, "{name} cannot be served"),
     };
-    let (room, welcome, answer) = (Arc::new(Semaphore::new(CONNECTIONS)), Rc::new(welcome), Rc::new(answer));
+    let (room, welcome, answer) = (Room::new(name), Rc::new(welcome), Rc::new(answer));
     loop {
-        let Ok(place) = Arc::clone(&room).acquire_owned().await else { return };
         let Ok((socket, peer)) = listening.accept().await else {
             sleep(ACCEPT_PAUSE).await;
             continue;
         };
+        let Some(place) = room.admit(peer).await else { continue };
         let (welcome, answer) = (Rc::clone(&welcome), Rc::clone(&answer));
         spawn_local(async move {
-            let Some(socket) = welcome(socket, peer).await else { return };
-            let service = service_fn(|request| {
-                let answer = answer(request, peer);
-                async { Ok::<_, Infallible>(answer.await) }
-            });
-            let mut builder = http1::Builder::new();
-            builder.timer(TokioTimer::new()).header_read_timeout(idle);
-            let _ = builder.serve_connection(TokioIo::new(socket), service).await;
-            drop(place);
+            let serving = async {
+                let Some(socket) = welcome(socket, peer).await else { return };
+                let service = service_fn(|request| {
+                    place.speak();
+                    let answer = answer(request, peer);
+                    async { Ok::<_, Infallible>(answer.await) }
+                });
+                let mut builder = http1::Builder::new();
+                builder.timer(TokioTimer::new()).header_read_timeout(idle);
+                let _ = builder.serve_connection(TokioIo::new(socket), service).await;
+            };
+            tokio::select! {
+                // First: who is to go says nothing any more.
+                biased;
+                () = place.over() => {}
+                () = serving => {}
+            }
         });
     }
 }

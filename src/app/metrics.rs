@@ -24,6 +24,7 @@ pub(super) fn scrape(health: &Health) -> String {
     text.one(Gauge, "sidegate_ready", "1 while requests should be sent here.", u8::from(health.readiness().0));
     requests(&mut text, health);
     connections(&mut text, health);
+    management(&mut text, health);
     upstreams(&mut text, health);
     exposed(&mut text, health);
     limits(&mut text, health);
@@ -118,6 +119,14 @@ fn connections(text: &mut Exposition, health: &Health) {
     let is_free = !doors.iter().any(|door| &*door.listener.terms.load().name == "admin");
     if let Some(expires) = health.reloader.app().load().admin.expires.filter(|_| is_free) {
         text.sample("sidegate_certificate_expiry_timestamp_seconds", &[("listener", "admin")], expires);
+    }
+}
+
+fn management(text: &mut Exposition, health: &Health) {
+    let Some(tally) = health.management.get() else { return };
+    text.family(Counter, "sidegate_admin_requests_total", "Requests to the management API, by route and class of status.");
+    for (route, class, count) in tally.counts() {
+        text.sample("sidegate_admin_requests_total", &[("route", route), ("code", class)], count);
     }
 }
 

@@ -9,7 +9,7 @@ use crate::clock::Timestamp;
 /// What is to be done again.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Step {
-    /// The key is revoked.
+    /// The key is revoked; or the session, for the reason that the event tells.
     Revoke,
     /// The key is switched off.
     Deactivate,

@@ -25,7 +25,7 @@ pub(super) use hot::{AtHand, Hot};
 /// Refusals remembered.
 const NEGATIVE_MAX: u64 = 100_000;
 
-/// A key's records, compiled.
+/// A key's records, compiled. There is one for each cached key: what most of them do not have stands apart.
 pub(super) struct Entry {
     pub(super) key: Arc<Slot>,
     pub(super) key_generation: u64,
@@ -34,14 +34,27 @@ pub(super) struct Entry {
     pub(super) reading: Reading,
     /// Whether somebody has begun to read it again ahead of its end.
     pub(super) refreshed: AtomicBool,
-    /// Of this secret, if it is the one that was replaced; else the greatest time.
-    pub(super) secret_end: End,
-    pub(super) expiry: Option<End>,
-    pub(super) verdict: Verdict,
-    /// The key's record as JSON, where a snapshot is made.
-    pub(super) record: Option<Box<str>>,
     /// Whether a newer answer has taken its place.
     pub(super) superseded: AtomicBool,
+    pub(super) verdict: Verdict,
+    pub(super) rest: Option<Box<Rest>>,
+}
+
+/// What most entries do not have.
+pub(super) struct Rest {
+    /// Of this secret, if it is the one that was replaced.
+    pub(super) secret_end: Option<End>,
+    pub(super) expiry: Option<End>,
+    /// The key's record as JSON, where a snapshot is made.
+    pub(super) record: Option<Box<str>>,
+}
+
+impl Rest {
+    /// None, if there is nothing in it.
+    pub(super) fn boxed(self) -> Option<Box<Self>> {
+        let has_none = matches!(self, Self { secret_end: None, expiry: None, record: None });
+        (!has_none).then(|| Box::new(self))
+    }
 }
 
 /// A deadline. Once it was seen to be over it stays so, even if the clock is set back.
@@ -77,7 +90,7 @@ pub(super) enum Verdict {
     TenantAbsent,
     TenantSuspended,
     Inactive,
-    Unusable(Box<str>),
+    Unusable(Box<Refusal>),
     Admitted(Arc<Identity>),
 }
 
@@ -93,22 +106,38 @@ impl Entry {
 
     /// What was over in the entry that this one replaces is over in this one.
     pub(super) fn take_over(&self, before: &Self) {
-        self.secret_end.take_over(&before.secret_end);
-        if let (Some(end), Some(before)) = (&self.expiry, &before.expiry) {
-            end.take_over(before);
+        let ends = [(self.secret_end(), before.secret_end()), (self.expiry(), before.expiry())];
+        for (end, before) in ends {
+            if let (Some(end), Some(before)) = (end, before) {
+                end.take_over(before);
+            }
         }
+    }
+
+    fn secret_end(&self) -> Option<&End> {
+        self.rest.as_ref()?.secret_end.as_ref()
+    }
+
+    fn expiry(&self) -> Option<&End> {
+        self.rest.as_ref()?.expiry.as_ref()
+    }
+
+    /// The key's record as JSON, where a snapshot is made.
+    pub(super) fn record(&self) -> Option<&str> {
+        self.rest.as_ref()?.record.as_deref()
     }
 
     /// Who called with a secret that works no more, if a rotation has replaced it and all else is well at this time.
     pub(super) fn replaced(&self, now: Timestamp) -> Option<&Arc<Identity>> {
         let Verdict::Admitted(identity) = &self.verdict else { return None };
-        let is_expired = self.expiry.as_ref().is_some_and(|end| end.is_over(now));
-        Some(identity).filter(|identity| identity.replaced.is_some() && self.secret_end.is_over(now) && !is_expired)
+        let is_over = |end: Option<&End>| end.is_some_and(|end| end.is_over(now));
+        let is_replaced = identity.particulars().replaced.is_some() && is_over(self.secret_end()) && !is_over(self.expiry());
+        Some(identity).filter(|_| is_replaced)
     }
 
     /// The answer at this time. The order is the contract's: what is for ever comes before what can be undone.
     pub(super) fn judge(&self, now: Timestamp) -> Authenticated {
-        if self.secret_end.is_over(now) {
+        if self.secret_end().is_some_and(|end| end.is_over(now)) {
             return Err(Rejection::KeyUnknown.because("replaced by a rotation whose overlap is over"));
         }
         match &self.verdict {
@@ -116,10 +145,10 @@ impl Entry {
             Verdict::TenantAbsent => Err(Rejection::KeyUnknown.because("the key's tenant has no record")),
             Verdict::TenantSuspended => Err(Rejection::TenantSuspended.into()),
             Verdict::Inactive => Err(Rejection::KeyInactive.into()),
-            Verdict::Unusable(_) | Verdict::Admitted(_) if self.expiry.as_ref().is_some_and(|end| end.is_over(now)) => {
-                Err(Rejection::KeyExpired.because(self.expiry.as_ref().map(|end| format!("since {}", end.at)).unwrap_or_default()))
+            Verdict::Unusable(_) | Verdict::Admitted(_) if let Some(end) = self.expiry().filter(|end| end.is_over(now)) => {
+                Err(Rejection::KeyExpired.because(format!("since {}", end.at)))
             }
-            Verdict::Unusable(why) => Err(Rejection::IdentityInvalid.because(why.to_string())),
+            Verdict::Unusable(why) => Err(Refusal::clone(why)),
             Verdict::Admitted(identity) => Ok(Arc::clone(identity)),
         }
     }
@@ -251,4 +280,15 @@ impl Hasher for DigestHasher {
 
     /// The length in front of the bytes is always the same.
     fn write_usize(&mut self, _: usize) {}
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_each_cached_key_has_is_small() {
+        assert!(size_of::<Entry>() <= 88, "{}", size_of::<Entry>());
+        assert!(size_of::<Slot>() <= 80, "{}", size_of::<Slot>());
+    }
 }

@@ -4,7 +4,7 @@ use std::sync::Arc;
 use std::sync::atomic::AtomicBool;
 
 use super::Counters;
-use super::cache::{End, Entry, Verdict};
+use super::cache::{End, Entry, Rest, Verdict};
 use super::freshness::{Began, Reading};
 use super::held::TenantState;
 use super::load::{Shared, Tenant};
@@ -14,6 +14,7 @@ use crate::identity::replaced::Replaced;
 use crate::identity::{Identity, Ids};
 use crate::key::digest::StoredDigest;
 use crate::key::record::{KeyRecord, KeyStatus};
+use crate::rejection::Rejection;
 use crate::tenant::TenantStatus;
 
 /// The end of a secret that has none of its own.
@@ -39,10 +40,12 @@ impl Shared {
             reading: Reading::new(began),
             refreshed: AtomicBool::new(false),
             superseded: AtomicBool::new(false),
-            secret_end: End::new(secret_until),
-            expiry: record.expires_at.map(End::new),
             verdict,
-            record: self.place.is_somewhere().then(|| serde_json::to_string(record).ok()).flatten().map(String::into_boxed_str),
+            rest: Rest::boxed(Rest {
+                secret_end: (secret_until != CURRENT).then(|| End::new(secret_until)),
+                expiry: record.expires_at.map(End::new),
+                record: self.place.is_somewhere().then(|| serde_json::to_string(record).ok()).flatten().map(String::into_boxed_str),
+            }),
         }
     }
 
@@ -60,14 +63,17 @@ impl Shared {
             return Verdict::Inactive;
         }
         match Identity::compile(ids, record, tenant, &self.headers) {
-            Ok(identity) => Verdict::Admitted(Arc::new(Identity { replaced, ..identity })),
+            Ok(identity) => {
+                let identity = if replaced.is_some() { identity.by_replaced(replaced) } else { identity };
+                Verdict::Admitted(Arc::new(identity))
+            }
             Err(why) => self.unusable(&format!("{}: {why}", record.id)),
         }
     }
 
     fn unusable(&self, why: &str) -> Verdict {
         Counters::count(&self.counters.unusable);
-        Verdict::Unusable(why.into())
+        Verdict::Unusable(Box::new(Rejection::IdentityInvalid.because(why.to_owned())))
     }
 }
 

@@ -2,7 +2,6 @@
 //! stands for. Each is shared by all that rest on it, asked for once however many wait, and judged by the same rules of freshness.
 
 use std::future::Future;
-use std::pin::Pin;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 
@@ -17,7 +16,7 @@ use crate::key::record::{KeyRecord, KeyStatus};
 use crate::rejection::Rejection;
 use crate::session::record::Ended;
 use crate::store::StoreError;
-use crate::tenant::{TenantRecord, TenantStatus};
+use crate::tenant::TenantRecord;
 
 /// A record that entries rest on.
 pub(super) struct Held<S> {
@@ -77,9 +76,6 @@ pub(super) trait Kept: PartialEq + Sized + Send + Sync + 'static {
 
     /// Asks the store; only that it cannot be asked is an error.
     fn ask(shared: &Shared, id: &str) -> impl Future<Output = Result<Said<Self>, StoreError>> + Send;
-
-    /// Why what rests on it has ended.
-    fn ending(&self) -> Option<Rejection>;
 }
 
 impl TenantState {
@@ -108,10 +104,6 @@ impl Kept for TenantState {
         };
         Ok(Said { version: state.version(), state, is_for_ever: false })
     }
-
-    fn ending(&self) -> Option<Rejection> {
-        matches!(self, Self::Found(tenant) if tenant.status == TenantStatus::Suspended).then_some(Rejection::TenantSuspended)
-    }
 }
 
 impl Kept for SessionState {
@@ -131,10 +123,6 @@ impl Kept for SessionState {
             Err(error @ StoreError::Unavailable(_)) => return Err(error),
             Err(error) => Said { state: Self::Unusable(error.to_string()), version: None, is_for_ever: false },
         })
-    }
-
-    fn ending(&self) -> Option<Rejection> {
-        matches!(self, Self::Ended(_) | Self::Absent).then_some(Rejection::TokenInactive)
     }
 }
 
@@ -156,8 +144,11 @@ impl Kept for ClientState {
             Err(error) => Said { state: Self::Unusable(error.to_string()), version: None, is_for_ever: false },
         })
     }
+}
 
-    fn ending(&self) -> Option<Rejection> {
+impl ClientState {
+    /// Why the key is good for nothing.
+    pub(super) fn ending(&self) -> Option<Rejection> {
         match self {
             Self::Found(key) if key.status == KeyStatus::Revoked => Some(Rejection::KeyRevoked),
             Self::Found(key) if key.status == KeyStatus::Inactive => Some(Rejection::KeyInactive),
@@ -173,8 +164,6 @@ pub(super) trait Ground: Send + Sync {
     fn reading(&self) -> &Reading;
     /// Begins a look-up that nobody waits for, once.
     fn refresh(self: Arc<Self>, shared: &Arc<Shared>);
-    /// Asks whether what rests on it has ended; who cannot be asked ends nothing.
-    fn ask_ending(self: Arc<Self>, shared: Arc<Shared>) -> Pin<Box<dyn Future<Output = Option<Rejection>> + Send>>;
 }
 
 impl<S: Kept> Ground for Held<S> {
@@ -198,13 +187,6 @@ impl<S: Kept> Ground for Held<S> {
             let _ = shared.find::<S>(&self.slot.id).await;
             self.refreshed.store(false, Ordering::Relaxed);
         }));
-    }
-
-    fn ask_ending(self: Arc<Self>, shared: Arc<Shared>) -> Pin<Box<dyn Future<Output = Option<Rejection>> + Send>> {
-        Box::pin(async move {
-            let (_, _, state) = shared.find::<S>(&self.slot.id).await.ok()?;
-            state.ending()
-        })
     }
 }
 

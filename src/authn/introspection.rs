@@ -119,7 +119,7 @@ impl Introspection {
                 .help("client_id = \"sidegate\", client_secret_file = \"/run/secrets/introspection\"");
         }
         let (secret, print) = secret(section, problems)?;
-        let (endpoint, issuer) = (endpoint?, Arc::new(Issuer::asked(NAME, version)));
+        let (endpoint, issuer) = (endpoint?, Arc::new(Issuer::asked(NAME, section, version)));
         let cache_ttl_ms = section.cache_ttl.as_millis();
         let authorization = authorization(section.client_id.as_bytes(), secret.expose_secret());
         let authorization = problems.keep("introspection.client_id", authorization)?;
@@ -153,7 +153,7 @@ impl Introspection {
         let (version, began) = (self.version(), clock.now());
         let form = format!("token={}&token_type_hint=access_token", percent_encode(text, FORM));
         let answer = self.endpoint.answer_to(Bytes::from(form), &self.authorization).await;
-        match answer.and_then(|document| self.read(&document)) {
+        match answer.and_then(|document| self.read(&document, began)) {
             Ok(answer) => {
                 if self.is_failing.swap(false, Ordering::Relaxed) {
                     tracing::info!("the introspection endpoint answers again");
@@ -172,7 +172,7 @@ impl Introspection {
     }
 
     /// What an answer says; `None` = it is not active.
-    fn read(&self, document: &[u8]) -> Result<Option<Active>, String> {
+    fn read(&self, document: &[u8], now: Timestamp) -> Result<Option<Active>, String> {
         let members = Json::object(document)?;
         match members.get("active") {
             Some(Json::Bool(false)) => return Ok(None),
@@ -182,7 +182,7 @@ impl Introspection {
         }
         let end = time(&members, "exp").map_err(|refusal| refusal.detail.into_owned())?.unwrap_or(Timestamp(i64::MAX));
         // Who may use it is said; that it cannot be used is the answer's, or the record's, and no outage.
-        let caller = self.issuer.caller(&members, end, 0).map_err(|refusal| {
+        let caller = self.issuer.check_answer(&members, now).and_then(|()| self.issuer.caller(&members, end, 0)).map_err(|refusal| {
             if refusal.rejection == Rejection::JwtMalformed { Rejection::IdentityInvalid.because(refusal.detail) } else { refusal }
         });
         Ok(Some(Active { end, caller }))

@@ -73,6 +73,8 @@ pub struct Issuer {
     /// Instead of a claim.
     tenant: Option<String>,
     environment: EnvironmentName,
+    /// Whether tokens without scopes pass scope checks, although others of its tokens have some.
+    takes_unscoped: bool,
     /// Whether we are the issuer: then its tokens say what they rest on.
     is_own: bool,
 }

@@ -212,7 +212,7 @@ impl Shared {
         let moment = self.freshness.moment(self.clock.now(), self.slots.floor());
         let mut tenants: HashMap<Arc<str>, bool> = HashMap::new();
         for (digest, entry) in self.caches.entries() {
-            let Some(record) = entry.record.as_deref().filter(|_| entry.is_current()) else { continue };
+            let Some(record) = entry.record().filter(|_| entry.is_current()) else { continue };
             let tenant = &entry.tenant;
             let is_written = if let Some(is_written) = tenants.get(&tenant.slot.id) {
                 *is_written

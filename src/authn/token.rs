@@ -20,12 +20,12 @@ use super::held::{ClientState, Found, Ground, Kept, SessionState, TenantState};
 use super::jwt::{Grant, Issuers, Verified};
 use super::load::Shared;
 use super::opaque::Hold;
-use super::standing::Standing;
+use super::standing::{ENDINGS, Standing};
 use super::trouble::Trouble;
 use crate::clock::Timestamp;
 use crate::identity::Identity;
 use crate::identity::template::{VALUE_MAX, is_injectable};
-use crate::key::digest::Digest;
+use crate::key::digest::{Digest, StoredDigest};
 use crate::key::record::KeyRecord;
 use crate::key::rules::check_id;
 use crate::rejection::{Refusal, Rejection};
@@ -183,18 +183,17 @@ impl Authenticator {
         if is_certain || !self.shared.store.is_reachable() { Standing::Holds } else { Standing::Unknown }
     }
 
-    /// The same, asking for what is not known any more: of the token itself, else of the store.
+    /// The same, asking for what is not known any more: of the token itself, else of the store what it rests on, judged anew.
     pub async fn ask_standing_of_token(&self, token: &Token) -> Standing {
         if let Some(standing) = self.ask_again(token).await {
             return standing;
         }
-        for (ground, _) in &token.grounds {
-            let ending = self.shared.runtime.spawn(Arc::clone(ground).ask_ending(Arc::clone(&self.shared)));
-            if let Ok(Ok(Some(rejection))) = timeout(self.patience, ending).await {
-                return Standing::Ended(rejection);
-            }
+        let digest = token.hold.as_ref().map_or(Digest([0; 32]), |hold| hold.digest);
+        let renewed = self.shared.of_grounds(Arc::clone(&token.verified), &digest, self.patience).await;
+        match renewed.and_then(|renewed| renewed.judge(self.now())) {
+            Err(refusal) if ENDINGS.contains(&refusal.rejection) => Standing::Ended(refusal.rejection),
+            Ok(_) | Err(_) => Standing::Holds,
         }
-        Standing::Holds
     }
 }
 
@@ -210,20 +209,19 @@ fn check_session(state: &SessionState) -> Result<(), Refusal> {
     }
 }
 
-/// The key that a token stands for since it was issued, and until when it does.
-fn client_of(state: &ClientState, issued: Timestamp) -> Result<(&KeyRecord, Timestamp), Refusal> {
+/// The key that a token stands for which was given for the secret with this mark, and until when it does.
+fn client_of<'s>(state: &'s ClientState, mark: &str) -> Result<(&'s KeyRecord, Timestamp), Refusal> {
     let key = match (state, state.ending()) {
         (_, Some(rejection)) => return Err(rejection.into()),
         (ClientState::Found(key), None) => key,
         (ClientState::Unusable(why), None) => return Err(Rejection::IdentityInvalid.because(why.clone())),
         (ClientState::Absent, None) => return Err(Rejection::KeyUnknown.into()),
     };
-    // Of whole seconds: a token of the second of the rotation is of the new secret.
-    let is_older = key.rotated_at.is_some_and(|rotated| issued.plus_millis(999) < rotated);
+    let is_marked = |hex: &str| StoredDigest::from_hex(hex).is_some_and(|stored| stored.mark(&key.id) == *mark);
     let secret = match &key.previous {
-        Some(previous) if is_older => previous.until,
-        None if is_older => return Err(Rejection::KeyUnknown.because("of a secret that a rotation has replaced")),
-        Some(_) | None => Timestamp(i64::MAX),
+        _ if is_marked(&key.digest) => Timestamp(i64::MAX),
+        Some(previous) if !previous.is_dead() && is_marked(&previous.digest) => previous.until,
+        Some(_) | None => return Err(Rejection::KeyUnknown.because("of a secret that a rotation has replaced")),
     };
     Ok((key, secret.min(key.expires_at.unwrap_or(Timestamp(i64::MAX)))))
 }
@@ -256,10 +254,10 @@ impl Shared {
                 grounds.push((session, generation));
                 check_session(&state).and_then(|()| self.verdict_on(&verified, id, &tenant, None))
             }
-            Some(Grant::Client(key, issued)) => {
+            Some(Grant::Client(key, mark)) => {
                 let (client, generation, state) = self.find_for_token::<ClientState>(key, patience).await?;
                 grounds.push((client, generation));
-                client_of(&state, *issued).and_then(|(key, until)| {
+                client_of(&state, mark).and_then(|(key, until)| {
                     end = end.min(until);
                     self.verdict_on(&verified, id, &tenant, Some(key))
                 })

@@ -102,7 +102,10 @@ fn list(args: &List, globals: &Globals) -> Result<(), Failure> {
     events.truncate(args.limit);
     print(&events, globals);
     if more && !globals.quiet {
-        output::note(format_args!("there are more: --limit, or --until {}", events.last().map_or(now, |event| event.at)));
+        // Of the last one's millisecond there may be others: they are asked for again.
+        let before = events.last().map_or(now, |event| event.at.plus_millis(1));
+        let goes_on = events.first().is_some_and(|event| event.at >= before);
+        output::note(format_args!("there are more: --limit{}", if goes_on { format!(", or --until {before}") } else { String::new() }));
     }
     Ok(())
 }

@@ -17,6 +17,7 @@ use crate::audit::{Event, Query};
 use crate::clock::Timestamp;
 use crate::config::sections::EnvironmentName;
 use crate::config::units::Span;
+use crate::explain::Explanation;
 use crate::key::filter::Filter;
 use crate::key::lifecycle::NewKey;
 use crate::store::Page;
@@ -120,6 +121,12 @@ pub(super) fn open(access: Access, globals: &Globals) -> Result<Box<dyn Desk>, F
         None => Ok(Box::new(Here::new(Context::open(access, globals)?))),
         Some(url) => Ok(Box::new(there::There::open(url, globals)?)),
     }
+}
+
+/// How the running instance that the flags name would judge a request; `None` = they name none.
+pub(super) fn explained(asked: &Value, globals: &Globals) -> Option<Result<Explanation, Failure>> {
+    let url = globals.admin.as_ref()?;
+    Some(there::There::open(url, globals).and_then(|there| there.explain(asked)))
 }
 
 impl KeyVerb {

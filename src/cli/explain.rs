@@ -1,15 +1,17 @@
-//! `sidegate explain`: how a request would be judged, step by step, by the code that would judge it.
+//! `sidegate explain`: how a request would be judged, step by step, by the code that would judge it: here, by the configuration and the
+//! store, or in a running instance, by what that has.
 
 use std::net::IpAddr;
 
 use secrecy::{ExposeSecret, SecretString};
+use serde_json::{Value, json};
 
 use crate::clock::Clock;
 use crate::config::{self, Loaded, Sources};
 use crate::explain::{Described, Explanation};
 use crate::gate::Presented;
 
-use super::{Exit, Failure, Globals, output};
+use super::{Exit, Failure, Globals, desk, output};
 
 /// Its flags.
 #[derive(Debug, clap::Args)]
@@ -41,25 +43,37 @@ pub struct Args {
 /// # Errors
 /// `Exit::Denied` if the request would be refused; `Exit::NotFound` if there is no such key.
 pub fn run(args: &Args, globals: &Globals) -> Result<(), Failure> {
+    let described = describe(args)?;
+    let (explanation, loaded) = match desk::explained(&asked(args, &described), globals) {
+        Some(explanation) => (explanation?, None),
+        None => here(args, &described, globals).map(|(explanation, loaded)| (explanation, Some(loaded)))?,
+    };
+    if globals.json {
+        output::json(&explanation);
+    } else {
+        print(&explanation, &described, loaded.as_ref());
+    }
+    if explanation.reason.is_empty() { Ok(()) } else { Err(Exit::Denied.because("")) }
+}
+
+/// As the management API has it described.
+fn asked(args: &Args, Described { method, target, headers, from, tls }: &Described) -> Value {
+    json!({ "method": method, "target": target, "headers": headers, "from": from, "tls": tls, "key": args.key })
+}
+
+fn here(args: &Args, described: &Described, globals: &Globals) -> Result<(Explanation, Loaded), Failure> {
     let mut loaded = config::load(&Sources::from_globals(globals));
     let Some(app) = loaded.compile() else {
         output::note(loaded.report().trim_end());
         return Err(Exit::Configuration.because(format!("{}: {}", loaded.name(), loaded.counts())));
     };
-    let described = describe(args)?;
     let explainer = app.explainer(&loaded.config, Clock::System).map_err(|why| Exit::Failed.because(why))?;
     let record = match &args.key {
         Some(id) => Some(explainer.find_key(id)?.ok_or_else(|| Exit::NotFound.because(format!("there is no key {id}")))?),
         None => None,
     };
     let presented = record.as_ref().map_or(Presented::InHeaders, Presented::Record);
-    let explanation = explainer.explain(&described, presented);
-    if globals.json {
-        output::json(&explanation);
-    } else {
-        print(&explanation, &described, &loaded);
-    }
-    if explanation.reason.is_empty() { Ok(()) } else { Err(Exit::Denied.because("")) }
+    Ok((explainer.explain(described, presented), loaded))
 }
 
 fn describe(args: &Args) -> Result<Described, Failure> {
@@ -95,13 +109,14 @@ fn absolute(url: &str) -> Option<(&str, &str, bool)> {
     Some((host, if target.is_empty() { "/" } else { target }, tls))
 }
 
-/// The line that decides: of proxy.toml, of a profile, or the record's field.
-fn place(loaded: &Loaded, path: &str) -> String {
-    match (path, loaded.origin(path)) {
+/// The line that decides: of proxy.toml, of a profile, or the record's field. Of an instance's configuration the key alone is known.
+fn place(loaded: Option<&Loaded>, path: &str) -> String {
+    match (path, loaded.map(|loaded| loaded.origin(path))) {
         ("", _) => String::new(),
         (record, _) if record.starts_with("record of ") => format!("  [{record}]"),
-        (key, Some(place)) => format!("  [{place}, {key}]"),
-        (key, None) => format!("  [{key}, by default]"),
+        (key, None) => format!("  [{key}]"),
+        (key, Some(Some(place))) => format!("  [{place}, {key}]"),
+        (key, Some(None)) => format!("  [{key}, by default]"),
     }
 }
 
@@ -110,11 +125,11 @@ fn mask(line: &str) -> String {
     line.chars().take(4).chain("…".chars()).collect()
 }
 
-fn print(explanation: &Explanation, described: &Described, loaded: &Loaded) {
+fn print(explanation: &Explanation, described: &Described, loaded: Option<&Loaded>) {
     output::line(format_args!("{} from {}", explanation.request, described.from));
     output::line("");
     for step in &explanation.steps {
-        let mark = match step.verdict {
+        let mark = match &*step.verdict {
             "refused" => "✗",
             "ok" => "✓",
             "observed" => "!",
@@ -138,17 +153,11 @@ fn print(explanation: &Explanation, described: &Described, loaded: &Loaded) {
         output::line(format_args!("\n{}", answer.body));
     }
     if let Some(forward) = &explanation.forward {
-        let upstream = loaded
-            .config
-            .upstreams
-            .get_index(forward.upstream)
-            .map(|(name, upstream)| format!("{name} ({})", upstream.url))
-            .unwrap_or_default();
         if !explanation.would_refuse.is_empty() {
             let detail = if explanation.detail.is_empty() { String::new() } else { format!(": {}", explanation.detail) };
             output::line(format_args!("let through for a time only, else refused, {}{detail}", explanation.would_refuse));
         }
-        output::line(format_args!("forwarded to {upstream}\n\n{}", forward.request));
+        output::line(format_args!("forwarded to {}\n\n{}", forward.to, forward.request));
         for (name, value) in &forward.headers {
             output::line(format_args!("{name}: {value}"));
         }

@@ -102,6 +102,8 @@ fn told(token: &Verified) -> Value {
         "scopes": token.scopes.as_ref().map(ToString::to_string),
         "environment": token.environment.name(),
         "good_until": token.end,
+        // The store was not asked about what it rests on.
+        "checked": "signature and claims",
     })
 }
 
@@ -110,6 +112,11 @@ fn say(verdict: &Verdict, globals: &Globals) {
         _ if globals.quiet => {}
         Ok(told) if globals.json => output::json(told),
         Ok(told) => {
+            if told.get("checked").is_some() {
+                output::note(
+                    "only its signature and what it says were checked: its tenant, and the session or key it was given for, may have ended",
+                );
+            }
             output::line("good");
             for (name, value) in told.as_object().into_iter().flatten() {
                 let value = value.as_str().map_or_else(|| value.to_string(), ToOwned::to_owned);

@@ -9,7 +9,7 @@ use super::tree::{Node, SourceKind, Tree, Value};
 
 /// The configuration as TOML; passwords in URLs are starred.
 pub(super) fn effective(config: &Config, tree: &Tree, with_origins: bool) -> String {
-    let mut text = match toml::to_string_pretty(config) {
+    let mut text = match toml::Value::try_from(config).and_then(|config| toml::to_string_pretty(&config)) {
         Ok(text) => text,
         Err(error) => return format!("# {error}\n"),
     };

@@ -5,7 +5,6 @@ use http::request::Parts;
 use http::{HeaderMap, HeaderName, HeaderValue, Method, header};
 
 use crate::http1::outbox;
-use crate::identity::template::Told;
 
 /// Room for an ordinary request's head, bytes.
 const ORDINARY: usize = 1000;
@@ -35,11 +34,6 @@ pub(super) trait Fields {
     /// One that we say, in visible ASCII.
     fn text(&mut self, name: &HeaderName, value: &[u8]);
 
-    /// Who is calling.
-    fn told(&mut self, told: &Told) {
-        told.iter().for_each(|(name, value)| self.text(name, value));
-    }
-
     /// The trailers that come behind the content.
     fn announce(&mut self, names: HeaderValue);
 }
@@ -67,10 +61,6 @@ impl Fields for Encoded {
 
     fn text(&mut self, name: &HeaderName, value: &[u8]) {
         outbox::field(&mut self.lines, name.as_str().as_bytes(), value);
-    }
-
-    fn told(&mut self, told: &Told) {
-        self.lines.extend_from_slice(told.lines());
     }
 
     fn announce(&mut self, names: HeaderValue) {

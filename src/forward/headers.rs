@@ -16,7 +16,7 @@ use crate::environment::Environments;
 use crate::facts::X_REQUEST_ID;
 use crate::gate::{Caller, Connection, Permit, Seen};
 use crate::identity::signed::Signature;
-use crate::identity::template::{IdentityHeaders, Told};
+use crate::identity::template::{IdentityHeaders, Values};
 use crate::net::client::Trust;
 use crate::rejection::{Refusal, Rejection};
 use crate::telemetry::spans::Context;
@@ -68,7 +68,7 @@ pub struct HeaderRules {
     fates: HeaderMap<Fate>,
     reserved_prefixes: Box<[Box<str>]>,
     odd_names: OddNames,
-    nobody: Told,
+    identity: IdentityHeaders,
     signature: Option<Signature>,
 }
 
@@ -122,12 +122,12 @@ impl HeaderRules {
         if let Some(signature) = &signature {
             decide(&folded(signature.name().as_str()), Fate::Reserved);
         }
-        let nobody = problems.keep("identity.headers", identity.for_nobody())?;
+        problems.keep("identity.headers", identity.check(&Values::NOBODY))?;
         Some(Self {
             fates,
             reserved_prefixes: config.identity.reserved_prefixes.iter().map(|prefix| folded(prefix)).collect(),
             odd_names: config.identity.odd_names,
-            nobody,
+            identity: identity.clone(),
             signature,
         })
     }
@@ -242,14 +242,10 @@ impl HeaderRules {
     }
 
     /// What is said of a caller, and what his environment adds.
-    fn identity_of<'a>(
-        &'a self,
-        caller: &'a Caller,
-        environments: &'a Environments,
-    ) -> (Option<&'a Told>, &'a [(HeaderName, HeaderValue)]) {
+    fn identity_of<'a>(caller: &'a Caller, environments: &'a Environments) -> (Option<Values<'a>>, &'a [(HeaderName, HeaderValue)]) {
         match caller {
-            Caller::Known(identity) => (Some(&identity.headers), &environments.of(identity.environment).add_headers),
-            Caller::Nobody => (Some(&self.nobody), &[]),
+            Caller::Known(identity) => (Some(identity.values()), &environments.of(identity.environment).add_headers),
+            Caller::Nobody => (Some(Values::NOBODY), &[]),
             Caller::Older | Caller::Preflight => (None, &[]),
         }
     }
@@ -261,8 +257,9 @@ impl HeaderRules {
     }
 
     /// Says who is calling, signed, where that is wanted and anybody is known.
-    fn sign(&self, own: Option<&Told>, now: Timestamp, out: impl FnOnce(&HeaderName, &[u8])) -> Result<(), Refusal> {
-        let (Some(signature), Some(statement)) = (&self.signature, own.and_then(Told::signed)) else { return Ok(()) };
+    fn sign(&self, caller: &Caller, now: Timestamp, out: impl FnOnce(&HeaderName, &[u8])) -> Result<(), Refusal> {
+        let (Some(signature), Caller::Known(identity)) = (&self.signature, caller) else { return Ok(()) };
+        let Some(statement) = &identity.particulars().signed else { return Ok(()) };
         let told = signature.tell(statement, now, |token| out(signature.name(), token));
         told.ok_or_else(|| Rejection::Internal.because("the identity could not be signed"))
     }
@@ -275,20 +272,19 @@ impl HeaderRules {
         (seen, now): (&Seen, Timestamp),
         out: &mut impl Fields,
     ) -> Result<(), Refusal> {
-        let (own, added) = self.identity_of(permit.caller(), environments);
-        match own {
-            Some(told) if added.is_empty() => out.told(told),
-            Some(told) => {
-                let is_added = |name: &HeaderName| added.iter().any(|(other, _)| other == name);
-                told.iter().filter(|(name, _)| !is_added(name)).for_each(|(name, value)| out.text(name, value));
-            }
-            None => {}
+        let (values, added) = Self::identity_of(permit.caller(), environments);
+        if let Some(values) = values {
+            self.identity.tell(&values, |name, value| {
+                if !added.iter().any(|(other, _)| other == name) {
+                    out.text(name, value);
+                }
+            });
         }
         for (name, value) in added {
             out.field(name, value);
         }
         out.text(&X_REQUEST_ID, seen.request_id.as_bytes());
-        self.sign(own, now, |name, token| out.text(name, token))
+        self.sign(permit.caller(), now, |name, token| out.text(name, token))
     }
 
     /// Says which trace it belongs to; what vendors have added goes on with a trace that is continued, and with no other.

@@ -65,6 +65,8 @@ enum HostHeader {
 pub struct Target {
     /// Its name in the configuration.
     pub name: String,
+    /// Its URL, as it is written there.
+    pub url: String,
     address: Address,
     protocol: Protocol,
     tls: Option<Tls>,
@@ -207,6 +209,7 @@ impl Target {
         };
         Some(Self {
             name: name.to_owned(),
+            url: upstream.url.clone(),
             address,
             protocol,
             tls,

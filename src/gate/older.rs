@@ -76,7 +76,7 @@ impl Gate {
         self.rules.credentials.put_back(older.untouched, &mut head.headers);
         self.check_networks_of_nobody(route, seen, trace)?;
         self.limit(None, route, now, seen, trace).await?;
-        seen.would_refuse = Some(refusal);
+        seen.would_refuse.add(refusal);
         Ok(Admitted::Forward(Permit::new(Caller::Older, upstream, route.response_timeout)))
     }
 

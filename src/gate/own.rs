@@ -73,7 +73,7 @@ pub(super) fn may_be_again(route: &Route, refusal: &Refusal) -> bool {
 /// Whether the secret was the one of the key that is asked about, and was replaced just now.
 fn is_rotated(identity: &Identity, captures: &[&str], now: Timestamp) -> bool {
     identity.key_id().is_some_and(|id| captures.first() == Some(&&**id))
-        && identity.replaced.as_ref().is_some_and(|replaced| now < replaced.at.plus_millis(AGAIN_MS))
+        && identity.particulars().replaced.as_ref().is_some_and(|replaced| now < replaced.at.plus_millis(AGAIN_MS))
 }
 
 /// An admitted request. Its route takes keys only.

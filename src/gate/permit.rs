@@ -137,6 +137,8 @@ pub struct Claim {
     pub(super) environments: SmallVec<[EnvironmentName; 2]>,
     /// What its client has shown by Basic; sensitive.
     pub(super) basic: Option<HeaderValue>,
+    /// Whether a credential stands elsewhere.
+    pub(super) shows_another: bool,
 }
 
 impl Claim {
@@ -156,6 +158,12 @@ impl Claim {
     #[must_use]
     pub fn environments(&self) -> &[EnvironmentName] {
         &self.environments
+    }
+
+    /// Whether a credential stands where clients of the endpoint show none.
+    #[must_use]
+    pub const fn shows_another(&self) -> bool {
+        self.shows_another
     }
 
     /// `Authorization: Basic`, as it came.

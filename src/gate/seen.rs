@@ -8,11 +8,11 @@ use crate::authn::Token;
 use crate::config::sections::{CredentialType, EnvironmentName};
 use crate::credential::{ApiKey, BearerToken};
 use crate::facts::{RequestId, is_grpc};
+use crate::gate::Spared;
 use crate::identity::Identity;
 use crate::key::digest::Digest;
 use crate::limit::Told;
 use crate::net::client::ClientAddr;
-use crate::rejection::Refusal;
 use crate::route::Scope;
 use crate::telemetry::spans::Context;
 
@@ -47,9 +47,8 @@ pub struct Seen {
     pub scopes_used: Scope,
     /// What the client is told of its limits.
     pub limits: Option<Told>,
-    /// What the request was let through in spite of, for a time only: an observed check (the first that would have refused), or that
-    /// its credential is nobody's here.
-    pub would_refuse: Option<Refusal>,
+    /// What the request was let through in spite of, for a time only.
+    pub would_refuse: Spared,
     /// Whether a secret key was shown by a browser.
     pub exposed: bool,
     /// `Origin` of the request, for CORS.
@@ -79,7 +78,7 @@ impl Seen {
             scopes_demanded: String::new(),
             scopes_used: Scope::new(),
             limits: None,
-            would_refuse: None,
+            would_refuse: Spared::default(),
             exposed: false,
             origin: headers.get(header::ORIGIN).cloned(),
             grpc: is_grpc(headers),

@@ -34,8 +34,12 @@ impl Gate {
         self.limit(None, route, now, seen, trace).await?;
         let mut claim = self.claim(endpoint, None, facts, route);
         if endpoint == TokenEndpoint::Token {
+            if head.headers.get_all(header::AUTHORIZATION).iter().nth(1).is_some() {
+                return Err(Rejection::CredentialConflict.because("two Authorization lines"));
+            }
             claim.basic = head.headers.remove(header::AUTHORIZATION);
             claim.basic.iter_mut().for_each(|value| value.set_sensitive(true));
+            claim.shows_another = self.rules.credentials.holder(&head.headers).is_some();
         }
         Ok(Admitted::Issue(Box::new(claim)))
     }
@@ -43,7 +47,7 @@ impl Gate {
     pub(super) fn claim(&self, endpoint: TokenEndpoint, caller: Option<Arc<Identity>>, facts: &Facts, route: &Arc<Route>) -> Claim {
         let served = |name: &EnvironmentName| self.rules.environments.check(*name, facts, route).is_ok();
         let environments = [EnvironmentName::Live, EnvironmentName::Test].into_iter().filter(served).collect();
-        Claim { endpoint, caller, environments, facts: facts.clone(), route: Arc::clone(route), basic: None }
+        Claim { endpoint, caller, environments, facts: facts.clone(), route: Arc::clone(route), basic: None, shows_another: false }
     }
 
     /// What a refresh token of nobody costs its client until it proves good.

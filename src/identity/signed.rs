@@ -1,7 +1,6 @@
 //! `[identity] signed`: who is calling, in one header that an upstream can verify, for upstreams that others can reach too. A caller's
 //! is made once and sent until half of its life is over; what a client sends under that name never passes.
 
-use std::path::PathBuf;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 
@@ -153,15 +152,25 @@ fn keys(config: &Config, problems: &mut Problems) -> Option<Box<[SigningKey]>> {
         );
         return None;
     }
-    let opens = config.sessions.signing_key_files.iter().chain(config.issuers.iter().map(|issuer| &issuer.secret_file));
-    if opens.map(PathBuf::as_path).any(|other| other == file) {
-        problems.error(path, "tokens for this API are verified by the same key: what the upstream is told could be sent back as one");
-        return None;
-    }
     // A file that is not there was told where all files are looked at.
     let held = SecretSlice::from(std::fs::read(file).ok()?);
     let keys = SigningKey::read(held.expose_secret()).map_err(|why| format!("{}: {why}", file.display()));
-    problems.keep(path, keys).map(Into::into)
+    let keys = problems.keep(path, keys)?;
+    if opens_this_api(config, &keys) {
+        problems.error(path, "tokens for this API are verified by the same key: what the upstream is told could be sent back as one");
+        return None;
+    }
+    Some(keys.into())
+}
+
+/// Whether one of these keys stands, by whatever path and in whatever form, where tokens are verified.
+fn opens_this_api(config: &Config, keys: &[SigningKey]) -> bool {
+    let of_issuers = config.issuers.iter().flat_map(|issuer| [&issuer.secret_file, &issuer.public_key_file, &issuer.jwks_file]);
+    let mut files = config.sessions.signing_key_files.iter().chain(of_issuers).filter(|file| !file.as_os_str().is_empty());
+    files.any(|file| {
+        let held = SecretSlice::from(std::fs::read(file).unwrap_or_default());
+        SigningKey::names(held.expose_secret()).iter().any(|name| keys.iter().any(|key| key.kid() == &**name))
+    })
 }
 
 #[cfg(test)]
@@ -221,5 +230,39 @@ mod tests {
         }
         assert!(!compiled("X-Identity", &good, "60s", &format!("[sessions]\nsigning_key_files = [\"{good}\"]\n")));
         assert!(!compiled("X-Identity", &good, "60s", &format!("[[issuers]]\nname = \"a\"\nsecret_file = \"{good}\"\n")));
+    }
+
+    #[test]
+    fn a_key_that_verifies_tokens_is_known_under_every_name_and_in_every_form() {
+        let files = tempfile::tempdir().unwrap();
+        let file = |name: &str, text: &str| {
+            std::fs::write(files.path().join(name), text).unwrap();
+            files.path().join(name).display().to_string()
+        };
+        let (secret, pair) = ("k".repeat(32), rcgen::KeyPair::generate_for(&rcgen::PKCS_ED25519).unwrap());
+        let jwk = SigningKey::read(pair.serialize_pem().as_bytes()).unwrap()[0].jwk().unwrap();
+        let (secret, private) = (file("secret", &secret), file("private.pem", &pair.serialize_pem()));
+        let copies = [
+            (&secret, "sessions", "signing_key_files", file("copy", &format!("{}\n{}\n", "n".repeat(32), "k".repeat(32)))),
+            (&secret, "issuers", "secret_file", file("among-short", &format!("short\n{}", "k".repeat(32)))),
+            (&private, "sessions", "signing_key_files", file("copy.pem", &format!("\n{}", pair.serialize_pem()))),
+            (&private, "issuers", "public_key_file", file("public.pem", &pair.public_key_pem())),
+            (&private, "issuers", "jwks_file", file("jwks.json", &serde_json::json!({ "keys": [jwk] }).to_string())),
+        ];
+        std::os::unix::fs::symlink(&secret, files.path().join("link")).unwrap();
+        let link = (&secret, "issuers", "secret_file", files.path().join("link").display().to_string());
+        let other = file("other", &"o".repeat(32));
+        for (key, section, name, copy) in copies.into_iter().chain([link]) {
+            let is_shared = |copy: &str| {
+                let value = if section == "sessions" {
+                    format!("[sessions]\n{name} = [\"{copy}\"]")
+                } else {
+                    format!("[[issuers]]\nname = \"a\"\n{name} = \"{copy}\"")
+                };
+                let text = format!("{value}\n[identity]\nsigned = {{ header = \"X-Identity\", key_file = \"{key}\" }}\n");
+                Signature::compile(&toml::from_str(&text).unwrap(), &mut Problems::default()).is_err()
+            };
+            assert!(is_shared(&copy) && !is_shared(&other), "{section}.{name}: {copy}");
+        }
     }
 }

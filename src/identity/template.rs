@@ -2,15 +2,14 @@
 
 use std::sync::Arc;
 
-use http::{HeaderName, HeaderValue};
+use http::HeaderName;
+use smallvec::SmallVec;
 
 use super::signed::Statement;
-use crate::authn::Verified;
+use super::words::Words;
 use crate::config::problem::Problems;
-use crate::config::sections::{Config, CredentialType};
-use crate::http1::outbox;
+use crate::config::sections::Config;
 use crate::key::record::KeyRecord;
-use crate::policy::scope::Grants;
 use crate::tenant::TenantRecord;
 
 /// Longest injected value, bytes.
@@ -18,35 +17,82 @@ pub const VALUE_MAX: usize = 256;
 /// Longest list of scopes, bytes.
 pub const SCOPES_MAX: usize = 8 << 10;
 
-/// The compiled templates.
-#[derive(Debug)]
+/// The compiled templates, and the words that callers have in common.
+#[derive(Debug, Clone)]
 pub struct IdentityHeaders {
-    names: Arc<[HeaderName]>,
-    /// Of each name.
-    templates: Box<[Box<[Piece]>]>,
+    templates: Arc<[Template]>,
+    /// What of the records they name, beside what every caller has.
+    texts: Arc<[Text]>,
     /// Whether it is said once more, signed.
     signs: bool,
+    words: Arc<Words>,
+}
+
+#[derive(Debug)]
+struct Template {
+    name: HeaderName,
+    pieces: Box<[Piece]>,
 }
 
 #[derive(Debug, Clone, PartialEq, Eq)]
 enum Piece {
-    Text(Box<str>),
+    Literal(Box<str>),
     Field(Field),
 }
 
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum Field {
     TenantId,
-    TenantName,
-    TenantMetadata(Box<str>),
     KeyId,
-    KeyName,
     KeyKind,
-    KeyMetadata(Box<str>),
     Subject,
     Scopes,
     Environment,
     Credential,
+    /// The text with this index.
+    Text(usize),
+}
+
+#[derive(Debug, Clone, PartialEq, Eq)]
+enum Text {
+    TenantName,
+    TenantMetadata(Box<str>),
+    KeyName,
+    KeyMetadata(Box<str>),
+}
+
+/// What templates are filled with; empty where a caller has none.
+#[derive(Debug, Clone, Copy, Default)]
+#[expect(missing_docs, reason = "the fields of templates")]
+pub struct Values<'a> {
+    pub tenant_id: &'a str,
+    pub key_id: &'a str,
+    pub kind: &'a str,
+    pub subject: &'a str,
+    pub scopes: &'a str,
+    pub environment: &'a str,
+    pub credential: &'a str,
+    /// As [`IdentityHeaders::texts`] made them.
+    pub texts: &'a [Box<str>],
+}
+
+impl<'a> Values<'a> {
+    /// On an open route.
+    pub const NOBODY: Values<'static> =
+        Values { tenant_id: "", key_id: "", kind: "", subject: "", scopes: "", environment: "", credential: "none", texts: &[] };
+
+    fn of(&self, field: Field) -> &'a str {
+        match field {
+            Field::TenantId => self.tenant_id,
+            Field::KeyId => self.key_id,
+            Field::KeyKind => self.kind,
+            Field::Subject => self.subject,
+            Field::Scopes => self.scopes,
+            Field::Environment => self.environment,
+            Field::Credential => self.credential,
+            Field::Text(index) => self.texts.get(index).map_or("", |text| text),
+        }
+    }
 }
 
 /// Names that a template may use, for messages.
@@ -56,16 +102,13 @@ impl IdentityHeaders {
     /// Compiles `[identity.headers]`.
     pub fn compile(config: &Config, problems: &mut Problems) -> Option<Self> {
         let mut sound = true;
-        let (mut names, mut templates) = (Vec::new(), Vec::new());
+        let (mut templates, mut texts) = (Vec::new(), Vec::new());
         for (name, template) in &config.identity.headers {
             let path = format!("identity.headers.{name}");
             let header: Option<HeaderName> = problems.parse(&path, name);
-            let pieces = problems.keep(&path, parse(template));
+            let pieces = problems.keep(&path, parse(template, &mut texts));
             match (header, pieces) {
-                (Some(header), Some(pieces)) if is_plain_name(&header) => {
-                    names.push(header);
-                    templates.push(pieces);
-                }
+                (Some(name), Some(pieces)) if is_plain_name(&name) => templates.push(Template { name, pieces }),
                 (Some(_), Some(_)) => {
                     problems.error(&path, format!("`{name}` cannot carry identity: letters, digits and -, and no header of HTTP itself"));
                     sound = false;
@@ -74,167 +117,110 @@ impl IdentityHeaders {
             }
         }
         let signs = !config.identity.signed.header.is_empty();
-        sound.then(|| Self { names: names.into(), templates: templates.into(), signs })
+        sound.then(|| Self { templates: templates.into(), texts: texts.into(), signs, words: Arc::default() })
     }
 
     /// The header names, which no client may send.
     pub fn names(&self) -> impl Iterator<Item = &HeaderName> {
-        self.names.iter()
+        self.templates.iter().map(|template| &template.name)
     }
 
-    /// The headers for a key; an empty value sends no header.
+    /// Names of what of a key's metadata is told.
+    pub fn key_metadata(&self) -> impl Iterator<Item = &str> {
+        self.texts.iter().filter_map(|text| match text {
+            Text::KeyMetadata(name) => Some(&**name),
+            Text::TenantName | Text::TenantMetadata(_) | Text::KeyName => None,
+        })
+    }
+
+    /// A word that many callers have, once for all of them.
+    pub(super) fn word(&self, word: &str) -> Arc<str> {
+        self.words.get(word)
+    }
+
+    /// What of the records is told, beside what every caller has. A token has no key of its own, and its tenant need not have a record.
+    pub(super) fn texts(&self, key: Option<&KeyRecord>, tenant: Option<&TenantRecord>) -> Vec<Box<str>> {
+        let text = |text: &Text| match text {
+            Text::TenantName => tenant.map(|tenant| tenant.name.as_str()),
+            Text::TenantMetadata(name) => tenant.and_then(|tenant| tenant.metadata.get(&**name)).map(String::as_str),
+            Text::KeyName => key.map(|key| key.name.as_str()),
+            Text::KeyMetadata(name) => key.and_then(|key| key.metadata.get(&**name)).map(String::as_str),
+        };
+        self.texts.iter().map(|of| text(of).unwrap_or_default().into()).collect()
+    }
+
+    /// What is said of a caller once more, to be signed, where that is wanted.
+    pub(super) fn statement(&self, values: &Values<'_>) -> Option<Statement> {
+        let subject = if values.key_id.is_empty() { values.subject } else { values.key_id };
+        self.signs.then(|| {
+            Statement::new(&[
+                ("sub", subject),
+                ("tenant", values.tenant_id),
+                ("key_id", values.key_id),
+                ("scope", values.scopes),
+                ("environment", values.environment),
+                ("credential", values.credential),
+            ])
+        })
+    }
+
+    /// Whether all of it can be told.
     ///
     /// # Errors
     /// Which value does not fit: 1–256 bytes of visible ASCII without `, ; " \`; names and metadata may have inner spaces.
-    pub fn for_key(&self, key: &KeyRecord, tenant: &TenantRecord, grants: &Grants) -> Result<Told, String> {
-        let value = |field: &Field| match field {
-            Field::TenantId => tenant.id.clone(),
-            Field::TenantName => tenant.name.clone(),
-            Field::TenantMetadata(name) => tenant.metadata.get(&**name).cloned().unwrap_or_default(),
-            Field::KeyId => key.id.clone(),
-            Field::KeyName => key.name.clone(),
-            Field::KeyKind => key.kind.clone(),
-            Field::KeyMetadata(name) => key.metadata.get(&**name).cloned().unwrap_or_default(),
-            Field::Subject => String::new(),
-            Field::Scopes => grants.to_string(),
-            Field::Environment => key.environment.name().into(),
-            Field::Credential => CredentialType::ApiKey.name().into(),
-        };
-        let signed = self.signs.then(|| {
-            Statement::new(&[
-                ("sub", &key.id),
-                ("tenant", &tenant.id),
-                ("key_id", &key.id),
-                ("scope", &grants.to_string()),
-                ("environment", key.environment.name()),
-                ("credential", CredentialType::ApiKey.name()),
-            ])
-        });
-        Ok(Told { signed: signed.map(Box::new), ..self.render(&value)? })
-    }
-
-    /// The headers for a token, whose tenant need not have a record.
-    ///
-    /// # Errors
-    /// As [`Self::for_key`].
-    pub fn for_token(&self, token: &Verified, tenant_id: &str, tenant: Option<&TenantRecord>, scopes: &str) -> Result<Told, String> {
-        let value = |field: &Field| match field {
-            Field::TenantId => tenant_id.to_owned(),
-            Field::TenantName => tenant.map(|tenant| tenant.name.clone()).unwrap_or_default(),
-            Field::TenantMetadata(name) => tenant.and_then(|tenant| tenant.metadata.get(&**name)).cloned().unwrap_or_default(),
-            Field::KeyId | Field::KeyName | Field::KeyKind | Field::KeyMetadata(_) => String::new(),
-            Field::Subject => token.subject.clone(),
-            Field::Scopes => scopes.to_owned(),
-            Field::Environment => token.environment.name().into(),
-            Field::Credential => token.credential().name().into(),
-        };
-        let signed = self.signs.then(|| {
-            Statement::new(&[
-                ("sub", &token.subject),
-                ("tenant", tenant_id),
-                ("scope", scopes),
-                ("environment", token.environment.name()),
-                ("credential", token.credential().name()),
-            ])
-        });
-        Ok(Told { signed: signed.map(Box::new), ..self.render(&value)? })
-    }
-
-    /// The headers on an open route: nobody is known.
-    ///
-    /// # Errors
-    /// Never in practice: the only value is `none`.
-    pub fn for_nobody(&self) -> Result<Told, String> {
-        self.render(&|field| if *field == Field::Credential { "none".into() } else { String::new() })
-    }
-
-    fn render(&self, value: &dyn Fn(&Field) -> String) -> Result<Told, String> {
-        let mut lines = Vec::new();
-        for (name, pieces) in self.names.iter().zip(&self.templates) {
-            let mut text = String::new();
-            // A template whose fields are all empty says nothing, whatever its literal text.
-            let mut says_something = pieces.iter().all(|piece| matches!(piece, Piece::Text(_)));
-            let mut max = VALUE_MAX;
+    pub fn check(&self, values: &Values<'_>) -> Result<(), String> {
+        for Template { name, pieces } in &*self.templates {
+            let (mut length, mut max) = (0, VALUE_MAX);
             for piece in pieces {
-                match piece {
-                    Piece::Text(literal) => text.push_str(literal),
+                let text = match piece {
+                    Piece::Literal(literal) => literal,
                     Piece::Field(field) => {
-                        let value = value(field);
-                        says_something |= !value.is_empty();
-                        check(field, &value).map_err(|why| format!("{name}: {why}"))?;
-                        if *field == Field::Scopes {
-                            max = SCOPES_MAX;
-                        }
-                        text.push_str(&value);
+                        let value = values.of(*field);
+                        check(*field, value).map_err(|why| format!("{name}: {why}"))?;
+                        max = if *field == Field::Scopes { SCOPES_MAX } else { max };
+                        value
                     }
-                }
+                };
+                length += text.len();
             }
-            if !says_something {
-                text.clear();
-            }
-            if text.len() > max {
+            if length > max {
                 return Err(format!("{name}: more than {max} bytes"));
             }
-            if !text.is_empty() {
-                HeaderValue::try_from(text.as_str()).map_err(|_| format!("{name}: not a header value"))?;
-                outbox::field(&mut lines, name.as_str().as_bytes(), text.as_bytes());
+        }
+        Ok(())
+    }
+
+    /// Tells who is calling, in the configuration's order; an empty value sends no header.
+    pub fn tell(&self, values: &Values<'_>, mut out: impl FnMut(&HeaderName, &[u8])) {
+        for Template { name, pieces } in &*self.templates {
+            if let [Piece::Field(field)] = **pieces {
+                let value = values.of(field);
+                if !value.is_empty() {
+                    out(name, value.as_bytes());
+                }
+                continue;
+            }
+            let mut line = SmallVec::<[u8; VALUE_MAX]>::new();
+            // A template whose fields are all empty says nothing, whatever its literal text.
+            let mut says_something = pieces.iter().all(|piece| matches!(piece, Piece::Literal(_)));
+            for piece in pieces {
+                let text = match piece {
+                    Piece::Literal(literal) => literal,
+                    Piece::Field(field) => values.of(*field),
+                };
+                says_something |= matches!(piece, Piece::Field(_)) && !text.is_empty();
+                line.extend_from_slice(text.as_bytes());
+            }
+            if says_something && !line.is_empty() {
+                out(name, &line);
             }
         }
-        Ok(Told { names: Arc::clone(&self.names), lines: lines.into(), signed: None })
-    }
-}
-
-impl IdentityHeaders {
-    /// Names of what of a key's metadata is told.
-    pub fn key_metadata(&self) -> impl Iterator<Item = &str> {
-        self.templates.iter().flatten().filter_map(|piece| match piece {
-            Piece::Field(Field::KeyMetadata(name)) => Some(&**name),
-            Piece::Field(_) | Piece::Text(_) => None,
-        })
-    }
-}
-
-/// What the upstream is told of a caller, ready to send: field lines side by side, in the configuration's order.
-#[derive(Debug)]
-pub struct Told {
-    names: Arc<[HeaderName]>,
-    lines: Box<[u8]>,
-    signed: Option<Box<Statement>>,
-}
-
-impl Told {
-    /// The lines as HTTP/1.1 has them.
-    #[must_use]
-    pub fn lines(&self) -> &[u8] {
-        &self.lines
-    }
-
-    /// What is said once more, signed.
-    #[must_use]
-    pub fn signed(&self) -> Option<&Statement> {
-        self.signed.as_deref()
-    }
-
-    /// Every name, whether or not it has a value.
-    pub fn names(&self) -> impl Iterator<Item = &HeaderName> {
-        self.names.iter()
-    }
-
-    /// The headers.
-    pub fn iter(&self) -> impl Iterator<Item = (&HeaderName, &[u8])> {
-        let mut rest = &*self.lines;
-        self.names.iter().filter_map(move |name| {
-            let value = rest.strip_prefix(name.as_str().as_bytes())?.strip_prefix(b": ")?;
-            let end = memchr::memchr(b'\r', value)?;
-            rest = value.get(end + 2..).unwrap_or_default();
-            Some((name, value.get(..end)?))
-        })
     }
 }
 
 /// Checks a value as it would be injected.
-fn check(field: &Field, value: &str) -> Result<(), String> {
-    let spaces = matches!(field, Field::TenantName | Field::TenantMetadata(_) | Field::KeyName | Field::KeyMetadata(_) | Field::Scopes);
+fn check(field: Field, value: &str) -> Result<(), String> {
+    let spaces = matches!(field, Field::Text(_) | Field::Scopes);
     if is_injectable(value, spaces) || value.is_empty() {
         Ok(())
     } else {
@@ -249,45 +235,50 @@ pub fn is_injectable(value: &str, inner_spaces: bool) -> bool {
     !value.is_empty() && value.bytes().all(visible) && !value.starts_with(' ') && !value.ends_with(' ')
 }
 
-fn parse(template: &str) -> Result<Box<[Piece]>, String> {
+fn parse(template: &str, texts: &mut Vec<Text>) -> Result<Box<[Piece]>, String> {
     let mut pieces = Vec::new();
     let mut rest = template;
     while let Some((front, behind)) = rest.split_once('{') {
         let (name, behind) = behind.split_once('}').ok_or("a brace is not closed")?;
         if !front.is_empty() {
-            pieces.push(Piece::Text(front.into()));
+            pieces.push(Piece::Literal(front.into()));
         }
-        pieces.push(Piece::Field(field(name).ok_or_else(|| format!("`{{{name}}}` is not known; there are {FIELDS}"))?));
+        pieces.push(Piece::Field(field(name, texts).ok_or_else(|| format!("`{{{name}}}` is not known; there are {FIELDS}"))?));
         rest = behind;
     }
     if !rest.is_empty() {
-        pieces.push(Piece::Text(rest.into()));
+        pieces.push(Piece::Literal(rest.into()));
     }
     if pieces.iter().any(
-        |piece| matches!(piece, Piece::Text(text) if !is_injectable(text.trim_matches(' '), true) && !text.trim_matches(' ').is_empty()),
+        |piece| matches!(piece, Piece::Literal(text) if !is_injectable(text.trim_matches(' '), true) && !text.trim_matches(' ').is_empty()),
     ) {
         return Err("literal text must be visible ASCII without , ; \" \\".into());
     }
     Ok(pieces.into())
 }
 
-fn field(name: &str) -> Option<Field> {
-    Some(match name {
-        "tenant.id" => Field::TenantId,
-        "tenant.name" => Field::TenantName,
-        "key.id" => Field::KeyId,
-        "key.name" => Field::KeyName,
-        "key.kind" => Field::KeyKind,
-        "subject" => Field::Subject,
-        "scopes" => Field::Scopes,
-        "environment" => Field::Environment,
-        "credential" => Field::Credential,
+fn field(name: &str, texts: &mut Vec<Text>) -> Option<Field> {
+    let text = match name {
+        "tenant.id" => return Some(Field::TenantId),
+        "key.id" => return Some(Field::KeyId),
+        "key.kind" => return Some(Field::KeyKind),
+        "subject" => return Some(Field::Subject),
+        "scopes" => return Some(Field::Scopes),
+        "environment" => return Some(Field::Environment),
+        "credential" => return Some(Field::Credential),
+        "tenant.name" => Text::TenantName,
+        "key.name" => Text::KeyName,
         _ => match name.rsplit_once('.') {
-            Some(("tenant.metadata", name)) if !name.is_empty() => Field::TenantMetadata(name.into()),
-            Some(("key.metadata", name)) if !name.is_empty() => Field::KeyMetadata(name.into()),
+            Some(("tenant.metadata", name)) if !name.is_empty() => Text::TenantMetadata(name.into()),
+            Some(("key.metadata", name)) if !name.is_empty() => Text::KeyMetadata(name.into()),
             _ => return None,
         },
-    })
+    };
+    let known = texts.iter().position(|known| *known == text);
+    Some(Field::Text(known.unwrap_or_else(|| {
+        texts.push(text);
+        texts.len() - 1
+    })))
 }
 
 /// A name that every upstream reads alike, and that is nobody else's.
@@ -320,6 +311,7 @@ mod tests {
     use super::*;
     use crate::clock::Timestamp;
     use crate::config::sections::EnvironmentName;
+    use crate::identity::{Identity, Ids};
     use crate::key::record::KeyStatus;
     use crate::tenant::TenantStatus;
 
@@ -373,8 +365,11 @@ mod tests {
         let config: Config = toml::from_str(toml).unwrap();
         let mut problems = Problems::default();
         let headers = IdentityHeaders::compile(&config, &mut problems).ok_or_else(|| format!("{:?}", problems.list()))?;
-        let rendered = headers.for_key(key, tenant, &Grants::parse(&key.scopes).unwrap())?;
-        Ok(rendered.iter().map(|(name, value)| format!("{name}: {}", std::str::from_utf8(value).unwrap())).collect())
+        let ids = Ids { key: key.id.as_str().into(), tenant: tenant.id.as_str().into() };
+        let identity = Identity::compile(ids, key, tenant, &headers)?;
+        let mut told = Vec::new();
+        headers.tell(&identity.values(), |name, value| told.push(format!("{name}: {}", std::str::from_utf8(value).unwrap())));
+        Ok(told)
     }
 
     #[test]

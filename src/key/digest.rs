@@ -9,6 +9,9 @@ use aws_lc_rs::hmac;
 use secrecy::{ExposeSecret, SecretSlice};
 use subtle::ConstantTimeEq;
 
+/// Bytes of a mark: it tells the secrets of one key apart.
+const MARK_BYTES: usize = 8;
+
 /// SHA-256 of a presented key: its name in the cache.
 #[derive(Clone, Copy, PartialEq, Eq, Hash)]
 pub struct Digest(pub [u8; 32]);
@@ -63,6 +66,19 @@ impl StoredDigest {
             *byte = u8::from_str_radix(std::str::from_utf8(pair).ok()?, 16).ok()?;
         }
         Some(Self(out))
+    }
+
+    /// By what a token names the secret of this key that it was given for. Nothing leads back from it, and it tells nothing of other keys.
+    #[must_use]
+    pub fn mark(self, key_id: &str) -> String {
+        let mut tag = hmac::Context::with_key(&hmac::Key::new(hmac::HMAC_SHA256, &self.0));
+        tag.update(b"sidegate client secret v1");
+        tag.update(key_id.as_bytes());
+        tag.sign().as_ref().iter().take(MARK_BYTES).fold(String::with_capacity(2 * MARK_BYTES), |mut hex, byte| {
+            use fmt::Write as _;
+            let _ = write!(hex, "{byte:02x}");
+            hex
+        })
     }
 }
 

@@ -5,7 +5,7 @@ mod restore;
 mod rotation;
 
 use std::collections::BTreeMap;
-use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 
 use secrecy::{ExposeSecret as _, SecretString};
@@ -114,6 +114,8 @@ pub struct Lifecycle {
     pub(crate) actor: Actor,
     /// Where the last change of it stands in the change log.
     made: Arc<AtomicU64>,
+    /// Whether the store was asked to write anything.
+    begun: Arc<AtomicBool>,
     /// The least that a change which had to be replicated has got to.
     replicated: Arc<Mutex<Option<Replication>>>,
 }
@@ -122,19 +124,28 @@ impl Lifecycle {
     /// Over a store, in somebody's name.
     #[must_use]
     pub fn new(store: Arc<dyn Store>, rules: Arc<Rules>, peppers: Peppers, clock: Clock, actor: Actor) -> Self {
-        Self { store, rules, peppers, clock, actor, made: Arc::default(), replicated: Arc::default() }
+        Self { store, rules, peppers, clock, actor, made: Arc::default(), begun: Arc::default(), replicated: Arc::default() }
     }
 
     /// The same for somebody else, who knows only of the changes of its own.
     #[must_use]
     pub fn on_behalf_of(&self, actor: Actor) -> Self {
-        Self { actor, made: Arc::default(), replicated: Arc::default(), ..self.clone() }
+        Self { actor, made: Arc::default(), begun: Arc::default(), replicated: Arc::default(), ..self.clone() }
     }
 
     /// Where the last of all changes that this made stands in the change log: a sidecar that has applied so much has applied them all.
     #[must_use]
     pub fn position(&self) -> Position {
         Position(self.made.load(Ordering::Acquire))
+    }
+
+    /// Whether the store may have written anything of it, whatever it answered: what failed before has changed nothing.
+    pub(crate) fn has_begun(&self) -> bool {
+        self.begun.load(Ordering::Acquire)
+    }
+
+    pub(crate) fn begin(&self) {
+        self.begun.store(true, Ordering::Release);
     }
 
     pub(crate) fn made(&self, position: Position) {
@@ -374,6 +385,7 @@ impl Lifecycle {
 
     /// A record to be written, with its event in the name of the actor.
     pub(crate) fn audited<'a, R: Subject>(&self, action: Action, before: Option<&R>, record: &'a R) -> Audited<'a, R> {
+        self.begin();
         Audited { record, event: Event::of(&self.actor, action, self.clock.now(), before, record) }
     }
 

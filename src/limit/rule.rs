@@ -143,6 +143,9 @@ impl Rule {
 
     /// A record's own: [`Kind::Key`] or [`Kind::Tenant`].
     pub(super) fn of_record(kind: Kind, id: &str, written: &serde_json::Value) -> Result<Self, String> {
+        if !written.is_object() {
+            return Err("rate_limit: an object with `requests` and `per` is needed".into());
+        }
         let own = Own::deserialize(written).map_err(|error| format!("rate_limit: {error}"))?;
         let [of_key, of_tenant] = OWN;
         let (name, by) = if kind == Kind::Key { (of_key, LimitBy::Key) } else { (of_tenant, LimitBy::Tenant) };
@@ -261,12 +264,13 @@ impl Rule {
         for by in &self.by {
             part(&[*by as u8]);
             match by {
-                // Who presents a key is its subject; who presents a token has no key but that.
-                LimitBy::Key | LimitBy::Subject => match who.identity.map(|identity| &identity.bearer) {
-                    Some(Bearer::Key { id, .. }) => part(id.as_bytes()),
-                    Some(Bearer::Token { issuer, subject, .. }) => {
-                        part(issuer.as_bytes());
-                        part(subject.as_bytes());
+                // Who presents a key, or a token that stands for it, is its subject; who presents another token has no key but that, and
+                // is not who has the same name in another tenant.
+                LimitBy::Key | LimitBy::Subject => match who.identity.map(|identity| (&identity.bearer, &identity.tenant_id)) {
+                    Some((Bearer::Key { id, .. }, _)) => part(id.as_bytes()),
+                    Some((Bearer::Client { key, .. }, _)) => part(key.id.as_bytes()),
+                    Some((Bearer::Token { issuer, subject, .. }, tenant)) => {
+                        [issuer, &**tenant, subject].into_iter().for_each(|name| part(name.as_bytes()));
                     }
                     None => part(&[]),
                 },

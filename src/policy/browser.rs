@@ -30,7 +30,8 @@ pub(super) fn check(case: &Case<'_>) -> Result<(), Refusal> {
 /// Whether this request shows a secret key in a browser. A key with referrers is meant to be there, and so are tokens.
 #[must_use]
 pub fn is_exposed(case: &Case<'_>) -> bool {
-    case.identity.kind().is_some_and(|kind| kind != PUBLISHABLE) && case.identity.referrers.is_none() && is_browser(case.headers)
+    let is_secret = case.identity.key_id().is_some() && case.identity.kind().is_some_and(|kind| kind != PUBLISHABLE);
+    is_secret && case.identity.particulars().referrers.is_none() && is_browser(case.headers)
 }
 
 fn is_browser(headers: &HeaderMap) -> bool {

@@ -11,14 +11,18 @@ use crate::route::template::{Methods, Template};
 
 /// What the check looks at.
 pub(super) fn look(case: &Case<'_>) -> Note {
-    let allowed =
-        case.identity.endpoints.as_ref().map_or("any", |endpoints| if endpoints.words.is_empty() { "none" } else { &endpoints.words });
+    let allowed = case
+        .identity
+        .particulars()
+        .endpoints
+        .as_ref()
+        .map_or("any", |endpoints| if endpoints.words.is_empty() { "none" } else { &endpoints.words });
     Note::new(format!("{} {}; the key allows {allowed}", case.facts.method, case.facts.path.raw())).record(case, "endpoints")
 }
 
 /// The key's `endpoints`.
 pub(super) fn check(case: &Case<'_>) -> Result<(), Refusal> {
-    match &case.identity.endpoints {
+    match &case.identity.particulars().endpoints {
         Some(endpoints) if !endpoints.allow(&case.facts.method, &case.facts.path) => {
             Err(Rejection::EndpointDenied.because("not among the key's endpoints"))
         }

@@ -12,8 +12,8 @@ fn lists<'a>(case: &Case<'a>) -> [(Option<&'a IpSet>, &'static str); 4] {
     let identity = case.identity;
     [
         (case.deployment_allowlist, "deployment"),
-        (identity.tenant_allowlist.as_ref(), "tenant"),
-        (identity.key_allowlist.as_ref(), "key"),
+        (identity.particulars().tenant_allowlist.as_ref(), "tenant"),
+        (identity.particulars().key_allowlist.as_ref(), "key"),
         (case.route.allowlist.as_ref(), "route"),
     ]
 }

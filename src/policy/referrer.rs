@@ -9,13 +9,13 @@ use crate::rejection::{Refusal, Rejection};
 /// What the check looks at.
 pub(super) fn look(case: &Case<'_>) -> Note {
     let sent = [header::ORIGIN, header::REFERER].iter().find_map(|name| Some(format!("{name} {}", case.headers.get(name)?.to_str().ok()?)));
-    let allowed = case.identity.referrers.as_ref().map_or_else(|| "any".to_owned(), ToString::to_string);
+    let allowed = case.identity.particulars().referrers.as_ref().map_or_else(|| "any".to_owned(), ToString::to_string);
     Note::new(format!("{}; the key allows {allowed}", sent.as_deref().unwrap_or("neither Origin nor Referer"))).record(case, "referrers")
 }
 
 /// The key's `referrers`: Origin, else Referer; a request that names neither, or names it twice, is refused.
 pub(super) fn check(case: &Case<'_>) -> Result<(), Refusal> {
-    let Some(allowed) = &case.identity.referrers else { return Ok(()) };
+    let Some(allowed) = &case.identity.particulars().referrers else { return Ok(()) };
     let name = if case.headers.contains_key(header::ORIGIN) { header::ORIGIN } else { header::REFERER };
     let mut lines = case.headers.get_all(name).iter();
     match (lines.next().map(|line| line.to_str()), lines.next()) {

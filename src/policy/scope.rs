@@ -1,6 +1,7 @@
 //! Scopes: what was granted, what a route demands. Grants may end in `*`, demands never.
 
 use std::fmt;
+use std::sync::Arc;
 
 use super::Case;
 use crate::gate::trace::Note;
@@ -9,7 +10,7 @@ use crate::route::{Demand, Scope};
 
 /// Granted scopes: words with single spaces between them, side by side, as they are sent on.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
-pub struct Grants(Box<str>);
+pub struct Grants(Arc<str>);
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 struct Grant<'g>(&'g str);
@@ -58,6 +59,18 @@ impl Grants {
     #[must_use]
     pub fn all() -> Self {
         Self("*".into())
+    }
+
+    /// The same ones, side by side.
+    #[must_use]
+    pub fn as_str(&self) -> &str {
+        &self.0
+    }
+
+    /// The same ones, as others have them too.
+    #[must_use]
+    pub fn shared(&self, share: impl FnOnce(&str) -> Arc<str>) -> Self {
+        Self(share(&self.0))
     }
 
     fn iter(&self) -> impl Iterator<Item = Grant<'_>> {
@@ -138,6 +151,7 @@ pub(super) fn look(case: &Case<'_>) -> Note {
     };
     let granted = if identity.grants.is_empty() { "none".to_owned() } else { identity.grants.to_string() };
     let ceiling = identity
+        .particulars()
         .ceiling
         .as_ref()
         .map(|ceiling| format!(", under the ceiling of tenant {}: {ceiling}", identity.tenant_id))

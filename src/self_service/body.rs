@@ -4,10 +4,11 @@
 use std::time::Duration;
 
 use serde::Deserialize;
-use serde::de::Error as _;
+use serde::de::{DeserializeOwned, Error as _};
 
 use crate::clock::Timestamp;
 use crate::config::units::Span;
+use crate::json::{self, Wrong};
 use crate::key::lifecycle::NewKey;
 use crate::key::record::KeyRecord;
 use crate::rejection::{Refusal, Rejection};
@@ -67,13 +68,11 @@ pub(super) fn nothing(body: &[u8]) -> Result<(), Refusal> {
     if body.is_empty() { Ok(()) } else { parse::<Nothing>(body).map(drop) }
 }
 
-fn parse<T: for<'de> Deserialize<'de>>(body: &[u8]) -> Result<T, Refusal> {
-    let invalid = |why: String| Rejection::BodyInvalid.because(why).before_sending();
-    // An array would pass for a struct.
-    if body.trim_ascii_start().first() != Some(&b'{') {
-        return Err(invalid("no JSON object".into()));
-    }
-    serde_json::from_slice(body).map_err(|error| invalid(format!("line {}, column {}", error.line(), error.column())))
+fn parse<T: DeserializeOwned>(body: &[u8]) -> Result<T, Refusal> {
+    json::read(body).map_err(|Wrong { error, .. }| {
+        let why = if error.line() == 0 { "no JSON object".into() } else { format!("line {}, column {}", error.line(), error.column()) };
+        Rejection::BodyInvalid.because(why).before_sending()
+    })
 }
 
 /// `"90d"`, or seconds.
@@ -105,6 +104,7 @@ mod tests {
             "{}",
             "{\"name\":1}",
             "{\"name\":\"ci\",\"name\":\"ci\"}",
+            "[\"ci\",null,null,null,null,null,null]",
             "{\"name\":\"ci\",\"secret-1\":1}",
             "{\"name\":\"ci\",\"scopes\":\"secret-1\"}",
             "{\"name\":\"ci\",\"expires_in\":\"secret-1\"}",

@@ -20,6 +20,7 @@ use http::request::Parts;
 use http::{HeaderMap, HeaderName, HeaderValue, Request, Response, StatusCode, Version, header, response};
 use http_body::Body;
 use pin_project_lite::pin_project;
+use tokio::task::yield_now;
 
 use super::body::{Download, Received, Source, Upload};
 use super::framing::{Limits, fields};
@@ -189,6 +190,10 @@ async fn judge(
 }
 
 async fn dispatch(life: &Rc<Life>, forward: Forward, upload: Upload, left: Left, record: &mut Record) -> Outcome {
+    // What others have sent is read and judged first: then an upstream that sleeps is woken once for all of it, not once for each.
+    if record.has_company() {
+        yield_now().await;
+    }
     let asked = record.asks(forward.upstream);
     match record.generation.pools.send(forward, upload, life.uploaded()).await {
         Ok(response) => receive(response, left, asked, record),
@@ -323,7 +328,7 @@ fn tell(headers: &mut HeaderMap, seen: &Seen) {
     if let Some(told) = &seen.limits {
         told.tell(headers);
     }
-    if let Some(replaced) = seen.identity.as_ref().and_then(|identity| identity.replaced.as_ref()) {
+    if let Some(replaced) = seen.identity.as_ref().and_then(|identity| identity.particulars().replaced.as_ref()) {
         replaced.tell(headers);
     }
 }

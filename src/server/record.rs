@@ -4,6 +4,7 @@
 mod trace;
 mod usage;
 
+use std::borrow::Cow;
 use std::rc::Rc;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
@@ -13,7 +14,7 @@ use http::{HeaderMap, HeaderValue, Method, StatusCode, Uri, Version, header};
 
 use super::generation::{Generation, Generations};
 use super::life::Life;
-use crate::authn::Admission;
+use crate::authn::{Admission, Standing};
 use crate::clock::{Clock, Timestamp, instant};
 use crate::gate::Seen;
 use crate::identity::Identity;
@@ -135,6 +136,11 @@ impl Record {
         self.scribe.tally.auth.observe(self.started.elapsed());
     }
 
+    /// Whether other requests of the same listener and worker are under way.
+    pub(super) fn has_company(&self) -> bool {
+        self.scribe.tally.in_flight() > 1
+    }
+
     /// The upstream with this index is asked, now.
     pub(super) fn asks(&mut self, upstream: usize) -> Instant {
         let now = instant();
@@ -182,23 +188,45 @@ impl Record {
     /// may not come too slowly.
     pub(super) fn admitted(&mut self) {
         self.admitted = true;
-        let admission = match (&self.seen.token, &self.seen.key) {
+        if let Some(admission) = self.admission() {
+            self.life.admitted_by(&self.generation, admission);
+        }
+        // A stream of calls may take its time between them.
+        if !self.seen.grpc {
+            self.paced();
+        }
+    }
+
+    fn admission(&self) -> Option<Admission> {
+        match (&self.seen.token, &self.seen.key) {
             (Some(token), _) => Some(Admission::by_token(Arc::clone(token))),
             (None, Some((_, digest))) => self.seen.identity.is_some().then(|| Admission::by(*digest)),
             (None, None) => None,
-        };
-        if let Some(admission) = admission {
-            self.life.admitted_by(&self.generation, admission);
         }
-        self.paced();
+    }
+
+    /// Whether what admitted it still does, now that its content is here.
+    pub(super) async fn check_standing(&self) -> Result<(), Refusal> {
+        let Some(mut admission) = self.admission() else { return Ok(()) };
+        let (authenticator, now) = (self.generation.app.gate.authenticator(), self.now());
+        let standing = match authenticator.standing(&mut admission, now) {
+            Standing::Unknown => authenticator.ask_standing(&admission, now).await,
+            known => known,
+        };
+        match standing {
+            Standing::Ended(rejection) => Err(rejection.because("ended while its content was on the way")),
+            Standing::Holds | Standing::Unknown => Ok(()),
+        }
+    }
+
+    /// The time, of whom [`Self::began`] may be long past.
+    pub(super) fn now(&self) -> Timestamp {
+        self.scribe.clock.now()
     }
 
     /// Its content may not come too slowly.
     pub(super) fn paced(&self) {
-        // A stream of calls may take its time between them.
-        if !self.seen.grpc {
-            self.life.judge_pace();
-        }
+        self.life.judge_pace();
     }
 
     /// What admitted it has ended, `request_timeout` passed, or nobody said anything for `stream_idle_timeout`.
@@ -247,7 +275,7 @@ impl Drop for Record {
         if let Some(rejection) = self.life.exchange_over() {
             self.scribe.tally.cut_short(rejection);
         }
-        if let Some(refusal) = &self.seen.would_refuse {
+        for refusal in self.seen.would_refuse.iter() {
             self.scribe.tally.would_refuse(refusal.rejection);
         }
         match self.seen.cached {
@@ -256,7 +284,7 @@ impl Drop for Record {
             None => {}
         }
         self.trace();
-        let refused = self.refusal.is_some() || self.seen.would_refuse.is_some();
+        let refused = self.refusal.is_some() || !self.seen.would_refuse.is_empty();
         self.generation.app.log.write(refused, || self.line());
         self.count();
     }
@@ -267,8 +295,7 @@ impl Record {
         let identity = self.seen.identity.as_deref();
         let (head, asked) = (self.head.as_ref(), self.asked.as_ref());
         let status = self.status.map(|status| status.as_u16());
-        let (refusal, would_refuse) = (self.refusal.as_ref(), self.seen.would_refuse.as_ref());
-        let reason = |refusal: &Refusal| refusal.rejection.row().reason;
+        let (refusal, would_refuse) = (self.refusal.as_ref(), &self.seen.would_refuse);
         let fingerprint = if identity.is_none() { self.seen.fingerprint() } else { None };
         let subject = identity.and_then(Identity::subject);
         let environment = identity.map(|identity| identity.environment).or(self.seen.environment);
@@ -282,14 +309,14 @@ impl Record {
             client: self.seen.client.0,
             status,
             route: self.seen.route.as_deref(),
-            reason: refusal.map_or("", reason),
-            would_refuse: would_refuse.map_or("", reason),
-            detail: refusal.or(would_refuse).map_or("", |refusal| &*refusal.detail).into(),
+            reason: refusal.map_or("", |refusal| refusal.rejection.row().reason),
+            would_refuse: would_refuse.reasons(),
+            detail: refusal.map_or_else(|| would_refuse.details(), |refusal| Cow::Borrowed(&*refusal.detail)),
             error: self.error,
             request_id: self.seen.request_id.as_str(),
             trace_id: self.seen.trace.map(|context| context.trace_id()),
             tenant: identity.map(|identity| &*identity.tenant_id),
-            key: identity.and_then(|identity| identity.key_id()).map(|id| &**id),
+            key: identity.and_then(Identity::acts_for).map(|id| &**id),
             issuer: subject.map(|(issuer, _)| &**issuer),
             subject: subject.map(|(_, subject)| subject).filter(|subject| !subject.is_empty()).map(Into::into),
             environment: environment.map(crate::config::sections::EnvironmentName::name),

@@ -5,7 +5,7 @@ use std::sync::Arc;
 
 use secrecy::{ExposeSecret as _, SecretString};
 
-use super::claims::{self, Bearer};
+use super::claims::{self, Bearer, Grant};
 use super::lifecycle::{ATTEMPTS, SessionLifecycle};
 use super::pair::Pair;
 use super::record::SessionRecord;
@@ -16,11 +16,14 @@ use crate::authn::jwt::Signing;
 use crate::clock::Timestamp;
 use crate::config::sections::{EnvironmentName, Sessions as Section};
 use crate::identity::template::{VALUE_MAX, is_injectable};
-use crate::key::digest::Digest;
+use crate::key::digest::{Digest, StoredDigest};
 use crate::key::lifecycle::LifecycleError;
-use crate::key::record::FORMAT;
+use crate::key::record::{FORMAT, KeyRecord};
 use crate::key::rules::Fault;
-use crate::policy::scope::Grants;
+use crate::net::IpSet;
+use crate::net::client::ClientAddr;
+use crate::policy::network;
+use crate::policy::scope::{Grants, SCOPES_MAX};
 use crate::rejection::{Refusal, Rejection};
 use crate::store::{StoreError, Written};
 use crate::tenant::TenantStatus;
@@ -77,8 +80,8 @@ pub struct Caller<'a> {
 pub enum Presenter<'a> {
     /// A key.
     Key(Caller<'a>),
-    /// Nobody was asked; these environments are served.
-    Nobody(&'a [EnvironmentName]),
+    /// Nobody was asked: these environments are served, and from there it comes.
+    Nobody(&'a [EnvironmentName], ClientAddr),
 }
 
 impl Authority {
@@ -152,7 +155,9 @@ impl Authority {
                 Verdict::Refused(why) => return Err(refuse(why)),
                 Verdict::Again(spent) => {
                     let pair = Pair::open(&self.seals, holder, &spent.sealed, now);
-                    return pair.ok_or_else(|| refuse("what was given for it cannot be read"));
+                    let pair = pair.ok_or_else(|| refuse("what was given for it cannot be read"))?;
+                    check_covered(&pair, &record, scopes)?;
+                    return Ok(pair);
                 }
                 Verdict::Reused => {
                     tracing::warn!(session = %id, "a refresh token came back after it was used: its session is revoked");
@@ -176,13 +181,12 @@ impl Authority {
         scopes: Option<&str>,
         now: Timestamp,
     ) -> Result<Option<Pair>, Refusal> {
-        let granted = Grants::parse(&record.scopes).map_err(|why| Rejection::IdentityInvalid.because(why))?;
-        let narrowed = scopes.map(|scopes| narrow(scopes, &granted)).transpose()?;
-        let mut next = record.clone();
+        let narrowed = scopes.map(|scopes| narrow(scopes, &granted(&record)?)).transpose()?;
+        let mut next = SessionRecord { version: record.version + 1, ..record.clone() };
         let pair = self.give(&mut next, narrowed.as_deref(), now).map_err(internal)?;
         let sealed = pair.seal(&self.seals, holder, now).ok_or_else(|| Rejection::Internal.because("a pair cannot be sealed"))?;
         spend(&mut record, holder.caller, sealed, self.terms.grace, now);
-        let record = SessionRecord { spent: record.spent, refreshed_at: Some(now), version: record.version + 1, ..next };
+        let record = SessionRecord { spent: record.spent, refreshed_at: Some(now), ..next };
         match self.sessions.write(&record, None, now).await {
             Ok(()) => {}
             Err(StoreError::Conflict { .. }) => return Ok(None),
@@ -192,44 +196,64 @@ impl Authority {
         Ok(Some(pair))
     }
 
-    /// An access token for a key that stands for itself (RFC 6749 §4.4): it may do what the key may, or less, and ends with it.
+    /// An access token for a key that stands for itself (RFC 6749 §4.4), by the secret with this digest: it may do what the key may, or
+    /// less, and ends with the key and with that secret.
     ///
     /// # Errors
-    /// `scope_missing` where `scopes` has more than the key.
-    pub fn stand_in(&self, caller: Caller<'_>, granted: &Grants, scopes: Option<&str>, now: Timestamp) -> Result<Pair, Refusal> {
+    /// `scope_missing` where `scopes` has more than the key; `key_unknown` where the secret was replaced meanwhile; what the store says.
+    pub async fn stand_in(&self, caller: Caller<'_>, secret: &Digest, granted: &Grants, scopes: Option<&str>) -> Result<Pair, Refusal> {
         let narrowed = scopes.map(|scopes| narrow(scopes, granted)).transpose()?;
         let scope = narrowed.unwrap_or_else(|| granted.to_string());
         let Caller { key, tenant, environment } = caller;
-        let bearer = Bearer { tenant, subject: key, environment, scope: &scope, session: None };
+        let lifecycle = &self.sessions.lifecycle;
+        // Not what is cached: a token names a secret that the record has.
+        let record = lifecycle.store.find_key(key).await.map_err(|error| unavailable(&error))?;
+        let now = lifecycle.clock.now();
+        let mark = record.and_then(|record| self.mark(&record, secret, now));
+        let mark = mark.ok_or_else(|| Rejection::KeyUnknown.because("of a secret that a rotation has replaced"))?;
+        let bearer = Bearer { tenant, subject: key, environment, scope: Some(&scope), grant: Grant::Client(&mark) };
         let access = claims::sign(&self.signing, &bearer, now, self.life()).map_err(internal)?;
         Ok(Pair { access, refresh: None, expires_in: self.life(), scope })
     }
 
-    /// Who presents a token of a session must be of its tenant and environment; where nobody is asked, the tenant must be in good standing.
+    /// What the secret with this digest is called in tokens; `None` = it does not open the key.
+    fn mark(&self, record: &KeyRecord, secret: &Digest, now: Timestamp) -> Option<String> {
+        let previous = record.previous.as_ref().filter(|previous| now < previous.until).map(|previous| &previous.digest);
+        let opening = [Some(&record.digest), previous].into_iter().flatten().filter_map(|hex| StoredDigest::from_hex(hex));
+        let candidates: Vec<StoredDigest> = self.sessions.lifecycle.peppers.candidates(secret).collect();
+        opening.into_iter().find(|stored| candidates.contains(stored)).map(|stored| stored.mark(&record.id))
+    }
+
+    /// Who presents a token of a session must be of its tenant and environment; where nobody is asked, the tenant must be in good standing
+    /// and allow the address.
     async fn check_presenter(&self, record: &SessionRecord, by: Presenter<'_>) -> Result<(), Refusal> {
-        match by {
+        let client = match by {
             Presenter::Key(caller) if caller.tenant == record.tenant && caller.environment == record.environment => return Ok(()),
             Presenter::Key(_) => return Err(Rejection::RefreshInvalid.because("of another tenant or environment")),
-            Presenter::Nobody(served) if served.contains(&record.environment) => {}
-            Presenter::Nobody(_) => return Err(Rejection::RefreshInvalid.because("of an environment that is not served here")),
+            Presenter::Nobody(served, client) if served.contains(&record.environment) => client,
+            Presenter::Nobody(..) => return Err(Rejection::RefreshInvalid.because("of an environment that is not served here")),
+        };
+        let tenant = self.sessions.lifecycle.store.find_tenant(&record.tenant).await.map_err(|error| unavailable(&error))?;
+        let tenant = tenant.ok_or_else(|| Rejection::RefreshInvalid.because("its tenant has no record"))?;
+        if tenant.status == TenantStatus::Suspended {
+            return Err(Rejection::TenantSuspended.into());
         }
-        match self.sessions.lifecycle.store.find_tenant(&record.tenant).await.map_err(|error| unavailable(&error))? {
-            Some(tenant) if tenant.status == TenantStatus::Suspended => Err(Rejection::TenantSuspended.into()),
-            Some(_) => Ok(()),
-            None => Err(Rejection::RefreshInvalid.because("its tenant has no record")),
-        }
+        let allowlist = tenant.ip_allowlist.as_deref().map(IpSet::parse).transpose();
+        let allowlist = allowlist.map_err(|why| Rejection::IdentityInvalid.because(format!("tenant ip_allowlist: {why}")))?;
+        network::contains(allowlist.as_ref(), client, "tenant")
     }
 
     /// A new pair, and the record that knows its refresh token.
     fn give(&self, record: &mut SessionRecord, scope: Option<&str>, now: Timestamp) -> Result<Pair, LifecycleError> {
-        let refresh = token::generate(&record.id, &record.family)?;
+        let refresh = token::generate(&record.id, &record.family, record.version)?;
         let stored = self.sessions.lifecycle.peppers.store(&Digest::of(refresh.expose_secret().as_bytes()));
         record.digest = stored.to_hex();
         let in_range = |ms: i64| now.plus_millis(ms).in_range().map_err(LifecycleError::State);
         (record.expires_at, record.access_expires_at) = (in_range(self.terms.refresh)?, in_range(self.terms.access)?);
         let scope = scope.map_or_else(|| record.scopes.join(" "), ToOwned::to_owned);
-        let SessionRecord { id, tenant, subject, environment, .. } = &*record;
-        let bearer = Bearer { tenant, subject, environment: *environment, scope: &scope, session: Some(id) };
+        let SessionRecord { id, tenant, subject, environment, scopes, .. } = &*record;
+        let claimed = Some(&*scope).filter(|_| !scopes.is_empty());
+        let bearer = Bearer { tenant, subject, environment: *environment, scope: claimed, grant: Grant::Session(id) };
         let access = claims::sign(&self.signing, &bearer, now, self.life())?;
         Ok(Pair { access, refresh: Some(refresh), expires_in: self.life(), scope })
     }
@@ -243,8 +267,12 @@ impl Authority {
 /// What of these scopes is asked for; asking for more is refused.
 fn narrow(asked: &str, granted: &Grants) -> Result<String, Refusal> {
     let beyond = |why: String| Rejection::ScopeMissing.because(why);
+    // Counted first: each is compared with all.
+    if words_of(asked).nth(SCOPES_MAX).is_some() {
+        return Err(beyond(format!("more than {SCOPES_MAX} scopes are asked for")));
+    }
     let mut words: Vec<&str> = Vec::new();
-    asked.split(' ').filter(|word| !word.is_empty()).for_each(|word| {
+    words_of(asked).for_each(|word| {
         if !words.contains(&word) {
             words.push(word);
         }
@@ -254,6 +282,25 @@ fn narrow(asked: &str, granted: &Grants) -> Result<String, Refusal> {
         return Err(beyond("more than was granted is asked for".into()));
     }
     Ok(words.join(" "))
+}
+
+/// What a session may do.
+fn granted(record: &SessionRecord) -> Result<Grants, Refusal> {
+    Grants::parse(&record.scopes).map_err(|why| Rejection::IdentityInvalid.because(why))
+}
+
+/// Whether what was given a moment ago is no more than is asked for now.
+fn check_covered(pair: &Pair, record: &SessionRecord, scopes: Option<&str>) -> Result<(), Refusal> {
+    let Some(scopes) = scopes else { return Ok(()) };
+    let grants = |text: &str| Grants::parse(&words_of(text).collect::<Vec<_>>());
+    match (grants(&narrow(scopes, &granted(record)?)?), grants(&pair.scope)) {
+        (Ok(asked), Ok(given)) if asked.cover(&given) => Ok(()),
+        _ => Err(Rejection::ScopeMissing.because("more was given a moment ago than is asked for now")),
+    }
+}
+
+fn words_of(scopes: &str) -> impl Iterator<Item = &str> {
+    scopes.split(' ').filter(|word| !word.is_empty())
 }
 
 fn unavailable(error: &StoreError) -> Refusal {
@@ -266,5 +313,10 @@ fn unavailable(error: &StoreError) -> Refusal {
 }
 
 fn internal(error: LifecycleError) -> Refusal {
-    if let LifecycleError::Store(error) = error { unavailable(&error) } else { Rejection::Internal.because(error.to_string()) }
+    match error {
+        LifecycleError::Store(error) => unavailable(&error),
+        // Of all that is said of a session only its scopes are asked for anew.
+        LifecycleError::Invalid(_) => Rejection::ScopeMissing.because(error.to_string()),
+        error => Rejection::Internal.because(error.to_string()),
+    }
 }

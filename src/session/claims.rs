@@ -4,11 +4,12 @@ use secrecy::SecretString;
 use serde::Serialize;
 
 use super::pair::seconds;
-use crate::authn::jwt::Signing;
+use crate::authn::jwt::{Signing, TOKEN_MAX};
 use crate::clock::Timestamp;
 use crate::config::sections::EnvironmentName;
 use crate::key::format::random_base62;
 use crate::key::lifecycle::LifecycleError;
+use crate::key::rules::Fault;
 
 /// Base62 characters of a token's own id.
 const JTI_LEN: usize = 20;
@@ -18,9 +19,18 @@ pub(super) struct Bearer<'a> {
     pub(super) tenant: &'a str,
     pub(super) subject: &'a str,
     pub(super) environment: EnvironmentName,
-    pub(super) scope: &'a str,
-    /// `None` = it stands for the key that is its subject.
-    pub(super) session: Option<&'a str>,
+    /// `None` = it was begun without.
+    pub(super) scope: Option<&'a str>,
+    pub(super) grant: Grant<'a>,
+}
+
+/// What it is given for.
+#[derive(Clone, Copy)]
+pub(super) enum Grant<'a> {
+    /// This session.
+    Session(&'a str),
+    /// The key that is its subject, by the secret with this mark.
+    Client(&'a str),
 }
 
 #[derive(Serialize)]
@@ -33,16 +43,23 @@ struct Claims<'a> {
     jti: &'a str,
     tenant: &'a str,
     environment: EnvironmentName,
-    scope: &'a str,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    scope: Option<&'a str>,
     #[serde(skip_serializing_if = "Option::is_none")]
     sid: Option<&'a str>,
     #[serde(skip_serializing_if = "Option::is_none")]
     client_id: Option<&'a str>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    secret_mark: Option<&'a str>,
 }
 
 /// An access token of theirs, for so many seconds from now on.
 pub(super) fn sign(signing: &Signing, bearer: &Bearer<'_>, now: Timestamp, life: i64) -> Result<SecretString, LifecycleError> {
     let (jti, iat) = (random_base62(JTI_LEN)?, seconds(now));
+    let (sid, client_id, secret_mark) = match bearer.grant {
+        Grant::Session(id) => (Some(id), None, None),
+        Grant::Client(mark) => (None, Some(bearer.subject), Some(mark)),
+    };
     let claims = Claims {
         iss: &signing.issuer,
         sub: bearer.subject,
@@ -53,9 +70,15 @@ pub(super) fn sign(signing: &Signing, bearer: &Bearer<'_>, now: Timestamp, life:
         tenant: bearer.tenant,
         environment: bearer.environment,
         scope: bearer.scope,
-        sid: bearer.session,
-        client_id: bearer.session.is_none().then_some(bearer.subject),
+        sid,
+        client_id,
+        secret_mark,
     };
     let signed = signing.sign(&claims).ok_or_else(|| LifecycleError::State("a token cannot be signed".into()))?;
+    // Nobody here would take it.
+    if signed.len() > TOKEN_MAX {
+        let why = format!("an access token with these scopes would be {} bytes long, and none over {TOKEN_MAX} is taken", signed.len());
+        return Err(LifecycleError::Invalid(vec![Fault::new("scopes", why)]));
+    }
     Ok(signed.into())
 }

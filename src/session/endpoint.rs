@@ -72,6 +72,13 @@ impl Wrong {
         Self { error, refusal: Rejection::BodyInvalid.because(why) }
     }
 
+    /// A client that shows who it is in two ways (RFC 6749 §5.2).
+    #[must_use]
+    pub fn of_two_clients() -> Self {
+        let refusal = Rejection::CredentialConflict.because("another credential beside the client's own");
+        Self { error: "invalid_request", refusal }
+    }
+
     /// Why a client is not who it says: nobody is told more than that it is not.
     #[must_use]
     pub fn of_client(refusal: Refusal) -> Self {
@@ -116,10 +123,7 @@ fn json(body: &[u8]) -> Result<Asked, Wrong> {
     struct Body {
         refresh_token: SecretString,
     }
-    // An array would pass for a struct.
-    let is_object = body.trim_ascii_start().first() == Some(&b'{');
-    let read = serde_json::from_slice::<Body>(body).ok().filter(|_| is_object);
-    let body = read.ok_or_else(|| Wrong::new("invalid_request", "no JSON object with a refresh_token"))?;
+    let body: Body = crate::json::read(body).map_err(|_| Wrong::new("invalid_request", "no JSON object with a refresh_token"))?;
     Ok(Asked { grant: Grant::Refresh(body.refresh_token, None), client: None })
 }
 

@@ -18,7 +18,7 @@ pub(super) const ATTEMPTS: usize = 8;
 /// A record is kept so much longer than its last token, for clocks that are slow.
 const SLACK_MS: i64 = 3_600_000;
 /// Why a session is over that somebody has ended.
-pub(super) const REVOKED: &str = "revoked";
+pub(crate) const REVOKED: &str = "revoked";
 
 /// Makes changes to sessions.
 #[derive(Clone)]
@@ -88,7 +88,11 @@ impl SessionLifecycle {
         }
     }
 
-    pub(super) async fn end(&self, id: &str, reason: &str) -> Result<SessionRecord, LifecycleError> {
+    /// Ends a session, for this reason.
+    ///
+    /// # Errors
+    /// There is none; the store's.
+    pub(crate) async fn end(&self, id: &str, reason: &str) -> Result<SessionRecord, LifecycleError> {
         let mut conflict = StoreError::Conflict { found: 0 };
         for _ in 0..ATTEMPTS {
             let before = self.find(id).await?;
@@ -127,6 +131,7 @@ impl SessionLifecycle {
 
     pub(super) async fn write(&self, record: &SessionRecord, event: Option<Event>, at: Timestamp) -> Result<(), StoreError> {
         let until = record.expires_at.max(record.access_expires_at).plus_millis(SLACK_MS);
+        self.lifecycle.begin();
         self.sessions.put_session(SessionWrite { record, event, at, until }).await
     }
 }

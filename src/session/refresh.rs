@@ -53,7 +53,11 @@ pub(super) fn judge<'r>(record: &'r SessionRecord, presented: &Presented<'_>, gr
         Some(spent) if is_young(spent) && spent.caller == presented.caller => Verdict::Again(spent),
         Some(spent) if is_young(spent) => Verdict::Refused("another key has just used it"),
         Some(_) => Verdict::Reused,
-        None if token::is_of(presented.token.expose_secret(), &record.family) => Verdict::Reused,
+        None if token::is_of(presented.token.expose_secret(), &record.family) => {
+            // What a store has lost was nobody's theft.
+            let is_known = token::version_of(presented.token.expose_secret()) <= record.version;
+            if is_known { Verdict::Reused } else { Verdict::Refused("of a refresh that the store has lost") }
+        }
         None => Verdict::Refused("unknown"),
     }
 }

@@ -51,11 +51,11 @@ pub struct KeyUse {
     /// When it was admitted last, and from where.
     pub last: Option<(Timestamp, Option<IpAddr>)>,
     /// Networks it was admitted from, and when first and last.
-    pub networks: SmallVec<[(Network, Timestamp, Timestamp); 2]>,
+    pub networks: SmallVec<[(Network, Timestamp, Timestamp); 1]>,
     /// When there was last no room for a network.
     pub networks_missed: Option<Timestamp>,
     /// Scopes that were needed where it was admitted, and when last: those of one demand together, with spaces between them.
-    pub scopes: SmallVec<[(Box<str>, Timestamp); 2]>,
+    pub scopes: SmallVec<[(Box<str>, Timestamp); 1]>,
     /// When there was last no room for a scope.
     pub scopes_missed: Option<Timestamp>,
 }

@@ -14,7 +14,7 @@
 //! | [`http.response.status_code`] | absent if the client left before there was one |
 //! | [`http.route`] | name of the matched route |
 //! | `reason` | the rejection's reason; empty = forwarded |
-//! | [`would_refuse`] | the reason that it was let through in spite of: an observed check's, or that of a key passed on by `[migration]` |
+//! | [`would_refuse`] | the reason that it was let through in spite of: an observed check's (of several each, with commas between), or that of a key passed on by `[migration]` |
 //! | [`detail`] | what decided; never sent to the client |
 //! | [`error.type`] | broken off: `client_aborted`, `upstream_aborted`, `request_timeout`, `stream_idle_timeout`, `shutdown` (we cut it off, stopping); or, its credential having ended, `key_unknown` (replaced), `key_revoked`, `key_expired`, `key_inactive`, `tenant_suspended`, `jwt_expired`, `token_inactive` |
 //! | `request_id` | as in `X-Request-Id` |
@@ -79,7 +79,7 @@ pub struct Line<'a> {
     pub status: Option<u16>,
     pub route: Option<&'a str>,
     pub reason: &'a str,
-    pub would_refuse: &'a str,
+    pub would_refuse: Cow<'a, str>,
     pub detail: Cow<'a, str>,
     pub error: Option<&'static str>,
     pub request_id: &'a str,
@@ -247,7 +247,7 @@ impl Line<'_> {
         let client = self.client.map(|ip| ip.to_string());
         let words = [
             ("reason", Some(self.reason)),
-            ("would_refuse", Some(self.would_refuse)),
+            ("would_refuse", Some(&*self.would_refuse)),
             ("detail", Some(&*self.detail)),
             ("error", self.error),
             ("client", client.as_deref()),
@@ -300,7 +300,7 @@ mod tests {
             status: Some(403),
             route: Some("users"),
             reason: "ip_denied",
-            would_refuse: "",
+            would_refuse: Cow::Borrowed(""),
             detail: "key".into(),
             error: None,
             request_id: "req-12345",

@@ -1,12 +1,12 @@
 //! Adds to the store what the workers have gathered: on the store's runtime, every few seconds and at the end, one exchange a flush.
 //! What was certainly not sent waits for the store, within bounds; what may have been added is never sent again.
 
-use std::collections::HashMap;
-use std::collections::hash_map::Entry;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
+use indexmap::IndexMap;
+use indexmap::map::Entry;
 use tokio::sync::oneshot;
 use tokio::time::sleep;
 
@@ -54,7 +54,7 @@ pub struct Counters {
 /// What waits to be flushed.
 #[derive(Default)]
 struct Backlog {
-    keys: HashMap<Arc<str>, KeyUse>,
+    keys: IndexMap<Arc<str>, KeyUse>,
     denials: Vec<Denial>,
 }
 
@@ -114,14 +114,16 @@ impl Collector {
             let page = sheet.take();
             self.counters.requests_over.fetch_add(page.lost_requests, Ordering::Relaxed);
             self.counters.denials_over.fetch_add(page.left_out_denials, Ordering::Relaxed);
-            self.add(backlog, page.into_parts());
+            let (keys, denials) = page.into_parts();
+            self.add(backlog, keys, denials);
         }
         // Each worker's are in order.
         backlog.denials.sort_by_key(|denial| denial.time);
     }
 
-    fn add(&self, backlog: &mut Backlog, more: Flush) {
-        for of_key in more.keys {
+    fn add(&self, backlog: &mut Backlog, keys: impl ExactSizeIterator<Item = KeyUse>, denials: Vec<Denial>) {
+        backlog.keys.reserve(keys.len());
+        for of_key in keys {
             let is_full = backlog.keys.len() >= KEYS_WAITING;
             match backlog.keys.entry(Arc::clone(&of_key.key)) {
                 Entry::Occupied(mut known) => known.get_mut().absorb(of_key),
@@ -130,9 +132,9 @@ impl Collector {
             }
         }
         let room = DENIALS_WAITING.saturating_sub(backlog.denials.len());
-        let over = more.denials.len().saturating_sub(room);
+        let over = denials.len().saturating_sub(room);
         self.counters.denials_over.fetch_add(over as u64, Ordering::Relaxed);
-        backlog.denials.extend(more.denials.into_iter().take(room));
+        backlog.denials.extend(denials.into_iter().take(room));
     }
 
     /// One exchange a flush; another one follows where there is more than one takes, as long as the store takes them.
@@ -151,7 +153,7 @@ impl Collector {
                 (1.., _) => &counters.unknown,
             };
             outcome.fetch_add(1, Ordering::Relaxed);
-            self.add(backlog, flushed.left);
+            self.add(backlog, flushed.left.keys.into_iter(), flushed.left.denials);
             if let Some(error) = flushed.error {
                 tracing::debug!(%error, keys = requests, "usage could not be written");
                 return;
@@ -171,8 +173,11 @@ impl Backlog {
     }
 
     fn next(&mut self) -> Option<Flush> {
-        let keys: Vec<Arc<str>> = self.keys.keys().take(KEYS_AT_ONCE).cloned().collect();
-        let keys = keys.iter().filter_map(|key| self.keys.remove(key)).collect();
+        let keys = self.keys.split_off(self.keys.len().saturating_sub(KEYS_AT_ONCE)).into_values().collect();
+        if self.keys.is_empty() {
+            // After a rush its room is not kept.
+            self.keys = IndexMap::new();
+        }
         let denials = self.denials.drain(..self.denials.len().min(DENIALS_AT_ONCE)).collect();
         Some(Flush { keys, denials }).filter(|flush| !flush.is_empty())
     }

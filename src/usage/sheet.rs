@@ -1,11 +1,11 @@
 //! What one worker has gathered since it was last looked at. Only that worker writes to it, at the end of an exchange; only the
 //! collector takes it away, every few seconds. What it holds is bounded; what does not fit is counted as lost.
 
-use std::collections::HashMap;
 use std::hash::{BuildHasherDefault, Hasher};
 use std::net::IpAddr;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
+use indexmap::IndexMap;
 use smallvec::SmallVec;
 
 use super::Day;
@@ -13,7 +13,7 @@ use crate::clock::Timestamp;
 use crate::config::units::Span;
 use crate::net::Network;
 use crate::rejection::Rejection;
-use crate::store::usage::{Counts, Denial, Flush, KeyUse, NETWORKS_MAX};
+use crate::store::usage::{Counts, Denial, KeyUse, NETWORKS_MAX};
 
 /// Keys of one interval.
 const KEYS_MAX: usize = 16_384;
@@ -58,7 +58,8 @@ pub struct Sheet {
 #[derive(Debug)]
 pub(super) struct Page {
     /// By where the key's id stands in memory, which the entry keeps there: of one id there may be several.
-    keys: HashMap<usize, KeyUse, BuildHasherDefault<PlaceHasher>>,
+    /// They stand side by side: a hash table would have as much room again.
+    keys: IndexMap<usize, KeyUse, BuildHasherDefault<PlaceHasher>>,
     denials: Vec<Denial>,
     by_reason: [u16; Rejection::ALL.len()],
     pub(super) lost_requests: u64,
@@ -67,7 +68,7 @@ pub(super) struct Page {
 
 impl Default for Page {
     fn default() -> Self {
-        Self { keys: HashMap::default(), denials: Vec::new(), by_reason: [0; Rejection::ALL.len()], lost_requests: 0, left_out_denials: 0 }
+        Self { keys: IndexMap::default(), denials: Vec::new(), by_reason: [0; Rejection::ALL.len()], lost_requests: 0, left_out_denials: 0 }
     }
 }
 
@@ -108,7 +109,7 @@ impl Sheet {
     /// What was gathered so far. As much room as that took is there for the next interval.
     pub(super) fn take(&self) -> Page {
         let room = self.page().keys.len();
-        let empty = Page { keys: HashMap::with_capacity_and_hasher(room, BuildHasherDefault::default()), ..Page::default() };
+        let empty = Page { keys: IndexMap::with_capacity_and_hasher(room, BuildHasherDefault::default()), ..Page::default() };
         let mut page = std::mem::replace(&mut *self.page(), empty);
         for (at, _) in page.keys.values_mut().filter_map(|of_key| of_key.last.as_mut()) {
             at.0 -= at.0.rem_euclid(self.resolution_ms);
@@ -122,8 +123,8 @@ impl Sheet {
 }
 
 impl Page {
-    pub(super) fn into_parts(self) -> Flush {
-        Flush { keys: self.keys.into_values().collect(), denials: self.denials }
+    pub(super) fn into_parts(self) -> (impl ExactSizeIterator<Item = KeyUse>, Vec<Denial>) {
+        (self.keys.into_values(), self.denials)
     }
 }
 
@@ -275,8 +276,8 @@ mod tests {
     }
 
     fn only(sheet: &Sheet) -> KeyUse {
-        let Flush { keys, .. } = sheet.take().into_parts();
-        let [one] = keys.try_into().unwrap();
+        let (keys, _) = sheet.take().into_parts();
+        let [one] = keys.collect::<Vec<_>>().try_into().unwrap();
         one
     }
 
@@ -299,7 +300,7 @@ mod tests {
         assert_eq!(counted.networks.as_slice(), [("192.0.2.0/24".parse().unwrap(), AT, AT)]);
         assert_eq!(counted.last, Some((AT, one.client)));
         assert_eq!(counted.scopes.as_slice(), [("read:a".into(), AT), ("read:b read:c".into(), AT)]);
-        assert!(sheet.take().into_parts().is_empty(), "what was taken is not there any more");
+        assert!(sheet.take().into_parts().0.len() == 0, "what was taken is not there any more");
     }
 
     #[test]
@@ -323,6 +324,11 @@ mod tests {
         assert_eq!(sum.networks.as_slice(), [("192.0.2.0/24".parse().unwrap(), AT, second.began)]);
         assert_eq!(sum.scopes.as_slice(), [("read:a".into(), second.began)]);
         assert_eq!(sum.days[0].1.denied.as_slice(), [(Rejection::RateLimited, 2)]);
+    }
+
+    #[test]
+    fn what_each_counted_key_has_is_small() {
+        assert!(size_of::<KeyUse>() <= 240, "{}", size_of::<KeyUse>());
     }
 
     #[test]

@@ -1,8 +1,9 @@
-//! Nanoseconds per decision on a cached key or token: `cargo bench --bench decide`.
+//! Nanoseconds per decision on a cached key or token, and of the first verification of one: `cargo bench --bench decide`.
 
 #![expect(clippy::unwrap_used, clippy::panic, reason = "a bench or test fails by panicking")]
 
 mod gate;
+mod verify;
 
 use criterion::{BatchSize, Criterion};
 
@@ -23,5 +24,6 @@ fn main() {
     criterion.bench_function("decide, cached token", |bencher| {
         bencher.iter_batched_ref(|| token.head(), |head| token.decide(head).unwrap(), BatchSize::NumIterations(16));
     });
+    verify::first_of_each_algorithm(&mut criterion);
     criterion.final_summary();
 }

@@ -33,6 +33,8 @@ pub(crate) struct Stage<'a> {
     pub(crate) words: BTreeMap<String, String>,
     /// Ids and statuses of the answers that the situation was given before the request.
     pub(crate) answered: Vec<(String, u16)>,
+    /// What the same request was answered before, if the answer must be the same.
+    pub(crate) before: Option<String>,
 }
 
 impl Stage<'_> {
@@ -62,13 +64,16 @@ pub(crate) fn run(row: &Row, kind: Kind, protocol: Protocol) {
         sandbox.must_never_see(secret);
     }
     let serve = Serve::start(&home.config_file());
-    let mut stage = Stage { row, home, serve, protocol, words, answered: Vec::new() };
+    let mut stage = Stage { row, home, serve, protocol, words, answered: Vec::new(), before: None };
     // Asked before the request, while the situation is still the ordinary one: `explain` has no situation.
     let explained = (row.situation.is_none() && row.request.raw.is_none() && row.not_explained.is_none()).then(|| explain(&stage));
     let held = situation::before(&mut stage, &main);
     let (answer, closed) = exchange(&stage);
 
     check_answer(row, &answer);
+    if let Some(before) = &stage.before {
+        assert_eq!(timeless(&answer.text()), timeless(before), "not what it was answered before");
+    }
     if row.expect.closed && protocol == Protocol::Http1 {
         assert!(closed, "the connection should be closed");
     }
@@ -310,6 +315,12 @@ pub(crate) fn check_answer(row: &Row, answer: &Answer) {
     for name in &expect.absent {
         assert_eq!(answer.head.all(name).count(), 0, "{name} should be absent: {shown}");
     }
+}
+
+/// The text without what goes by while it is asked for again.
+fn timeless(text: &str) -> String {
+    let Some((front, rest)) = text.split_once("\"expires_in\":") else { return text.to_owned() };
+    format!("{front}{}", rest.trim_start_matches(|digit: char| digit.is_ascii_digit()))
 }
 
 /// Whether the text is as expected, `{any}` standing for whatever is there up to the next quotation mark.

@@ -129,6 +129,28 @@ fn explain_says_why_a_request_is_let_through_in_spite_of_it_all() {
 }
 
 #[test]
+fn of_several_observed_checks_each_is_counted_and_recorded() {
+    let upstream = Upstream::echo();
+    let home = Home::new(
+        Kind::Embedded,
+        &format!(
+            "upstream = \"{}\"\n[ops]\nlisten = \"127.0.0.1:0\"\n[restrictions]\nobserve = [\"ip\", \"endpoint\"]\nobserve_until = \"2999-01-01\"\n",
+            upstream.url()
+        ),
+    );
+    let key = home.issue_with(&serde_json::json!({ "ip_allowlist": ["198.51.100.0/24"], "endpoints": ["GET /b"] }));
+    let mut sidecar = Sidecar::in_home(home, sidegate::clock::Clock::System);
+    assert_eq!(once(sidecar.address(), &Request::get("/a").bearer(&key.secret)).status, 200);
+    wait_for_count(&sidecar, "ip_denied", 1);
+    wait_for_count(&sidecar, "endpoint_denied", 1);
+    sidecar.stop();
+    let denials = process::run(&["denials", "--json"], &sidecar.home.config_file()).json();
+    let mut told: Vec<&str> = denials.as_array().unwrap().iter().map(|denial| denial["reason"].as_str().unwrap()).collect();
+    told.sort_unstable();
+    assert_eq!(told, ["endpoint_denied", "ip_denied"]);
+}
+
+#[test]
 fn the_log_of_refusals_and_their_record_have_what_would_be_one() {
     let upstream = Upstream::echo();
     let home = Home::new(

@@ -4,8 +4,14 @@ use std::os::unix::fs::PermissionsExt as _;
 
 use serde_json::{Value, json};
 
+use sidegate::clock::Clock;
+use sidegate::config::sections::EnvironmentName;
+use sidegate::session::authority::NewSession;
+
+use crate::support::admin::{Caller, Tokens};
+use crate::support::logins::Logins;
 use crate::support::process::{self, Ended};
-use crate::support::sidecar::{Home, Kind};
+use crate::support::sidecar::{Home, Kind, Sidecar};
 
 struct Scene(Home);
 
@@ -207,12 +213,33 @@ fn an_incident_revokes_by_tenant_and_age_after_a_dry_run() {
         assert_eq!(scene.run(&["keys", "revoke", "--created-before", "1h", "--json"]).json(), json!([]));
         assert_eq!((scene.status(&one), scene.status(&other)), ("active".into(), "active".into()));
         scene.run(&["keys", "revoke", &one]).ok();
-        let revoked = scene.json(&["keys", "revoke", "--tenant", "acme", "--created-before", "9999-01-01"]);
+        let revoked = scene.json(&["keys", "revoke", "--tenant", "acme", "--created-before", "0s"]);
         assert_eq!((revoked.as_array().unwrap().len(), &revoked[0]["id"], &revoked[0]["status"]), (1, &json!(two), &json!("revoked")));
         assert_eq!(scene.status(&other), "active");
         assert_eq!(scene.run(&["keys", "revoke", "--tenant", "nobody"]).code, 4);
         assert_eq!(scene.run(&["keys", "revoke", &one, "--tenant", "acme"]).code, 2);
         assert_eq!(scene.run(&["keys", "revoke"]).code, 2);
+    }
+}
+
+#[test]
+fn the_keys_of_all_tenants_are_revoked_by_age_only_where_somebody_says_so() {
+    for kind in Kind::BOTH {
+        let scene = Scene::new(kind);
+        scene.run(&["tenants", "create", "--id", "globex"]).ok();
+        let (one, _) = scene.key(&[]);
+        let other = word(&scene.json(&["keys", "create", "--tenant", "globex", "--name", "x"])["id"]);
+        let ended = scene.run(&["keys", "revoke", "--created-before", "0s"]);
+        assert!(ended.code == 2 && ended.stderr.contains("--yes revokes 2 keys of 2 tenants"), "{ended:?}");
+        for future in [&["--yes"][..], &["--dry-run"], &["--tenant", "acme"]] {
+            let ended = scene.run(&[&["keys", "revoke", "--created-before", "9999-01-01"], future].concat());
+            assert!(ended.code == 2 && ended.stderr.contains("still to come"), "{ended:?}");
+        }
+        let tried = scene.run(&["keys", "revoke", "--created-before", "0s", "--dry-run"]);
+        assert!(tried.code == 0 && tried.stderr.contains("2 to be revoked"), "{tried:?}");
+        assert_eq!((scene.status(&one), scene.status(&other)), ("active".into(), "active".into()));
+        scene.run(&["keys", "revoke", "--created-before", "0s", "--yes"]).ok();
+        assert_eq!((scene.status(&one), scene.status(&other)), ("revoked".into(), "revoked".into()));
     }
 }
 
@@ -385,6 +412,62 @@ fn after_a_restore_a_replay_takes_again_what_had_been_taken_and_gives_nothing() 
 }
 
 #[test]
+fn a_replay_ends_sessions_again_for_the_reason_that_they_had() {
+    for kind in Kind::BOTH {
+        let signing = tempfile::NamedTempFile::new().unwrap();
+        std::fs::write(signing.path(), crate::support::admin::secret("signing")).unwrap();
+        let scene = Scene(Home::new(kind, &format!("[sessions]\nsigning_key_files = [\"{}\"]\n", signing.path().display())));
+        scene.run(&["tenants", "create", "--id", "acme"]).ok();
+        let begin = |subject: &str| {
+            let new = NewSession { tenant: "acme".into(), subject: subject.into(), environment: EnvironmentName::Live, scopes: Vec::new() };
+            Logins::open(&scene.0.config, Clock::System).begin(new);
+        };
+        let ends = |subject: &str| Logins::open(&scene.0.config, Clock::System).ends(subject);
+        ["ada", "bob", "eve"].into_iter().for_each(begin);
+        let copy = Copy::take(&scene);
+        scene.run(&["sessions", "revoke", "--subject", "ada"]).ok();
+        scene.run(&["sessions", "revoke", "--subject", "bob"]).ok();
+        let file = path(&scene, "audit.ndjson");
+        scene.run(&["audit", "export", &file]).ok();
+        copy.restore(&scene);
+        assert_eq!((ends("ada"), ends("bob")), (vec![String::new()], vec![String::new()]), "the copy is back");
+        // One of them was ended by a refresh token that came twice.
+        let exported = std::fs::read_to_string(&file).unwrap();
+        let of_bob = exported
+            .lines()
+            .map(|line| if line.contains("bob") { line.replace("\"reason\":\"revoked\"", "\"reason\":\"reuse\"") } else { line.into() });
+        std::fs::write(&file, of_bob.collect::<Vec<String>>().join("\n")).unwrap();
+        let tried = scene.run(&["audit", "replay", &file, "--dry-run"]);
+        assert!(tried.code == 0 && tried.stderr.contains("2 to be done again"), "{tried:?}");
+        scene.run(&["audit", "replay", &file]).ok();
+        assert_eq!((ends("ada"), ends("bob"), ends("eve")), (vec!["revoked".into()], vec!["reuse".into()], vec![String::new()]));
+        let twice = scene.run(&["audit", "replay", &file]);
+        assert!(twice.code == 0 && twice.stderr.contains("0 done again"), "{twice:?}");
+    }
+}
+
+#[test]
+fn the_way_to_more_events_leaves_none_out_that_were_of_one_moment() {
+    let managed = Tokens::console();
+    let text = format!("deployment = \"development\"\n{}", managed.config("127.0.0.1:0"));
+    let sidecar = Sidecar::with_manual_clock(Kind::Embedded, &text);
+    let console = Caller::console(sidecar.listener("admin"));
+    for (name, later) in [("one", 0), ("two", 0), ("three", 1000), ("four", 0)] {
+        sidecar.clock.advance(later);
+        console.post("/tenants", &json!({ "id": name }));
+    }
+    let list = |more: &[&str]| process::run(&[&["audit", "--limit", "3"], more].concat(), &sidecar.home.config_file());
+    let first = list(&[]);
+    let until = first.stderr.split_once("--until ").unwrap_or_else(|| panic!("{first:?}")).1.trim().to_owned();
+    let rest = list(&["--until", &until]);
+    let shown = first.stdout + &rest.stdout;
+    assert!(["one", "two", "three", "four"].iter().all(|name| shown.contains(&format!("\t{name}\t"))), "{shown}");
+    // Where all that is shown is of one moment, only more of them lead on.
+    let stuck = process::run(&["audit", "--limit", "1", "--until", &until], &sidecar.home.config_file());
+    assert!(stuck.stderr.contains("there are more: --limit") && !stuck.stderr.contains("--until"), "{stuck:?}");
+}
+
+#[test]
 fn a_replay_of_what_is_no_export_says_which_lines() {
     let scene = Scene::new(Kind::Embedded);
     let (id, _) = scene.key(&[]);
@@ -515,6 +598,28 @@ fn the_same_verbs_work_at_a_running_instance_and_leave_what_they_would_at_the_st
         assert_eq!(json(&["keys", "usage", &id]), scene.json(&["keys", "usage", &id]));
         assert_eq!(json(&["keys", "usage", &id, "--report"]), scene.json(&["keys", "usage", &id, "--report"]));
         assert_eq!(json(&["denials"]), scene.json(&["denials"]));
+        let held = format!("X-API-Key: {new}");
+        for (asked, code) in [
+            (&["explain", "/v1/users"][..], 5),
+            (&["explain", "-X", "POST", "-H", &held, "--from", "198.51.100.7", "http://api.example/v1/users?a=b"], 0),
+            (&["explain", "--key", &id, "/v1/users"], 0),
+        ] {
+            let (there, here) = (remote.run(&[asked, &["--json"]].concat()), scene.run(&[asked, &["--json"]].concat()));
+            assert_eq!((there.code, here.code), (code, code), "{asked:?}: {there:?} {here:?}");
+            // Every request has an id of its own.
+            let alike = |mut told: Value| {
+                for part in ["answer", "forward"] {
+                    let headers = told[part]["headers"].as_array_mut();
+                    headers.into_iter().for_each(|headers| headers.retain(|header| header[0] != "x-request-id"));
+                }
+                told
+            };
+            let (there, here) = (alike(there.json()), alike(here.json()));
+            assert_eq!(there, here, "{asked:?}");
+            let said = remote.run(asked);
+            assert!(said.code == code && said.stdout.contains("✓ client address") && !said.stdout.contains(&new), "{said:?}");
+        }
+        assert_eq!(remote.run(&["explain", "--key", "key_none", "/"]).code, 4);
         assert_eq!(json(&["status"])["sidecars"].as_array().map(Vec::len), Some(1));
         let other = word(&json(&["keys", "create", "--tenant", "acme", "--name", "other"])["id"]);
         let ended = remote.run_with(&["keys", "revoke", "--stdin", "--wait"], &format!("{new}\n{other}\nsk_live_nobodys\n"));

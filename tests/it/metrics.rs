@@ -4,7 +4,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::io::Write as _;
 use std::process::{Command, Stdio};
 
-use crate::support::admin::Tokens;
+use crate::support::admin::{Caller, Tokens};
 use crate::support::client::{Request, once};
 use crate::support::sidecar::{Home, Kind, Sidecar};
 use crate::support::upstream::Upstream;
@@ -55,7 +55,8 @@ fn parse(text: &str) -> BTreeMap<String, f64> {
 #[test]
 fn every_metric_is_well_formed_and_documented_and_every_documented_one_is_there() {
     let upstream = Upstream::echo();
-    let (sidecar, secret) = sidecar(&upstream, "");
+    let tokens = Tokens::console();
+    let (sidecar, secret) = sidecar(&upstream, &tokens.config("127.0.0.1:0"));
     assert_eq!(once(sidecar.address(), &Request::get("/a").bearer(&secret)).status, 200);
     let answer = once(sidecar.ops(), &Request::get("/metrics"));
     assert_eq!(answer.header("content-type"), Some("text/plain; version=0.0.4; charset=utf-8"));
@@ -98,6 +99,27 @@ fn when_certificates_end_is_told_of_listeners_and_of_the_admin_listener() {
     for (listener, ends) in [("public", 2_208_988_800.0), ("admin", 1_893_456_000.0)] {
         assert_eq!(told.get(&format!("sidegate_certificate_expiry_timestamp_seconds{{listener=\"{listener}\"}}")), Some(&ends));
     }
+}
+
+#[test]
+fn requests_to_the_management_api_are_counted_by_route_and_class() {
+    let (upstream, tokens) = (Upstream::echo(), Tokens::console());
+    let (sidecar, secret) = sidecar(&upstream, &tokens.config("127.0.0.1:0"));
+    let console = Caller::console(sidecar.listener("admin"));
+    for (path, status) in
+        [("/keys/key_main", 200), ("/keys/key_none", 404), (&*format!("/keys/{secret}"), 404), ("/status", 200), ("/x", 404)]
+    {
+        assert_eq!(console.ask("GET", path, None).status, status, "{path}");
+    }
+    let text = once(sidecar.ops(), &Request::get("/metrics")).text();
+    let samples = parse(&text);
+    let count = |route: &str, code: &str| samples[&format!("sidegate_admin_requests_total{{route=\"{route}\",code=\"{code}\"}}")];
+    assert_eq!(
+        [count("/keys/{id}", "2xx"), count("/keys/{id}", "4xx"), count("/status", "2xx"), count("none", "4xx")],
+        [1.0, 2.0, 1.0, 1.0]
+    );
+    assert_eq!((count("/keys", "2xx"), count("/explain", "5xx")), (0.0, 0.0), "zeros are told");
+    assert!(!text.contains(&secret) && !text.contains("key_main"));
 }
 
 #[test]

@@ -1,6 +1,7 @@
 //! Customers manage their keys with their own keys (product.md §10): nobody sees or changes what is another's, nobody gives or gets more
 //! than it has, and who lost the answer to a rotation has it again, and nothing else.
 
+mod escalation;
 mod isolation;
 
 use std::sync::{Arc, Barrier};

@@ -30,6 +30,10 @@ struct Keys {
     edwards: Signer,
     p256: Signer,
     p384: Signer,
+    /// A second one for EdDSA.
+    twin: Signer,
+    /// What `[sessions]` signs with.
+    own: Signer,
     attacker: Signer,
 }
 
@@ -43,11 +47,18 @@ impl Scene {
             edwards: Signer::generate("EdDSA"),
             p256: Signer::generate("ES256"),
             p384: Signer::generate("ES384"),
+            twin: Signer::generate("EdDSA"),
+            own: Signer::generate("EdDSA"),
             attacker: Signer::generate("RS256"),
         };
         let files = tempfile::tempdir().unwrap();
-        let jwks = json!({ "keys": [keys.edwards.jwk("ed"), keys.p256.jwk("p256"), keys.p384.jwk("p384")] });
-        for (name, text) in [("secret", SECRET.to_owned()), ("rsa.pem", keys.rsa.public_pem()), ("jwks.json", jwks.to_string())] {
+        let jwks = json!({ "keys": [keys.edwards.jwk("ed"), keys.twin.jwk("twin"), keys.p256.jwk("p256"), keys.p384.jwk("p384")] });
+        for (name, text) in [
+            ("secret", SECRET.to_owned()),
+            ("rsa.pem", keys.rsa.public_pem()),
+            ("jwks.json", jwks.to_string()),
+            ("own.pem", keys.own.private_pem()),
+        ] {
             std::fs::write(files.path().join(name), text).unwrap();
         }
         let at = files.path().display();
@@ -61,6 +72,7 @@ impl Scene {
             issuer("shared", &format!("algorithms = [\"HS256\"]\nsecret_file = \"{at}/secret\"")),
             issuer("rsa", &format!("algorithms = [\"RS256\"]\npublic_key_file = \"{at}/rsa.pem\"")),
             issuer("set", &format!("algorithms = [\"ES256\", \"ES384\", \"EdDSA\"]\njwks_file = \"{at}/jwks.json\"")),
+            format!("[sessions]\nsigning_key_files = [\"{at}/own.pem\"]"),
         ]
         .join("\n");
         let home = Home::new(Kind::Embedded, &text);
@@ -107,7 +119,34 @@ fn attacks(keys: &Keys, stranger: &str) -> Vec<Attack> {
     signatures(&mut table, keys);
     times(&mut table, keys);
     names(&mut table, keys);
+    ours(&mut table, keys);
     table.0
+}
+
+/// Those that `[sessions]` would have issued.
+fn ours(table: &mut Table, keys: &Keys) {
+    let own = |over: Value| {
+        let mut all = json!({ "iss": "sidegate", "aud": "sidegate", "tenant": "acme", "environment": "live", "sid": "ses_nobody" });
+        all.as_object_mut().unwrap().extend(over.as_object().unwrap().clone());
+        all.as_object_mut().unwrap().retain(|_, value| !value.is_null());
+        claims("any", &all)
+    };
+    let good = own(json!({}));
+    let of_pem = Signer::secret(keys.own.public_pem().as_bytes()).over(r#"{"alg":"HS256"}"#, good.to_string());
+    table.add("HS256 with the public key of [sessions] as secret", of_pem, "jwt_signature", "no key");
+    let of_jwk = Signer::secret(keys.own.jwk("own")["x"].as_str().unwrap().as_bytes()).token(&good);
+    table.add("the same, as it is published", of_jwk, "jwt_signature", "no key");
+    let none = format!("{}.{}.", base64url(r#"{"alg":"none"}"#), base64url(good.to_string()));
+    table.add("alg none, of [sessions]", none, "jwt_signature", "algorithm");
+    table.add("a key of an issuer for a token of ours", keys.edwards.token(&good), "jwt_signature", "no key");
+    table.add("a secret of an issuer for a token of ours", keys.secret.token(&good), "jwt_signature", "no key");
+    table.add("our key for a token of an issuer", keys.own.token(&claims("set", &json!({}))), "jwt_signature", "kid");
+    table.add("a session that nobody has begun", keys.own.token(&good), "token_inactive", "session");
+    table.add("a token of ours that rests on nothing", keys.own.token(&own(json!({ "sid": null }))), "jwt_malformed", "sid");
+    table.add("a key without its secret", keys.own.token(&own(json!({ "sid": null, "client_id": "key_main" }))), "jwt_malformed", "sid");
+    let forged = own(json!({ "sid": null, "client_id": "key_main", "secret_mark": "0000000000000000" }));
+    table.add("a key by a secret that it never had", keys.own.token(&forged), "key_unknown", "rotation");
+    table.add("aud of another API, of ours", keys.own.token(&own(json!({ "aud": "api" }))), "jwt_audience", "aud");
 }
 
 /// The algorithm is not the token's to choose, and no key is another's.
@@ -137,12 +176,7 @@ fn algorithms(table: &mut Table, keys: &Keys) {
         "jwt_signature",
         "not for ES256",
     );
-    table.add(
-        "no kid where several keys could be meant",
-        keys.edwards.over(r#"{"alg":"ES512"}"#, claims("set", &json!({})).to_string()),
-        "jwt_signature",
-        "algorithm",
-    );
+    table.add("no kid where several keys could be meant", keys.twin.token(&claims("set", &json!({}))), "jwt_signature", "kid");
     for (name, token) in [("ES256", "ES256"), ("ES384", "ES384")] {
         let zeros = base64url(vec![0_u8; if name == "ES256" { 64 } else { 96 }]);
         let header = base64url(json!({ "alg": token, "kid": if name == "ES256" { "p256" } else { "p384" } }).to_string());
@@ -289,6 +323,8 @@ fn times(table: &mut Table, keys: &Keys) {
         ("a list", json!([4_000_000_000_u64])),
         ("in milliseconds", json!(*NOW * 1000 + 3_600_000)),
         ("beyond the calendar", json!(253_402_300_800_u64)),
+        ("in the year 9000", json!(221_845_392_000_u64)),
+        ("in 101 years", json!(*NOW + 101 * 366 * 86_400)),
         ("the greatest of 64 bits", json!(u64::MAX)),
         ("missing", Value::Null),
     ] {
@@ -364,6 +400,11 @@ fn every_attack_on_a_token_is_refused_for_the_right_reason_and_none_reaches_the_
     }
     assert!(wrong.is_empty(), "{}", wrong.join("\n"));
     assert!(all.len() > 100, "{}", all.len());
+    // Where keys may stand too, they fare no better.
+    for attack in all.iter().filter(|attack| attack.reason != "credential_malformed").step_by(7) {
+        client.send(Request::get("/v1/users").header("X-API-Key", &attack.token).bytes());
+        assert_eq!(client.answer("GET").status, if attack.reason == "identity_invalid" { 403 } else { 401 }, "{}", attack.name);
+    }
     assert_eq!(scene.upstream.recorded().len(), 0, "an attack came through");
     assert_eq!(scene.stranger.recorded().len(), 0, "somebody was asked");
     let written = format!("{}{}", scene.serve.stdout.text(), scene.serve.stderr.text());
@@ -383,6 +424,7 @@ fn every_attack_on_a_token_is_refused_for_the_right_reason_and_none_reaches_the_
         keys.secret.token(&claims("shared", &json!({ "exp": *NOW - 5, "nbf": *NOW + 5, "sub": null }))),
         keys.edwards.token_by("ed", &claims("set", &json!({}))),
         keys.p256.token_by("p256", &claims("set", &json!({}))),
+        keys.twin.token_by("twin", &claims("set", &json!({ "exp": *NOW + 99 * 365 * 86_400 }))),
         keys.p384.over(r#"{"alg":"ES384"}"#, claims("set", &json!({ "scope": ["read:a", "write:b"] })).to_string()),
     ];
     for token in &good {

@@ -139,6 +139,7 @@ fn whatever_the_endpoint_answers_what_is_known_is_used_for_a_day() {
         Does::json(&document(&[other.jwk("a"), key.jwk("a")])),
         Does::json(&document(&many)),
         Does::Hang,
+        Does::Drip,
     ] {
         let failed = scene.failed();
         scene.endpoint.does(does.clone());
@@ -228,6 +229,34 @@ fn a_thousand_tokens_with_unknown_keys_are_one_question_in_ten_seconds() {
     // Who waited for the one question is not among those that were spared.
     assert!((2000..3000).contains(&scene.metric("spared_total", "")));
     assert_eq!(scene.status(&scene.fresh(&key, "a")), 200);
+}
+
+#[test]
+fn of_a_thousand_unknown_keys_few_wait_for_an_endpoint_that_hangs() {
+    const AT_ONCE: usize = 200;
+    let (key, attacker) = (Signer::generate("EdDSA"), Signer::generate("EdDSA"));
+    let scene = Scene::start(Does::json(&document(&[key.jwk("a")]))).ready();
+    scene.endpoint.does(Does::Hang);
+    scene.sidecar.clock.advance(10_000);
+    let (address, known) = (scene.sidecar.address(), scene.fresh(&key, "a"));
+    thread::scope(|threads| {
+        for _ in 0..AT_ONCE {
+            let tokens: Vec<String> = (0..5).map(|_| scene.fresh(&attacker, &fastrand::u64(..).to_string())).collect();
+            threads.spawn(move || {
+                let mut client = Client::connect(address);
+                for token in tokens {
+                    client.send(Request::get("/a").bearer(&token).bytes());
+                    assert_eq!(client.answer("GET").status, 401);
+                }
+            });
+        }
+        // Who has a key that is known waits for nobody.
+        assert_eq!(scene.status(&known), 200);
+    });
+    assert_eq!(scene.endpoint.asked(), 2);
+    // All but those that may wait were told at once.
+    let spared = scene.metric("spared_total", "");
+    assert!(spared >= 1000 - 65, "{spared}");
 }
 
 #[test]

@@ -209,6 +209,10 @@ fn the_command_says_which_check_refused_a_token_and_why() {
     let (code, said) = verify(&signer.token(&good), &[]);
     assert_eq!((code, &said["issuer"], &said["tenant"], &said["subject"]), (0, &json!("users"), &json!("acme"), &json!("ada")));
     assert_eq!((&said["scopes"], &said["environment"]), (&json!("read:a"), &json!("live")));
+    // It says what it has not asked.
+    assert_eq!(said["checked"], json!("signature and claims"));
+    let plain = run_with_stdin(&["jwt", "verify"], &home.config_file(), &signer.token(&good));
+    assert!(plain.stdout.starts_with("good") && plain.stderr.contains("may have ended"), "{}{}", plain.stdout, plain.stderr);
     let refused = |claims: Value, more: &[&str]| {
         let (code, said) = verify(&signer.token(&claims), more);
         assert_eq!(code, 5);

@@ -13,6 +13,8 @@ pub(crate) enum Does {
     Answer(u16, Vec<(&'static str, String)>, Vec<u8>),
     /// The head, and nothing behind it.
     Hang,
+    /// The head, and a byte now and then.
+    Drip,
     Close,
     /// By what a form says of `token` (RFC 7662): this of those, and of others that they are not active.
     Introspect(BTreeMap<String, Value>),
@@ -51,6 +53,13 @@ impl Endpoint {
                 Does::Hang => {
                     exchange.send(b"HTTP/1.1 200 OK\r\nContent-Type: application/json\r\nContent-Length: 100\r\n\r\n{");
                     exchange.wait_for_the_end();
+                }
+                Does::Drip => {
+                    exchange.send(b"HTTP/1.1 200 OK\r\nContent-Type: application/json\r\nContent-Length: 100000\r\n\r\n{");
+                    while !exchange.is_over() {
+                        exchange.send(b" ");
+                        std::thread::park_timeout(std::time::Duration::from_millis(20));
+                    }
                 }
                 Does::Close => exchange.close(),
                 Does::Introspect(known) => introspect(exchange, &known),

@@ -53,6 +53,12 @@ impl Logins {
         self.runtime.block_on(self.sessions.revoke_all(None, Some(subject))).unwrap();
     }
 
+    /// How often the session of a subject was written.
+    pub(crate) fn version(&self, subject: &str) -> u64 {
+        let query = SessionQuery { subject: Some(subject), limit: 1, ..SessionQuery::default() };
+        self.runtime.block_on(self.sessions.list(&query)).unwrap().items[0].version
+    }
+
     /// Why each session of a subject is over; empty = it is not.
     pub(crate) fn ends(&self, subject: &str) -> Vec<String> {
         let query = SessionQuery { subject: Some(subject), limit: 100, ..SessionQuery::default() };

@@ -150,6 +150,11 @@ impl Exchange<'_> {
         self.close = true;
     }
 
+    /// Whether nobody reads what is sent.
+    pub(crate) fn is_over(&self) -> bool {
+        self.close || self.shared.stopping.load(Ordering::SeqCst)
+    }
+
     /// Ends the connection when the handler returns.
     pub(crate) fn close(&mut self) {
         self.close = true;

@@ -12,7 +12,7 @@ pub(crate) struct Explanation {
     reason: String,
     /// What decided it
     detail: String,
-    /// Reason that it is let through in spite of, for a time only; empty if there is none
+    /// Reasons that it is let through in spite of, for a time only, with commas between them; empty if there is none
     would_refuse: String,
     /// What the client would get, if it were refused or answered here
     #[schema(required)]
@@ -48,6 +48,8 @@ pub(crate) struct Answer {
 pub(crate) struct Forwarded {
     /// Index of the upstream in the configuration
     upstream: u64,
+    /// Its name and URL there
+    to: String,
     request: String,
     /// Each name and value; never a credential
     headers: Vec<Vec<String>>,

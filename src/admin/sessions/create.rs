@@ -1,12 +1,14 @@
 //! `POST /sessions`: what the API's own login asks for once it knows who it is. The one answer with the first pair of tokens.
 
+use std::sync::Arc;
+
 use serde::Deserialize;
 use utoipa::ToSchema;
 
 use super::super::answer::Made;
 use super::super::call::By;
 use super::super::input::Content;
-use super::super::permission::SESSIONS_WRITE;
+use super::super::permission::SESSIONS_CREATE;
 use super::super::problem::{Problem, Refused};
 use super::super::schema;
 use crate::config::sections::EnvironmentName;
@@ -37,17 +39,19 @@ const fn live() -> EnvironmentName {
 
 /// Begins a session
 ///
-/// For the API's own login handler, which has checked the password and hands the answer to its client.
+/// For the API's own login handler, which has checked the password and hands the answer to its client. A token with `sessions:create`
+/// may do this and nothing else; `sessions:write` may too.
 #[utoipa::path(post, path = "/sessions", tag = "sessions", params(schema::Once), request_body = NewSession, responses(
     (status = 201, description = "The first pair of tokens, shown this once", body = schema::Pair),
     (status = 404, description = "There is no such tenant", body = Problem, content_type = "application/problem+json"),
 ))]
-pub(crate) async fn create_session(By(call): By<SESSIONS_WRITE>, Content(new): Content<NewSession>) -> Result<Made, Refused> {
-    let authority = call.app.authority(call.actor());
-    let off = || LifecycleError::State("no session can begin: [sessions] has no signing_key_files".into());
-    let authority = authority.ok_or_else(off)?;
+pub(crate) async fn create_session(By(call): By<SESSIONS_CREATE>, Content(new): Content<NewSession>) -> Result<Made, Refused> {
     let NewSession { tenant, subject, scopes, environment } = new;
     let new = authority::NewSession { tenant, subject, environment, scopes };
-    let pair = call.run(|_| async move { authority.create(new).await }).await?;
-    Ok(Made::of(&pair.told()))
+    let app = Arc::clone(&call.app);
+    let work = call.run(|bench| async move {
+        let off = || LifecycleError::State("no session can begin: [sessions] has no signing_key_files".into());
+        app.authority(bench.sessions).ok_or_else(off)?.create(new).await
+    });
+    Ok(Made::of(&work.await?.told()))
 }

@@ -14,6 +14,8 @@ use crate::rejection::{Refusal, Rejection};
 
 /// The last second of the year 9999.
 const TIME_MAX: u64 = 253_402_300_799;
+/// Longest that a token may go on, 100 years: beyond it no end is meant, or other units are.
+const LIFE_MAX_MS: i64 = 36_525 * 86_400_000;
 
 /// A token that is good: who calls, until when.
 #[derive(Debug)]
@@ -51,8 +53,8 @@ impl Verified {
 pub enum Grant {
     /// A session, by its id.
     Session(Box<str>),
-    /// A key, by its id, that stood for itself at this time.
-    Client(Box<str>, Timestamp),
+    /// A key, by its id, that stood for itself, and the mark of the secret it did that with.
+    Client(Box<str>, Box<str>),
 }
 
 fn malformed(why: String) -> Refusal {
@@ -94,6 +96,33 @@ fn words<'c>(value: &'c Json, name: &str, separated: bool) -> Result<Vec<&'c str
 }
 
 impl Issuer {
+    /// Whether what an authorization server says of an active token makes it one for here. Servers call refresh tokens active too, and
+    /// tokens that need a proof beside them.
+    ///
+    /// # Errors
+    /// `jwt_malformed`, `token_inactive`, `jwt_not_yet`, `jwt_issuer`, `jwt_audience`.
+    pub(in crate::authn) fn check_answer(&self, members: &Members, now: Timestamp) -> Result<(), Refusal> {
+        let unfit = |name: &str, word: &str| Rejection::TokenInactive.because(format!("its {name} is `{}`", shown(word)));
+        for name in ["token_use", "typ"] {
+            if let Some(word) = text(members, name)?.filter(|word| !is_of_access(word)) {
+                return Err(unfit(name, word));
+            }
+        }
+        if let Some(kind) = text(members, "token_type")?.filter(|kind| !kind.eq_ignore_ascii_case("bearer")) {
+            return Err(unfit("token_type", kind));
+        }
+        if time(members, "nbf")?.is_some_and(|begin| now.plus_millis(self.leeway_ms) < begin) {
+            return Err(Rejection::JwtNotYet.because("nbf is in the future"));
+        }
+        let iss = text(members, "iss")?;
+        if self.iss.is_some() && self.iss.as_deref() != iss {
+            return Err(
+                Rejection::JwtIssuer.because(iss.map_or_else(|| "iss is missing".to_owned(), |iss| format!("iss is `{}`", shown(iss))))
+            );
+        }
+        self.check_audience(members)
+    }
+
     /// What the claims say, if they hold now.
     ///
     /// # Errors
@@ -133,6 +162,9 @@ impl Issuer {
     fn check_times(&self, claims: &Members, now: Timestamp) -> Result<Timestamp, Refusal> {
         let (exp, nbf, iat) = (time(claims, "exp")?, time(claims, "nbf")?, time(claims, "iat")?);
         let mut end = exp.ok_or_else(|| malformed("exp is missing".into()))?;
+        if end > now.plus_millis(LIFE_MAX_MS) {
+            return Err(malformed("exp is more than 100 years ahead".into()));
+        }
         let mut why = "exp";
         if let Some(max_age_ms) = self.max_age_ms {
             let oldest = iat.ok_or_else(|| malformed("iat is missing, and max_age asks for it".into()))?.plus_millis(max_age_ms);
@@ -166,7 +198,7 @@ impl Issuer {
 
     fn scopes(&self, claims: &Members) -> Result<Option<Grants>, Refusal> {
         let name = &self.claims.scopes;
-        if name.is_empty() {
+        if name.is_empty() || self.takes_unscoped && !claims.contains_key(name) {
             return Ok(None);
         }
         let scopes = claims.get(name).map(|scopes| words(scopes, name, true)).transpose()?.unwrap_or_default();
@@ -187,11 +219,18 @@ impl Issuer {
     }
 }
 
+/// Whether a word of a server's may be that of an access token: it is none of a refresh token's (also Keycloak's `Offline`) or an ID
+/// token's.
+fn is_of_access(word: &str) -> bool {
+    let word = word.to_ascii_lowercase();
+    !word.contains("refresh") && !matches!(&*word, "offline" | "id" | "id_token")
+}
+
 /// What a token of ours rests on. One that rests on nothing could not be taken back.
 fn grant(claims: &Members) -> Result<Grant, Refusal> {
-    match (text(claims, "sid")?, text(claims, "client_id")?, time(claims, "iat")?) {
-        (Some(session), None, _) => Ok(Grant::Session(session.into())),
-        (None, Some(key), Some(issued)) => Ok(Grant::Client(key.into(), issued)),
-        _ => Err(malformed("neither sid nor client_id".into())),
+    match (text(claims, "sid")?, text(claims, "client_id")?, text(claims, "secret_mark")?) {
+        (Some(session), None, None) => Ok(Grant::Session(session.into())),
+        (None, Some(key), Some(mark)) => Ok(Grant::Client(key.into(), mark.into())),
+        _ => Err(malformed("neither sid nor client_id and secret_mark".into())),
     }
 }

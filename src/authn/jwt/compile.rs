@@ -124,27 +124,29 @@ fn compile(
         claims: entry.claims.clone(),
         tenant: (!entry.tenant.is_empty()).then(|| entry.tenant.clone()),
         environment: entry.environment,
+        takes_unscoped: false,
         is_own: false,
     })
 }
 
 impl Issuer {
     /// Whoever answers for tokens that say nothing themselves: what it says is read as an issuer's claims are by default.
-    pub(in crate::authn) fn asked(name: &str, version: &Arc<AtomicU64>) -> Self {
+    pub(in crate::authn) fn asked(name: &str, expected: &sections::Introspection, version: &Arc<AtomicU64>) -> Self {
         let section = sections::Issuer::default();
         Self {
             name: name.into(),
             path: name.to_owned(),
             keys: Arc::new(Keyring::fixed(KeySet::unnamed([]), version)),
             takes_unknown_tenants: false,
-            iss: None,
-            audiences: [].into(),
+            iss: (!expected.issuer.is_empty()).then(|| expected.issuer.as_str().into()),
+            audiences: expected.audiences.clone().into(),
             algorithms: [].into(),
-            leeway_ms: 0,
+            leeway_ms: section.leeway.as_millis(),
             max_age_ms: None,
             claims: section.claims,
             tenant: None,
             environment: section.environment,
+            takes_unscoped: false,
             is_own: false,
         }
     }

@@ -24,6 +24,8 @@ const PAUSE_MS: i64 = 10_000;
 const FIRST_PAUSE_MS: i64 = 1_000;
 /// How long keys are used that cannot be read again.
 const STALE_MS: i64 = 24 * 3_600_000;
+/// Tokens that wait for one answer at once while there are keys: those of a rotation do, a flood does not.
+const WAITING_MAX: usize = 64;
 /// How often it is looked whether something is to be done.
 const LOOK: Duration = Duration::from_secs(1);
 
@@ -115,12 +117,12 @@ impl Keyring {
     pub(super) fn take_over(&self, earlier: &Self) {
         let (Some(remote), Some(before)) = (&self.remote, &earlier.remote) else { return };
         if remote.endpoint.url() == before.endpoint.url() && remote.algorithms == before.algorithms {
-            let (read, document) = {
+            let (asked, read, document, failures) = {
                 let state = before.state();
-                (state.read, state.document)
+                (state.asked, state.read, state.document, state.failures)
             };
             let mut state = remote.state();
-            (state.read, state.document) = (read, document);
+            (state.asked, state.read, state.document, state.failures) = (asked, read, document, failures);
             self.keys.store(earlier.keys.load_full());
         }
     }
@@ -159,7 +161,7 @@ impl Keyring {
         if remote.begin(clock.now(), self.keys().is_some()) {
             let asking = Asking { ring: Arc::clone(self), clock: clock.clone() };
             drop(runtime.spawn(asking.run()));
-        } else if !remote.state().is_asking {
+        } else if !remote.state().is_asking || self.keys().is_some() && remote.landed.receiver_count() > WAITING_MAX {
             remote.counters.spared.fetch_add(1, Ordering::Relaxed);
             return;
         }
@@ -278,5 +280,25 @@ async fn look_after(ring: Weak<Keyring>, clock: Clock) {
             None => return,
         }
         sleep(LOOK).await;
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_reload_makes_nobody_ask_sooner() {
+        let (version, algorithms): (_, Box<[Algorithm]>) = (Arc::new(AtomicU64::new(0)), Box::new([Algorithm::EdDsa]));
+        let ring = |url: &str| Keyring::remote(&"users".into(), Endpoint::parse(url).unwrap(), algorithms.clone(), 300_000, &version);
+        let (before, now) = (ring("https://auth.example/jwks"), Timestamp(1_700_000_000_000));
+        assert!(before.remote.as_ref().unwrap().begin(now, true));
+        let (after, elsewhere) = (ring("https://auth.example/jwks"), ring("https://other.example/jwks"));
+        for ring in [&after, &elsewhere] {
+            ring.take_over(&before);
+        }
+        let begins = |ring: &Keyring, ms| ring.remote.as_ref().unwrap().begin(now.plus_millis(ms), true);
+        assert!(begins(&elsewhere, 1));
+        assert!(!begins(&after, PAUSE_MS - 1) && begins(&after, PAUSE_MS));
     }
 }

@@ -14,7 +14,7 @@ use super::jwk::KeySet;
 use super::keyring::Keyring;
 use super::sign::SigningKey;
 use crate::config::problem::Problems;
-use crate::config::sections::{self, Config};
+use crate::config::sections::{self, Config, Unscoped};
 use crate::key::digest::Digest;
 
 /// Its name in routes and logs.
@@ -75,6 +75,7 @@ pub(super) fn compile(config: &Config, version: &Arc<AtomicU64>, problems: &mut 
         }
     }
     let (mut keys, mut print) = (Vec::new(), Context::new(&SHA256));
+    print.update(&[section.unscoped as u8]);
     for (index, file) in section.signing_key_files.iter().enumerate() {
         // A file that is not there was told where all files are looked at.
         let held = SecretSlice::from(std::fs::read(file).ok()?);
@@ -100,6 +101,7 @@ pub(super) fn compile(config: &Config, version: &Arc<AtomicU64>, problems: &mut 
         claims: entry.claims.clone(),
         tenant: None,
         environment: entry.environment,
+        takes_unscoped: section.unscoped == Unscoped::Pass,
         is_own: true,
     };
     let signing = Signing { issuer: section.issuer.as_str().into(), keys: keys.into() };

@@ -3,11 +3,11 @@
 
 use aws_lc_rs::digest::{SHA256, digest};
 use aws_lc_rs::hmac;
-use aws_lc_rs::signature::{Ed25519KeyPair, KeyPair as _};
+use aws_lc_rs::signature::{ED25519_PUBLIC_KEY_LEN, Ed25519KeyPair, KeyPair as _};
 use base64::Engine as _;
 use base64::engine::general_purpose::URL_SAFE_NO_PAD;
-use rustls::pki_types::PrivatePkcs8KeyDer;
 use rustls::pki_types::pem::PemObject as _;
+use rustls::pki_types::{PrivatePkcs8KeyDer, SubjectPublicKeyInfoDer};
 use serde::Serialize;
 use serde_json::{Value, json};
 
@@ -48,10 +48,27 @@ impl SigningKey {
 
     fn edwards(pkcs8: &[u8]) -> Result<Self, String> {
         let pair = Ed25519KeyPair::from_pkcs8(pkcs8).map_err(|_| "a private key that is not Ed25519 in PKCS #8".to_owned())?;
-        // RFC 7638: members in the order of their names, without spaces.
-        let jwk = format!(r#"{{"crv":"Ed25519","kty":"OKP","x":"{}"}}"#, URL_SAFE_NO_PAD.encode(pair.public_key()));
-        let kid = URL_SAFE_NO_PAD.encode(digest(&SHA256, jwk.as_bytes()));
-        Ok(Self { kid: kid.into(), material: Material::Edwards(Box::new(pair)) })
+        let kid = thumbprint(&URL_SAFE_NO_PAD.encode(pair.public_key()));
+        Ok(Self { kid, material: Material::Edwards(Box::new(pair)) })
+    }
+
+    /// The names of all keys of a file that something could be signed with here: private or public keys in PEM, JSON Web Keys, secrets.
+    #[must_use]
+    pub fn names(file: &[u8]) -> Vec<Box<str>> {
+        if let Ok(Value::Object(document)) = serde_json::from_slice(file) {
+            let keys = document.get("keys").and_then(Value::as_array).into_iter().flatten();
+            return keys.filter_map(|key| key.get("x").and_then(Value::as_str)).map(thumbprint).collect();
+        }
+        if !file.trim_ascii_start().starts_with(b"-----BEGIN") {
+            let lines = file.split(|byte| *byte == b'\n').map(<[u8]>::trim_ascii);
+            return lines.filter_map(|line| Some(Self::secret(line).ok()?.kid)).collect();
+        }
+        let private =
+            PrivatePkcs8KeyDer::pem_slice_iter(file).filter_map(|block| Some(Self::edwards(block.ok()?.secret_pkcs8_der()).ok()?.kid));
+        // The key is what such a block ends with.
+        let public = SubjectPublicKeyInfoDer::pem_slice_iter(file)
+            .filter_map(|block| Some(thumbprint(&URL_SAFE_NO_PAD.encode(block.ok()?.last_chunk::<ED25519_PUBLIC_KEY_LEN>()?))));
+        private.chain(public).collect()
     }
 
     fn secret(line: &[u8]) -> Result<Self, String> {
@@ -114,6 +131,12 @@ impl SigningKey {
         token.push_str(&signature);
         Some(token)
     }
+}
+
+/// Of the Ed25519 key with this `x` (RFC 7638: members in the order of their names, without spaces).
+fn thumbprint(x: &str) -> Box<str> {
+    let jwk = format!(r#"{{"crv":"Ed25519","kty":"OKP","x":"{x}"}}"#);
+    URL_SAFE_NO_PAD.encode(digest(&SHA256, jwk.as_bytes())).into()
 }
 
 impl std::fmt::Debug for SigningKey {

@@ -1,9 +1,12 @@
 //! Slots by id. A slot lives as long as somebody uses it, and for `stale_for` after its record was changed: a look-up that is under
 //! way, or a store that falls back, must not bring back what was.
 
-use std::collections::{HashMap, VecDeque};
+use std::collections::VecDeque;
+use std::hash::{BuildHasher as _, RandomState};
 use std::sync::atomic::AtomicU64;
 use std::sync::{Arc, Mutex, Weak};
+
+use hashbrown::HashTable;
 
 use super::Slot;
 use super::ledger::Ledger;
@@ -24,7 +27,9 @@ pub(super) trait Slotted {
 
 /// Slots by id, for as long as somebody uses them or their last change is remembered.
 pub(super) struct Index<T> {
-    map: HashMap<Arc<str>, Weak<T>>,
+    /// By the hash of the id, which each has itself.
+    table: HashTable<Weak<T>>,
+    hash: RandomState,
     /// Size at which the dead ones are swept out.
     sweep_at: usize,
     remembered: VecDeque<Remembered<T>>,
@@ -41,29 +46,36 @@ struct Remembered<T> {
 
 impl<T> Default for Index<T> {
     fn default() -> Self {
-        Self { map: HashMap::new(), sweep_at: 1024, remembered: VecDeque::new(), forgotten: 0 }
+        Self { table: HashTable::new(), hash: RandomState::new(), sweep_at: 1024, remembered: VecDeque::new(), forgotten: 0 }
     }
 }
 
 impl<T: Slotted> Index<T> {
     pub(super) fn slot(&mut self, id: &str) -> Arc<T> {
-        if let Some(slot) = self.map.get(id).and_then(Weak::upgrade) {
+        if let Some(slot) = self.find(id) {
             return slot;
         }
-        if self.map.len() >= self.sweep_at {
-            self.map.retain(|_, slot| slot.strong_count() > 0);
-            self.sweep_at = (self.map.len() * 2).max(1024);
+        if self.table.len() >= self.sweep_at {
+            self.table.retain(|slot| slot.strong_count() > 0);
+            self.sweep_at = (self.table.len() * 2).max(1024);
         }
-        let id: Arc<str> = id.into();
         let ledger = Mutex::new(Ledger::overtaken_until(self.forgotten));
-        let slot = Arc::new(T::with(Slot { id: Arc::clone(&id), generation: AtomicU64::new(0), ledger }));
-        self.map.insert(id, Arc::downgrade(&slot));
+        let slot = Arc::new(T::with(Slot { id: id.into(), generation: AtomicU64::new(0), ledger }));
+        let hash = &self.hash;
+        // What nobody uses any more is never found, wherever it stands.
+        let hash_of = |slot: &Weak<T>| slot.upgrade().map_or(0, |slot| hash.hash_one(&*slot.slot().id));
+        self.table.insert_unique(hash.hash_one(id), Arc::downgrade(&slot), hash_of);
         slot
+    }
+
+    fn find(&self, id: &str) -> Option<Arc<T>> {
+        let is_it = |slot: &Weak<T>| slot.upgrade().is_some_and(|slot| *slot.slot().id == *id);
+        self.table.find(self.hash.hash_one(id), is_it)?.upgrade()
     }
 
     /// Whether anybody has it, or its last change is remembered.
     pub(super) fn is_in_use(&self, id: &str) -> bool {
-        self.map.get(id).is_some_and(|slot| slot.strong_count() > 0)
+        self.find(id).is_some()
     }
 
     /// A change: nothing that was read before is used again. Answers whether something may have been.

@@ -135,7 +135,11 @@ async fn a_token_of_ours_that_rests_on_nothing_is_no_token() {
         (json!({ "sid": "ses_1", "aud": "other" }), "jwt_audience"),
         (json!({ "sid": "ses_1", "iss": "other" }), "jwt_issuer"),
         (json!({ "sid": "ses_2" }), "token_inactive"),
-        (json!({ "client_id": "key_2" }), "key_unknown"),
+        (json!({ "client_id": "key_1" }), "jwt_malformed"),
+        (json!({ "client_id": "key_2", "secret_mark": "x" }), "key_unknown"),
+        (json!({ "client_id": "key_1", "secret_mark": "x" }), "key_unknown"),
+        // A mark is of one key.
+        (json!({ "client_id": "key_1", "secret_mark": digest_of("s1").mark("key_2") }), "key_unknown"),
     ] {
         assert_eq!(reason(bench.ask_ours(&issuers, &token(&issuers, &claims)).await), said, "{claims}");
     }
@@ -145,37 +149,111 @@ async fn a_token_of_ours_that_rests_on_nothing_is_no_token() {
 async fn a_token_that_stands_for_a_key_may_do_no_more_than_the_key_and_ends_with_it() {
     let (bench, issuers) = (bench(), issuers());
     bench.store.change("key_1", |key| key.ip_allowlist = Some(vec!["10.0.0.0/8".into()]));
-    let token = token(&issuers, &json!({ "client_id": "key_1" }));
+    let token = token(&issuers, &client("s1"));
     let identity = bench.ask_ours(&issuers, &token).await.unwrap();
     // The key has `read:a` alone.
-    assert!(identity.grants.allow("read:a") && !identity.grants.allow("write:a") && identity.key_allowlist.is_some());
+    assert!(identity.grants.allow("read:a") && !identity.grants.allow("write:a") && identity.particulars().key_allowlist.is_some());
     bench.store.change("key_1", |key| key.status = KeyStatus::Inactive);
     let version = bench.store.keys.lock().unwrap()["key_1"].version;
     bench.authn.invalidate_key("key_1", version);
     assert_eq!(reason(bench.ask_ours(&issuers, &token).await), "key_inactive");
 }
 
+/// Claims of a token that stands for `key_1` by this secret of it.
+fn client(secret: &str) -> Value {
+    json!({ "client_id": "key_1", "secret_mark": digest_of(secret).mark("key_1") })
+}
+
+impl Bench {
+    /// `key_1` has this secret now, and the one before for so long.
+    fn rotate(&self, secret: &str, overlap_ms: i64) {
+        let now = self.clock.now();
+        self.change_key(|key| {
+            let old = std::mem::replace(&mut key.digest, digest_of(secret).to_hex());
+            let previous = PreviousSecret { digest: old.clone(), until: now.plus_millis(overlap_ms) };
+            key.previous = Some(if overlap_ms == 0 { PreviousSecret::dead(old) } else { previous });
+            key.rotated_at = Some(now);
+        });
+    }
+
+    fn change_key(&self, modify: impl FnOnce(&mut KeyRecord)) {
+        self.store.change("key_1", modify);
+        let version = self.store.keys.lock().unwrap()["key_1"].version;
+        self.authn.invalidate_key("key_1", version);
+    }
+}
+
 #[tokio::test]
-async fn a_token_of_a_replaced_secret_lives_as_long_as_the_secret() {
+async fn a_token_of_a_replaced_secret_lives_as_long_as_the_secret_though_both_were_made_in_one_second() {
     let (bench, issuers) = (bench(), issuers());
-    let old = token(&issuers, &json!({ "client_id": "key_1" }));
+    let (old, new) = (token(&issuers, &client("s1")), token(&issuers, &client("s2")));
     assert_eq!(reason(bench.ask_ours(&issuers, &old).await), "admitted");
-    bench.advance(5_000);
-    let rotated = bench.clock.now();
-    bench.store.change("key_1", |key| {
-        key.rotated_at = Some(rotated);
-        key.previous = Some(PreviousSecret { digest: key.digest.clone(), until: rotated.plus_millis(10_000) });
-    });
-    bench.authn.invalidate_key("key_1", 2);
-    let new = token(&issuers, &json!({ "client_id": "key_1", "iat": rotated.0 / 1000 }));
+    bench.rotate("s2", 10_000);
     assert_eq!(reason(bench.ask_ours(&issuers, &old).await), "admitted");
+    assert_eq!(reason(bench.ask_ours(&issuers, &new).await), "admitted");
     bench.advance(10_000);
     assert_eq!(reason(bench.ask_ours(&issuers, &old).await), "jwt_expired");
     assert_eq!(reason(bench.ask_ours(&issuers, &new).await), "admitted");
-    bench.store.change("key_1", |key| key.previous = None);
-    bench.authn.invalidate_key("key_1", 3);
+    bench.change_key(|key| key.previous = None);
     assert_eq!(reason(bench.ask_ours(&issuers, &old).await), "key_unknown");
     assert_eq!(reason(bench.ask_ours(&issuers, &new).await), "admitted");
+}
+
+#[tokio::test]
+async fn without_an_overlap_and_after_a_second_rotation_the_older_secrets_tokens_are_dead() {
+    for (first, second) in [(0, None), (60_000, Some(60_000)), (60_000, Some(0))] {
+        let (bench, issuers) = (bench(), issuers());
+        // Whose clock says what does not matter.
+        let ahead = json!({ "iat": START.0 / 1000 + 20 });
+        let tokens = ["s1", "s2", "s3"].map(|secret| {
+            let mut claims = client(secret);
+            claims.as_object_mut().unwrap().extend(ahead.as_object().unwrap().clone());
+            token(&issuers, &claims)
+        });
+        assert_eq!(reason(bench.ask_ours(&issuers, &tokens[0]).await), "admitted");
+        bench.rotate("s2", first);
+        if let Some(overlap) = second {
+            bench.rotate("s3", overlap);
+            assert_eq!(reason(bench.ask_ours(&issuers, &tokens[2]).await), "admitted");
+        }
+        assert_eq!(reason(bench.ask_ours(&issuers, &tokens[0]).await), "key_unknown", "{first} {second:?}");
+        let of_the_second = if second == Some(0) { "key_unknown" } else { "admitted" };
+        assert_eq!(reason(bench.ask_ours(&issuers, &tokens[1]).await), of_the_second, "{first} {second:?}");
+    }
+}
+
+#[tokio::test]
+async fn a_token_that_stands_for_a_key_is_told_apart_from_a_users() {
+    let (bench, issuers) = (bench(), issuers());
+    let identity = bench.ask_ours(&issuers, &token(&issuers, &client("s1"))).await.unwrap();
+    assert_eq!((identity.kind(), identity.key_id(), identity.acts_for().map(|id| &**id)), (Some("secret"), None, Some("key_1")));
+    let identity = bench.ask_ours(&issuers, &token(&issuers, &json!({ "sid": "ses_1" }))).await.unwrap();
+    assert!(identity.kind().is_none() && identity.acts_for().is_none());
+}
+
+#[tokio::test]
+async fn what_runs_by_a_clients_token_ends_with_its_secret_and_at_the_keys_new_end() {
+    let (bench, issuers) = (bench(), issuers());
+    let text = token(&issuers, &client("s1"));
+    let digest = Digest::of(text.as_bytes());
+    let begun = bench.authn.load_token(text.as_bytes(), &digest, &issuers, bench.clock.now()).await.unwrap();
+    let standing = async || {
+        let (mut admission, now) = (Admission::by_token(Arc::clone(&begun)), bench.clock.now());
+        match bench.authn.standing(&mut admission, now) {
+            Standing::Unknown => bench.authn.ask_standing(&admission, now).await,
+            known => known,
+        }
+    };
+    let end = bench.clock.now().plus_millis(5_000);
+    bench.change_key(|key| key.expires_at = Some(end));
+    assert_eq!(standing().await, Standing::Holds);
+    bench.advance(5_000);
+    assert_eq!(standing().await, Standing::Ended(Rejection::JwtExpired));
+    bench.change_key(|key| key.expires_at = None);
+    bench.rotate("s2", 10_000);
+    assert_eq!(standing().await, Standing::Holds);
+    bench.change_key(|key| key.previous = None);
+    assert_eq!(standing().await, Standing::Ended(Rejection::KeyUnknown));
 }
 
 #[tokio::test]

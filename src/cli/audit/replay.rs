@@ -16,10 +16,11 @@ use crate::cli::keys::context::{Access, Context};
 use crate::cli::wait::{Wait, confirm};
 use crate::config::units::Span;
 use crate::key::record::KeyStatus;
+use crate::session::lifecycle::REVOKED;
 use crate::tenant::TenantStatus;
 
 const HELP: &str = "\
-Rights are only taken: revoked, switched off, suspended, replaced secrets dead and the new ones in their place. What had given rights, \
+Rights are only taken: revoked, switched off, suspended, sessions over, replaced secrets dead and the new ones in their place. What had given rights, \
 or changed them otherwise, is listed and left to you; keys made after the copy are gone. Exit 1 if anything could not be done.";
 
 /// Its flags.
@@ -87,7 +88,7 @@ const LEFT: &str = "left to you";
 const GONE: &str = "the record is gone";
 const FAILED: &str = "failed";
 
-/// The events about keys and tenants, and how many lines are none.
+/// The events about keys, tenants and sessions, and how many lines are none.
 fn read(args: &Replay) -> Result<(Told, usize), Failure> {
     let name = args.file.display();
     let input: Box<dyn BufRead> = if args.file.as_os_str() == "-" {
@@ -102,7 +103,7 @@ fn read(args: &Replay) -> Result<(Told, usize), Failure> {
             continue;
         }
         match serde_json::from_str::<Event>(&line).ok() {
-            Some(event) if matches!(event.object, Object::Key | Object::Tenant) => {
+            Some(event) if matches!(event.object, Object::Key | Object::Tenant | Object::Session) => {
                 told.entry((event.object, event.id.clone())).or_default().push(event);
             }
             Some(_) => {}
@@ -142,14 +143,19 @@ fn again(plan: &Plan<'_>, dry_run: bool, context: &Context, rows: &mut Vec<Row>)
 fn exists(event: &Event, context: &Context) -> Result<(), Failure> {
     match event.object {
         Object::Key => context.run(context.lifecycle.find_key(&event.id)).map(drop),
-        Object::Tenant | Object::Session | Object::Idempotency => context.run(context.lifecycle.find_tenant(&event.id)).map(drop),
+        Object::Session => context.run(context.sessions.find(&event.id)).map(drop),
+        Object::Tenant | Object::Idempotency => context.run(context.lifecycle.find_tenant(&event.id)).map(drop),
     }
 }
 
-fn take(step: &Step, Event { id, .. }: &Event, context: &Context) -> Result<(), Failure> {
-    let lifecycle = &context.lifecycle;
+fn take(step: &Step, event: &Event, context: &Context) -> Result<(), Failure> {
+    let (lifecycle, id) = (&context.lifecycle, &event.id);
     context.run(async {
         match step {
+            Step::Revoke if event.object == Object::Session => {
+                let why = event.after.as_ref().and_then(|after| after.get("reason")).and_then(Value::as_str).unwrap_or(REVOKED);
+                context.sessions.end(id, why).await.map(drop)
+            }
             Step::Revoke => lifecycle.set_status(id, KeyStatus::Revoked).await.map(drop),
             Step::Deactivate => lifecycle.set_status(id, KeyStatus::Inactive).await.map(drop),
             Step::Suspend => lifecycle.set_tenant_status(id, TenantStatus::Suspended).await.map(drop),

@@ -19,6 +19,7 @@ use crate::cli::wait::Confirmation;
 use crate::clock::{Clock, Timestamp};
 use crate::config::sections::EnvironmentName;
 use crate::config::units::Span;
+use crate::explain::Explanation;
 use crate::key::filter::Filter;
 use crate::key::lifecycle::NewKey;
 use crate::store::Page;
@@ -45,6 +46,11 @@ impl There {
         }
         let client = Client::new(url, globals.admin_token_file.as_deref())?;
         Ok(Self { client, clock: Clock::System, patience: None, extent: RefCell::default() })
+    }
+
+    /// How the instance would judge a request, as its API wants that described.
+    pub(super) fn explain(&self, asked: &Value) -> Result<Explanation, Failure> {
+        typed(self.client.ask(Method::POST, "/explain", Some(asked), Duration::ZERO)?)
     }
 
     fn get(&self, target: &str) -> Result<Value, Failure> {

@@ -8,6 +8,7 @@ use zeroize::Zeroize as _;
 
 use super::context::Access;
 use super::progress::Shown as Progress;
+use crate::cli::ask::ask;
 use crate::cli::desk::{self, Desk, KeyVerb, Marked, Shown, text};
 use crate::cli::wait::{Wait, confirm};
 use crate::cli::when::When;
@@ -33,6 +34,9 @@ pub struct Revoke {
     /// Only say which keys would be revoked
     #[arg(long)]
     dry_run: bool,
+    /// Do not ask before keys of all tenants are revoked; needed where there is no terminal
+    #[arg(long)]
+    yes: bool,
     #[command(flatten)]
     wait: Wait,
 }
@@ -54,6 +58,7 @@ struct Tally {
 pub(super) fn revoke(args: &Revoke, globals: &Globals) -> Result<(), Failure> {
     let mut desk = desk::open(Access::Change, globals)?;
     let wanted = wanted(args, &*desk)?;
+    agreed(args, &wanted)?;
     let several = args.ids.len() != 1;
     let (mut tally, mut seen) = (Tally::default(), HashSet::new());
     let mut progress = Progress::new(globals);
@@ -133,10 +138,27 @@ fn wanted(args: &Revoke, desk: &dyn Desk) -> Result<Vec<Result<Shown, Failure>>,
     if args.tenant.is_none() && args.created_before.is_none() {
         return Ok(args.ids.iter().map(|id| desk.key(id)).collect());
     }
-    let created_before = args.created_before.map(|when| when.at(desk.now()));
+    let (created_before, now) = (args.created_before.map(|when| when.at(desk.now())), desk.now());
+    if let Some(still_to_come) = created_before.filter(|before| *before > now) {
+        return Err(
+            Exit::Usage.because(format!("--created-before {still_to_come} is still to come: that would be all keys that there are"))
+        );
+    }
     let filter = Filter { tenant: args.tenant.clone(), created_before, ..Filter::default() };
     let keys = desk.keys(&filter, Marked::default())?.into_iter();
     Ok(keys.filter(|shown| text(shown, "status") != "revoked").map(Ok).collect())
+}
+
+/// Age alone takes the keys of every tenant: whoever means one of them has left something out.
+fn agreed(args: &Revoke, wanted: &[Result<Shown, Failure>]) -> Result<(), Failure> {
+    let asks = args.created_before.is_some() && args.tenant.is_none() && !args.yes && !args.dry_run;
+    if !asks || wanted.is_empty() {
+        return Ok(());
+    }
+    let tenants: HashSet<&str> = wanted.iter().flatten().map(|shown| text(shown, "tenant")).collect();
+    let (keys, tenants) = (wanted.len(), tenants.len());
+    let question = format!("{keys} keys of {tenants} tenants would be revoked for ever. To revoke them, type how many keys they are:");
+    ask(&question, &keys.to_string(), &format!("--yes revokes {keys} keys of {tenants} tenants; --tenant names one, --dry-run only tells"))
 }
 
 /// A line of stdin is a secret whose key must be found, or an id.

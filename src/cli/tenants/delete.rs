@@ -1,10 +1,10 @@
 //! `tenants delete`: its keys are written to a file first where one is named, then they are revoked and it is suspended, every sidecar
 //! has applied that, and only then the records go. Each step is as good twice as once: what was cut off is done by the same command.
 
-use std::io::{BufRead as _, IsTerminal as _};
 use std::path::PathBuf;
 use std::time::Duration;
 
+use crate::cli::ask::ask;
 use crate::cli::desk::{self, KeyVerb, Marked, TenantVerb, text};
 use crate::cli::keys::context::Access;
 use crate::cli::keys::export;
@@ -40,7 +40,9 @@ pub(super) fn delete(args: &Delete, globals: &Globals) -> Result<(), Failure> {
     let keys = desk.keys(&Filter { tenant: Some(id.clone()), ..Filter::default() }, Marked::default())?;
     let alive: Vec<&str> = keys.iter().filter(|key| text(key, "status") != "revoked").map(|key| text(key, "id")).collect();
     if !args.yes {
-        ask(&id, keys.len(), alive.len())?;
+        let (all, alive) = (keys.len(), alive.len());
+        let question = format!("tenant {id} has {all} keys, {alive} of them not revoked. To delete it for ever, type its id:");
+        ask(&question, &id, &format!("--yes deletes tenant {id} and its {all} keys"))?;
     }
     if let Some(file) = &args.export {
         let context =
@@ -70,16 +72,4 @@ pub(super) fn delete(args: &Delete, globals: &Globals) -> Result<(), Failure> {
         output::line(format_args!("{id} deleted"));
     }
     Ok(())
-}
-
-/// Has the id typed: `y` is typed too easily.
-fn ask(id: &str, keys: usize, alive: usize) -> Result<(), Failure> {
-    let stdin = std::io::stdin();
-    if !stdin.is_terminal() {
-        return Err(Exit::Usage.because(format!("without a terminal, --yes deletes tenant {id} and its {keys} keys")));
-    }
-    output::note(format_args!("tenant {id} has {keys} keys, {alive} of them not revoked. To delete it for ever, type its id:"));
-    let mut line = String::new();
-    stdin.lock().read_line(&mut line).map_err(|error| Exit::Failed.because(format!("stdin: {error}")))?;
-    if line.trim() == id { Ok(()) } else { Err(Exit::Failed.because("nothing was deleted")) }
 }

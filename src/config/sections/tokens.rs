@@ -104,13 +104,24 @@ pub struct Introspection {
     pub client_id: String,
     /// Our client secret there.
     pub client_secret_file: PathBuf,
+    /// Expected `iss` of an active token; empty = none is.
+    pub issuer: String,
+    /// Of which `aud` of an active token must name one; empty = it need not.
+    pub audiences: Vec<String>,
     /// Longest time an answer is kept.
     pub cache_ttl: Span,
 }
 
 impl Default for Introspection {
     fn default() -> Self {
-        Self { url: String::new(), client_id: String::new(), client_secret_file: PathBuf::new(), cache_ttl: Span::secs(30) }
+        Self {
+            url: String::new(),
+            client_id: String::new(),
+            client_secret_file: PathBuf::new(),
+            issuer: String::new(),
+            audiences: Vec::new(),
+            cache_ttl: Span::secs(30),
+        }
     }
 }
 
@@ -146,6 +157,8 @@ pub struct Sessions {
     pub refresh_body: String,
     /// OAuth 2.0 token endpoint; empty = off.
     pub token_path: String,
+    /// What a session may do that was begun without scopes.
+    pub unscoped: Unscoped,
 }
 
 impl Default for Sessions {
@@ -162,8 +175,18 @@ impl Default for Sessions {
                 r#"{"access_token":"{access_token}","token_type":"Bearer","expires_in":{expires_in},"refresh_token":"{refresh_token}"}"#
                     .into(),
             token_path: String::new(),
+            unscoped: Unscoped::Deny,
         }
     }
+}
+
+/// `sessions.unscoped`
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Deserialize, Serialize)]
+#[serde(rename_all = "lowercase")]
+#[expect(missing_docs, reason = "the words say it")]
+pub enum Unscoped {
+    Deny,
+    Pass,
 }
 
 /// `sessions.refresh_auth`

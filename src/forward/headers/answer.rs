@@ -8,7 +8,6 @@ use crate::clock::Timestamp;
 use crate::environment::Environments;
 use crate::gate::Caller;
 use crate::identity::signed::Signature;
-use crate::identity::template::Told;
 use crate::rejection::Refusal;
 
 impl HeaderRules {
@@ -17,21 +16,20 @@ impl HeaderRules {
     /// # Errors
     /// It cannot be signed.
     pub fn answer(&self, caller: &Caller, environments: &Environments, now: Timestamp) -> Result<HeaderMap, Refusal> {
-        let (own, added) = self.identity_of(caller, environments);
+        let (values, added) = Self::identity_of(caller, environments);
         let signed = self.signature.as_ref().map(Signature::name);
-        let names = self.nobody.names().chain(environments.added_headers()).chain(signed);
+        let names = self.identity.names().chain(environments.added_headers()).chain(signed);
         let mut headers: HeaderMap = names.map(|name| (name.clone(), HeaderValue::from_static(""))).collect();
-        let told = own.into_iter().flat_map(Told::iter);
-        let told = told.filter_map(|(name, value)| Some((name, HeaderValue::from_bytes(value).ok()?)));
-        let added = added.iter().map(|(name, value): &(HeaderName, HeaderValue)| (name, value.clone()));
-        for (name, value) in told.chain(added) {
-            headers.insert(name, value);
-        }
-        self.sign(own, now, |name, token| {
-            if let Ok(token) = HeaderValue::from_bytes(token) {
-                headers.insert(name, token);
+        let mut tell = |name: &HeaderName, value: &[u8]| {
+            if let Ok(value) = HeaderValue::from_bytes(value) {
+                headers.insert(name, value);
             }
-        })?;
+        };
+        if let Some(values) = values {
+            self.identity.tell(&values, &mut tell);
+        }
+        added.iter().for_each(|(name, value)| tell(name, value.as_bytes()));
+        self.sign(caller, now, tell)?;
         Ok(headers)
     }
 }

@@ -32,8 +32,14 @@ type Shared<B> = Rc<RefCell<Connection<B>>>;
 #[derive(Debug)]
 pub(super) struct Pool<B> {
     pub(super) target: Arc<Target>,
-    /// This worker's share of the idle connections.
+    /// This worker's share of the idle connections, beside those that were in use at once a moment ago.
     idle_max: usize,
+    /// The most that were in use at once since the last sweep, and before that since the one before it: who closed a connection as
+    /// soon as a burst ebbs would make it again with the next wave.
+    busiest: Cell<usize>,
+    busiest_before: Cell<usize>,
+    /// Held by each open connection.
+    open: Rc<()>,
     /// Sweeps that an idle connection survives.
     idle_sweeps: u32,
     sweeps: Cell<u32>,
@@ -57,8 +63,17 @@ impl<B: Payload> Idle<B> {
 
 impl<B: Payload> Pool<B> {
     pub(super) fn new(target: &Arc<Target>, idle_max: usize, idle_sweeps: u32) -> Self {
-        let (sweeps, idle, deadlines) = (Cell::new(0), RefCell::default(), Rc::default());
-        Self { target: Arc::clone(target), idle_max, idle_sweeps, sweeps, idle, deadlines }
+        Self {
+            target: Arc::clone(target),
+            idle_max,
+            busiest: Cell::default(),
+            busiest_before: Cell::default(),
+            open: Rc::default(),
+            idle_sweeps,
+            sweeps: Cell::default(),
+            idle: RefCell::default(),
+            deadlines: Rc::default(),
+        }
     }
 
     /// Sends a request. It is repeated once, on a new connection, where no byte of it was written, or where it asks for no
@@ -132,10 +147,24 @@ impl<B: Payload> Pool<B> {
     pub(super) fn sweep(&self) {
         let now = self.sweeps.get().wrapping_add(1);
         self.sweeps.set(now);
-        self.idle.borrow_mut().retain(|idle| {
+        self.busiest_before.set(self.busiest.replace(self.in_use()));
+        let room = self.room();
+        let mut idle = self.idle.borrow_mut();
+        idle.retain(|idle| {
             idle.connection.borrow_mut().release();
             now.wrapping_sub(idle.since) < self.idle_sweeps && idle.is_quiet()
         });
+        let surplus = idle.len().saturating_sub(room);
+        drop(idle.drain(..surplus));
+    }
+
+    fn in_use(&self) -> usize {
+        Rc::strong_count(&self.open).saturating_sub(1 + self.idle.borrow().len())
+    }
+
+    /// How many may be idle now.
+    fn room(&self) -> usize {
+        if self.idle_max == 0 { 0 } else { self.idle_max.max(self.busiest.get()).max(self.busiest_before.get()) }
     }
 
     /// Closes every idle connection.
@@ -154,15 +183,18 @@ impl<B: Payload> Pool<B> {
 
     /// Keeps a connection whose exchange is over.
     fn put(&self, connection: Shared<B>) {
+        self.busiest.set(self.busiest.get().max(self.in_use()));
+        let room = self.room();
         let mut idle = self.idle.borrow_mut();
-        if self.idle_sweeps > 0 && idle.len() < self.idle_max {
+        if self.idle_sweeps > 0 && idle.len() < room {
             idle.push_back(Idle { connection, since: self.sweeps.get() });
         }
     }
 
     async fn connect(&self) -> Result<Shared<B>, Refusal> {
+        let open = Rc::clone(&self.open);
         let wire = Wire::connect(&self.target).await?;
-        Ok(Rc::new(RefCell::new(Connection::new(wire))))
+        Ok(Rc::new(RefCell::new(Connection::new(wire, open))))
     }
 }
 

@@ -11,6 +11,7 @@ use super::own::{actor, too_long, whole};
 use super::{Left, Outcome, Session};
 use crate::gate::Claim;
 use crate::identity::Identity;
+use crate::management::CutOff;
 use crate::rejection::{Refusal, Rejection};
 use crate::route::TokenEndpoint;
 use crate::server::body::{Gathered, Source, Upload};
@@ -54,44 +55,61 @@ pub(super) async fn answer(
 }
 
 async fn give(session: &Session, claim: &Claim, head: &Parts, body: &[u8], style: Style, record: &mut Record) -> Result<Pair, Wrong> {
+    // The body may have been long on its way.
+    record.check_standing().await?;
+    let now = record.now();
     let Asked { grant, client } = read(claim.endpoint(), style, body, claim.basic())?;
     let generation = Rc::clone(&record.generation);
     let app = &generation.app;
     let mut known = claim.caller().cloned();
     if let Some((id, secret)) = client.filter(|_| claim.endpoint() == TokenEndpoint::Token) {
+        if claim.shows_another() {
+            return Err(Wrong::of_two_clients());
+        }
         let secret = secret.expose_secret().as_bytes();
-        let client = app.gate.client(claim, (&id, secret), head, &session.connection, record.began, &mut record.seen).await;
+        let client = app.gate.client(claim, (&id, secret), head, &session.connection, now, &mut record.seen).await;
         known = Some(client.map_err(Wrong::of_client)?);
     }
     let name = known.as_ref().and_then(|identity| identity.key_id()).map_or("anonymous".to_owned(), |id| format!("key:{id}"));
-    let authority = app.authority(actor(name, &record.seen)).ok_or_else(|| Refusal::from(Rejection::RouteUnmatched))?;
+    let sessions = app.management.sessions(app.management.on_behalf_of(actor(name, &record.seen)));
+    let authority = app.authority(sessions).ok_or_else(|| Refusal::from(Rejection::RouteUnmatched))?;
     let nobody = || Wrong::of_client(Rejection::CredentialMissing.because("no client has shown its secret"));
-    let (environments, now) = (claim.environments().to_vec(), record.began);
+    let cut_off = |error: CutOff| Refusal::from(Rejection::Internal.because(error.to_string()));
     match grant {
         Grant::Client(scopes) => {
             let identity = known.ok_or_else(nobody)?;
-            let caller = caller(&identity).ok_or_else(nobody)?;
-            Ok(authority.stand_in(caller, &identity.grants, scopes.as_deref(), now)?)
+            let (_, secret) = record.seen.key.clone().ok_or_else(nobody)?;
+            let work = async move {
+                let caller = caller(&identity).ok_or_else(nobody)?;
+                Ok(authority.stand_in(caller, &secret, &identity.grants, scopes.as_deref()).await?)
+            };
+            app.management.run(work).await.unwrap_or_else(|error| Err(cut_off(error).into()))
         }
         Grant::Refresh(token, scopes) => {
             if known.is_none() && claim.endpoint() == TokenEndpoint::Token && app.sessions.asks_for_keys() {
                 return Err(nobody());
             }
-            // Of nobody a refresh token is a guess like any other credential.
-            let stake = match &known {
-                Some(_) => None,
-                None => Some(app.gate.stake(&session.connection, head, now, &record.seen)?),
-            };
+            // A refresh token is a guess like any other credential that is in no cache. Who shows a key may refresh for many at once, and
+            // pays for those that were bad.
+            let pays_first = known.is_none();
+            let take = || app.gate.stake(&session.connection, head, now, &record.seen);
+            let stake = take()?;
+            if !pays_first {
+                app.gate.give_back(&stake);
+            }
+            let (environments, client) = (claim.environments().to_vec(), record.seen.client);
             let work = async move {
                 let presenter = match known.as_deref().and_then(caller) {
                     Some(caller) => Presenter::Key(caller),
-                    None => Presenter::Nobody(&environments),
+                    None => Presenter::Nobody(&environments, client),
                 };
                 authority.refresh(&token, presenter, scopes.as_deref()).await
             };
-            let done = app.management.run(work).await.unwrap_or_else(|cut_off| Err(Rejection::Internal.because(cut_off.to_string())));
-            if let Some(stake) = stake.filter(|_| !matches!(&done, Err(refusal) if refusal.rejection == Rejection::RefreshInvalid)) {
-                app.gate.give_back(&stake);
+            let done = app.management.run(work).await.unwrap_or_else(|error| Err(cut_off(error)));
+            match matches!(&done, Err(refusal) if refusal.rejection == Rejection::RefreshInvalid) {
+                true if !pays_first => drop(take()),
+                false if pays_first => app.gate.give_back(&stake),
+                true | false => {}
             }
             Ok(done?)
         }

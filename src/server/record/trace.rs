@@ -2,7 +2,6 @@
 
 use super::{Record, name_of};
 use crate::config::sections::EnvironmentName;
-use crate::rejection::Refusal;
 use crate::telemetry::spans::{Asked, Span};
 
 impl Record {
@@ -21,7 +20,6 @@ impl Record {
         let context = self.seen.trace.filter(|context| context.sampled)?;
         let (log, identity) = (&self.generation.app.log, self.seen.identity.as_deref());
         let (method, uri) = self.asked.as_ref()?;
-        let reason = |refusal: &Refusal| refusal.rejection.row().reason;
         let environment = identity.map(|identity| identity.environment).or(self.seen.environment);
         let asked = self.upstream.and_then(|(index, at)| {
             let target = self.generation.app.upstreams.target(index)?.clone();
@@ -38,8 +36,8 @@ impl Record {
             version: self.head.as_ref().map(|head| name_of(head.version)),
             client: self.seen.client.0.and_then(|ip| log.address(ip)),
             status: self.status.map(|status| status.as_u16()),
-            reason: self.refusal.as_ref().map_or("", reason),
-            would_refuse: self.seen.would_refuse.as_ref().map_or("", reason),
+            reason: self.refusal.as_ref().map_or("", |refusal| refusal.rejection.row().reason),
+            would_refuse: self.seen.would_refuse.reasons(),
             error: self.error,
             tenant: identity.map(|identity| identity.tenant_id.clone()),
             environment: environment.map(EnvironmentName::name),

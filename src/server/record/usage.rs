@@ -21,7 +21,7 @@ impl Record {
         };
         let log = &self.generation.app.log;
         let client = self.seen.client.0;
-        if let Some(key) = identity.and_then(Identity::key_id).or(owner.as_ref().map(|(key, _)| key)) {
+        if let Some(key) = identity.and_then(Identity::acts_for).or(owner.as_ref().map(|(key, _)| key)) {
             self.generation.usage.count(&Exchange {
                 key,
                 began: self.began,
@@ -34,9 +34,9 @@ impl Record {
                 sent_bytes: self.sent,
             });
         }
-        let told = self.refusal.as_ref().map(|refusal| (refusal, false));
-        if let Some((refusal, observed)) = told.or(self.seen.would_refuse.as_ref().map(|refusal| (refusal, true))) {
-            let known = identity.map(|identity| (identity.key_id(), &identity.tenant_id));
+        let told = self.refusal.iter().map(|refusal| (refusal, false));
+        for (refusal, observed) in told.chain(self.seen.would_refuse.iter().map(|refusal| (refusal, true))) {
+            let known = identity.map(|identity| (identity.acts_for(), &identity.tenant_id));
             let known = known.or(owner.as_ref().map(|(key, tenant)| (Some(key), tenant)));
             self.generation.usage.deny(refusal.rejection, || self.denial(refusal, observed, known));
         }

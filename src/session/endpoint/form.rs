@@ -3,6 +3,9 @@
 use percent_encoding::percent_decode;
 use zeroize::Zeroizing;
 
+/// Most parameters: a request for a token has six.
+const FIELDS_MAX: usize = 16;
+
 /// Names and values.
 pub(super) struct Form(Vec<(Zeroizing<String>, Zeroizing<String>)>);
 
@@ -10,6 +13,9 @@ impl Form {
     pub(super) fn parse(body: &[u8]) -> Result<Self, &'static str> {
         let mut fields: Vec<(Zeroizing<String>, Zeroizing<String>)> = Vec::new();
         for pair in body.split(|byte| *byte == b'&').filter(|pair| !pair.is_empty()) {
+            if fields.len() == FIELDS_MAX {
+                return Err("more than 16 parameters");
+            }
             let end = pair.iter().position(|byte| *byte == b'=').unwrap_or(pair.len());
             let (name, value) = (pair.get(..end).unwrap_or_default(), pair.get(end + 1..).unwrap_or_default());
             let (name, value) = (decode(name).ok_or("not UTF-8")?, decode(value).ok_or("not UTF-8")?);

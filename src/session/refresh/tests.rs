@@ -33,13 +33,14 @@ impl Story {
     }
 
     fn issue(&mut self) {
-        let token = token::generate(&self.record.id, &self.record.family).unwrap();
+        let token = token::generate(&self.record.id, &self.record.family, self.record.version).unwrap();
         self.record.digest = digest(&token).to_hex();
         self.tokens.push(token);
     }
 
     fn rotate(&mut self, caller: &str, ms: i64) {
         spend(&mut self.record, caller, format!("sealed {}", self.tokens.len()), GRACE_MS, at(ms));
+        self.record.version += 1;
         self.issue();
     }
 
@@ -83,9 +84,24 @@ fn a_token_of_long_ago_is_known_although_its_digest_is_forgotten() {
 }
 
 #[test]
+fn a_token_that_the_store_has_forgotten_is_refused_and_ends_nothing() {
+    let mut story = Story::new();
+    let before = story.record.clone();
+    story.rotate("key_1", 0);
+    let (used, lost) = (story.tokens[0].clone(), story.tokens[1].clone());
+    // A master was lost with the last write.
+    story.record = before;
+    assert_eq!(story.judge(&lost, "key_1", 3_600_000), Verdict::Refused("of a refresh that the store has lost"));
+    // Once there is another of that version, one of the two has it from somebody else.
+    assert_eq!(story.judge(&used, "key_1", 3_600_000), Verdict::Rotate);
+    story.rotate("key_1", 3_600_000);
+    assert_eq!(story.judge(&lost, "key_1", 3_600_001), Verdict::Reused);
+}
+
+#[test]
 fn a_stranger_who_knows_the_session_ends_nothing() {
     let story = Story::new();
-    let forged = token::generate(&story.record.id, &token::new_family().unwrap()).unwrap();
+    let forged = token::generate(&story.record.id, &token::new_family().unwrap(), 1).unwrap();
     assert_eq!(story.judge(&forged, "key_1", 0), Verdict::Refused("unknown"));
 }
 

@@ -27,7 +27,7 @@ pub(super) fn write(line: &Line<'_>, out: &mut Vec<u8>) {
     }
     object.maybe(r#","http.route":"#, line.route);
     object.text(r#","reason":"#, line.reason);
-    object.unless_empty(r#","would_refuse":"#, line.would_refuse);
+    object.unless_empty(r#","would_refuse":"#, &line.would_refuse);
     object.unless_empty(r#","detail":"#, &line.detail);
     object.maybe(r#","error.type":"#, line.error);
     object.text(r#","request_id":"#, line.request_id);
@@ -103,7 +103,7 @@ mod tests {
             status: Some(418),
             route: Some(text),
             reason: text,
-            would_refuse: text,
+            would_refuse: text.into(),
             detail: text.into(),
             error: Some("shutdown"),
             request_id: text,

@@ -1,5 +1,7 @@
 //! The collector over a store that does as it is told, in a time that the test moves.
 
+use std::collections::HashMap;
+
 use async_trait::async_trait;
 use tokio::sync::Semaphore;
 use tokio::task::JoinHandle;

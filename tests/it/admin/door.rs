@@ -1,11 +1,14 @@
 //! Whom the listener lets in: each wrong request has its clear answer, and a permission is one operation's and no other's.
 
+use std::net::SocketAddr;
+
 use serde_json::{Value, json};
 
 use super::{Managed, make, text};
-use crate::support::admin::{Tokens, problem, secret};
+use crate::support::admin::{Caller, Tokens, problem, secret};
 use crate::support::client::{Answer, Client, Request, once};
-use crate::support::sidecar::Kind;
+use crate::support::process::Serve;
+use crate::support::sidecar::{Home, Kind};
 
 /// The request with another line in the place of the one it has.
 fn with(mut request: Request, name: &str, value: &str) -> Request {
@@ -67,6 +70,43 @@ fn each_wrong_request_has_its_clear_answer() {
         assert_eq!(answer.header("allow").is_some(), status == 405, "{what}");
     }
     assert_eq!(console.get("/keys")["data"], json!([]), "nothing of that has made a key");
+}
+
+#[test]
+fn a_list_is_no_object_and_no_name_stands_twice() {
+    let managed = Managed::start(Kind::Embedded, "");
+    let console = managed.console();
+    let made = make(&console, "ci");
+    let (id, secret) = (text(&made, "id"), text(&made, "key"));
+    let rotate = format!("/keys/{id}/rotate");
+    let limits = |limit: &str| format!(r#"{{"tenant":"acme","name":"x","rate_limit":{limit}}}"#);
+    for (method, path, body, field) in [
+        ("POST", rotate.as_str(), "[]".to_owned(), ""),
+        ("POST", &rotate, r#"["1h"]"#.into(), ""),
+        ("POST", "/keys/lookup", json!([secret]).to_string(), ""),
+        ("POST", "/keys/revoke", r#"[[],[],"acme",null,false]"#.into(), ""),
+        ("POST", "/keys/revoke", r#"[[],[],"acme",null]"#.into(), ""),
+        ("POST", "/tenants", r#"["other",null,null,null,null,null]"#.into(), ""),
+        ("POST", "/sessions/revoke", "[null,null,true]".into(), ""),
+        ("PATCH", &format!("/keys/{id}"), "[1]".into(), ""),
+        ("POST", "/keys", r#"{"tenant":"acme","name":"x","metadata":{"plan":"free","plan":"paid"}}"#.into(), "metadata.plan"),
+        ("PATCH", &format!("/keys/{id}"), r#"{"metadata":{"plan":"free","plan":null}}"#.into(), "metadata.plan"),
+        ("POST", "/keys", limits(r#"{"requests":1,"requests":9,"per":"1s"}"#), "rate_limit.requests"),
+        ("POST", "/keys", limits(r#"[9,"1s",null,null,null]"#), "rate_limit"),
+    ] {
+        let request = without(console.request(method, path, None).header("Content-Type", "application/json"), "content-length");
+        let answer = console.send(&request.body(body.clone()));
+        assert_eq!(problem(&answer), (400, "invalid".to_owned()), "{method} {path} {body}: {}", answer.text());
+        assert_eq!(answer.json()["errors"][0]["field"], field, "{method} {path} {body}: {}", answer.text());
+        assert!(!answer.text().contains(&secret));
+    }
+    let keys = console.get("/keys");
+    assert_eq!(keys["data"].as_array().unwrap().len(), 1);
+    assert_eq!(
+        (&keys["data"][0]["version"], &keys["data"][0]["status"]),
+        (&json!(1), &json!("active")),
+        "nothing of that has changed a key"
+    );
 }
 
 #[track_caller]
@@ -144,6 +184,7 @@ fn a_permission_is_one_operations_and_no_others() {
         "tenants:write",
         "sessions:read",
         "sessions:write",
+        "sessions:create",
         "usage:read",
         "usage:write",
         "audit:read",
@@ -169,6 +210,7 @@ fn a_permission_is_one_operations_and_no_others() {
                 let may = needed.is_none_or(|needed| match *allow {
                     "*" => true,
                     "keys tenants:read" => needed.starts_with("keys:") || needed == "tenants:read",
+                    "sessions:write" => matches!(needed, "sessions:write" | "sessions:create"),
                     allow => allow == needed,
                 });
                 let lacks = answer.status == 403;
@@ -183,6 +225,46 @@ fn a_permission_is_one_operations_and_no_others() {
     assert!(operations >= 24);
 }
 
+#[test]
+fn silent_connections_keep_nobody_out() {
+    let tokens = Tokens::console();
+    let home = Home::new(Kind::Embedded, &format!("deployment = \"development\"\n{}", tokens.config("127.0.0.1:0")));
+    let serve = Serve::start(&home.config_file());
+    let listening: Vec<SocketAddr> =
+        serve.stderr.wait(2, |line| line.strip_prefix("listening on ").and_then(|address| address.parse().ok()));
+    let silent: Vec<Client> = (0..80).map(|_| Client::connect(listening[1])).collect();
+    assert_eq!(Caller::console(listening[1]).ask("GET", "/status", None).status, 200);
+    serve.stderr.wait(1, |line| line.contains("as many connections as it takes").then_some(()));
+    drop(silent);
+}
+
+#[test]
+fn one_address_speaks_on_half_of_the_room_and_on_no_more() {
+    let managed = Managed::start(Kind::Embedded, "");
+    let address = managed.sidecar.listener("admin");
+    let console = managed.caller("console");
+    let talk = || {
+        let mut client = Client::connect(address);
+        client.send(console.request("GET", "/status", None).bytes());
+        client.try_answer("GET").map(|answer| (answer.status, client))
+    };
+    let kept: Vec<(u16, Client)> = (0..32).map_while(|_| talk()).collect();
+    assert!(kept.len() == 32 && kept.iter().all(|(status, _)| *status == 200), "{}", kept.len());
+    assert!(talk().is_none());
+}
+
+#[test]
+fn who_is_not_let_in_is_not_kept() {
+    let managed = Managed::start(Kind::Embedded, "");
+    let console = managed.console();
+    let mut client = Client::connect(managed.sidecar.listener("admin"));
+    client.send(without(console.request("GET", "/keys", None), "authorization").bytes());
+    let answer = client.answer("GET");
+    assert_eq!((answer.status, answer.header("connection")), (401, Some("close")));
+    client.send(console.request("GET", "/keys", None).bytes());
+    assert!(client.try_answer("GET").is_none());
+}
+
 /// The permission that an operation needs; `None` = any token.
 fn needed(method: &str, path: &str) -> Option<&'static str> {
     let is_read = method == "GET";
@@ -193,6 +275,7 @@ fn needed(method: &str, path: &str) -> Option<&'static str> {
         "tenants" if is_read => "tenants:read",
         "tenants" => "tenants:write",
         "sessions" if is_read => "sessions:read",
+        "sessions" if (method, path) == ("POST", "/sessions") => "sessions:create",
         "sessions" => "sessions:write",
         "usage" | "denials" => "usage:read",
         "audit" => "audit:read",
@@ -214,6 +297,21 @@ fn head_is_get_without_its_body_and_a_connection_serves_one_after_the_other() {
     client.send(console.request("GET", "/keys", None).header("X-Request-Id", "my-request-1").bytes());
     let get = client.answer("GET");
     assert_eq!((get.status, get.header("x-request-id")), (200, Some("my-request-1")));
+}
+
+#[test]
+fn a_request_id_that_shows_a_key_is_replaced() {
+    let managed = Managed::start(Kind::Embedded, "");
+    let console = managed.console();
+    let made = make(&console, "ci");
+    let (path, secret) = (format!("/keys/{}", text(&made, "id")), text(&made, "key"));
+    let change = |id: &str| console.request("PATCH", &path, Some(&json!({ "name": id.get(..5) }))).header("X-Request-Id", id);
+    for (id, is_kept) in [("request-1".to_owned(), true), (secret.clone(), false), (format!("id-{secret}"), false)] {
+        let answer = console.send(&change(&id));
+        assert_eq!((answer.status, answer.header("x-request-id") == Some(&id)), (200, is_kept), "{}", answer.text());
+    }
+    let audit = console.get("/audit").to_string();
+    assert!(audit.contains("request-1") && !audit.contains(&secret), "{audit}");
 }
 
 #[test]

@@ -8,6 +8,7 @@ use serde_json::{Value, json};
 use super::{Managed, text};
 use crate::support::admin::{Caller, Tokens, problem};
 use crate::support::client::Answer;
+use crate::support::redis::Redis;
 use crate::support::sidecar::Kind;
 
 fn once(caller: &Caller, path: &str, body: &Value, key: &str) -> Answer {
@@ -58,6 +59,32 @@ fn what_was_refused_may_be_tried_again() {
     assert_eq!((made.status, is_replayed(&made)), (201, false));
     assert_eq!(problem(&once(&console, "/keys", &json!({ "name": 3 }), "c-2")).0, 400);
     assert_eq!(once(&console, "/keys", &body, "c-2").status, 201);
+}
+
+#[test]
+fn what_failed_before_anything_was_written_may_be_tried_again() {
+    let kept = Redis::start();
+    let more = format!("[store]\ncommand_timeout = \"500ms\"\n[idempotency]\nstore_url = \"{}\"\n", kept.url());
+    let mut managed = Managed::start(Kind::Redis, &more);
+    let console = managed.console();
+    let key = text(&super::make(&console, "ci"), "id");
+    managed.sidecar.home.redis.as_mut().unwrap().stop();
+    let asked = [("/keys".to_owned(), json!({ "tenant": "acme", "name": "cd" })), (format!("/keys/{key}/revoke"), json!({}))];
+    for (path, body) in &asked {
+        let away = once(&console, path, body, &format!("e{}", path.len()));
+        assert_eq!(problem(&away), (503, "store_unavailable".into()), "{path}");
+        assert!(text(&away.json(), "detail").contains("nothing was changed"), "{}", away.text());
+    }
+    managed.sidecar.home.redis.as_mut().unwrap().run();
+    // As it was before: the server has kept nothing.
+    let began = sidegate::clock::instant();
+    while console.ask("POST", "/tenants", Some(&json!({ "id": "acme" }))).status == 503 {
+        assert!(began.elapsed() < crate::support::PATIENCE);
+    }
+    for ((path, body), expected) in asked.iter().zip([201, 404]) {
+        let again = once(&console, path, body, &format!("e{}", path.len()));
+        assert_eq!((again.status, is_replayed(&again)), (expected, false), "{path}: {}", again.text());
+    }
 }
 
 #[test]

@@ -56,14 +56,14 @@ fn what_runs_ends_with_its_session() {
     assert!(client.head().first_line.contains("200"));
     let listed = scene.admin("console").get("/sessions?tenant=acme");
     let id = text(&listed["data"][0], "id");
-    let shown = ok(&scene.admin(LOGIN).ask("DELETE", &format!("/sessions/{id}?wait=5s"), None));
+    let shown = ok(&scene.admin("console").ask("DELETE", &format!("/sessions/{id}?wait=5s"), None));
     assert_eq!((&shown["status"], &shown["confirmation"]["confirmed"]), (&json!("revoked"), &json!(1)), "{shown}");
     gone.recv_timeout(BOUND).unwrap();
     assert!(is_invalid(&scene.profile(&login.access)) && is_invalid(&scene.refresh(&login.refresh)));
     // Once more it is as good as once.
-    let again = ok(&scene.admin(LOGIN).ask("DELETE", &format!("/sessions/{id}"), None));
+    let again = ok(&scene.admin("console").ask("DELETE", &format!("/sessions/{id}"), None));
     assert_eq!(again["version"], shown["version"]);
-    assert_eq!(scene.admin(LOGIN).ask("DELETE", "/sessions/ses_nobody", None).status, 404);
+    assert_eq!(scene.admin("console").ask("DELETE", "/sessions/ses_nobody", None).status, 404);
 }
 
 #[test]

@@ -5,8 +5,10 @@ use std::sync::{Arc, Barrier};
 use std::thread;
 
 use super::*;
+use crate::support::chaos::{Chaos, LastAnswer};
 use crate::support::fleet::Fleet;
 use crate::support::logins::Logins;
+use crate::support::node::agreed;
 use crate::support::process::{self, Serve};
 use crate::support::redis::Redis;
 use sidegate::session::authority::NewSession;
@@ -50,6 +52,71 @@ fn fifty_who_refresh_one_token_at_once_over_two_sidecars_get_one_pair() {
         pair(&once(fleet.addresses()[0], &super::refreshing(&key, &refresh)));
         assert_eq!(logins.ends(&format!("ada{round}")), [""]);
     }
+}
+
+fn fifty_at_once_by_default(kind: Kind) {
+    // No time goes by: the grace is as long as it is by default.
+    let scene = Scene::new(kind, "");
+    let (first, start) = (scene.login("ada"), Arc::new(Barrier::new(AT_ONCE)));
+    let refreshing: Vec<_> = (0..AT_ONCE)
+        .map(|_| {
+            let (start, address, request) = (Arc::clone(&start), scene.sidecar.address(), refreshing(&scene.key, &first.refresh));
+            thread::spawn(move || {
+                start.wait();
+                pair(&once(address, &request))
+            })
+        })
+        .collect();
+    let pairs: BTreeSet<String> = refreshing.into_iter().map(|thread| thread.join().unwrap().refresh).collect();
+    assert_eq!(pairs.len(), 1);
+    assert_eq!(scene.profile(&scene.refreshed(pairs.first().unwrap()).access).status, 200);
+}
+
+#[test]
+fn fifty_who_refresh_one_token_at_once_get_one_pair_on_the_embedded_store() {
+    fifty_at_once_by_default(Kind::Embedded);
+}
+
+#[test]
+fn fifty_who_refresh_one_token_at_once_get_one_pair_on_redis() {
+    fifty_at_once_by_default(Kind::Redis);
+}
+
+#[test]
+fn a_refresh_whose_answer_the_store_lost_gives_its_pair_to_who_asks_again() {
+    let (redis, files) = (Redis::start(), tempfile::tempdir().unwrap());
+    let chaos = Chaos::before(&redis);
+    let text = format!("profile = \"gately\"\n{}refresh_grace = \"1h\"\n", signing(&files));
+    let fleet = Fleet::start(&[chaos.url()], &text);
+    let key = fleet.home().issue().secret;
+    // Logins go straight to the store.
+    let mut straight = fleet.home().config.clone();
+    straight.store.url = redis.url();
+    let (logins, address) = (Logins::open(&straight, Clock::System), fleet.addresses()[0]);
+    let mut lost = 0;
+    for point in 1..10 {
+        let subject = format!("ada{point}");
+        let first = logins.begin(new_session(&subject));
+        // Connected, and the key is known.
+        agreed("it is connected", || once(address, &refreshing(&key, "rt_nobody")).status == 401);
+        chaos.cut_after(point, LastAnswer::Lost);
+        let answer = once(address, &refreshing(&key, &first.refresh));
+        chaos.heal();
+        assert!(matches!(answer.status, 200 | 503), "{}", answer.text());
+        lost += usize::from(answer.status == 503 && logins.version(&subject) == 2);
+        let answered = std::cell::OnceCell::new();
+        agreed("it is answered", || {
+            let again = once(address, &refreshing(&key, &first.refresh));
+            again.status == 200 && answered.set(pair(&again)).is_ok()
+        });
+        let second = answered.into_inner().unwrap();
+        if answer.status == 200 {
+            assert_eq!(pair(&answer).refresh, second.refresh);
+        }
+        assert_eq!(logins.ends(&subject), [""]);
+        agreed("it goes on", || once(address, &refreshing(&key, &second.refresh)).status == 200);
+    }
+    assert!(lost > 0, "nothing that was written was not answered");
 }
 
 fn refresh_tokens_are_nowhere(kind: Kind) {

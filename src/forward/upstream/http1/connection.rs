@@ -3,6 +3,7 @@
 
 use std::borrow::Cow;
 use std::io;
+use std::rc::Rc;
 use std::task::{Context, Poll, Waker, ready};
 
 use bytes::Bytes;
@@ -51,12 +52,14 @@ pub(super) struct Connection<B> {
     /// Who reads the answer while the request is still being sent.
     reader: Option<Waker>,
     broken_off: bool,
+    /// Says that it is open.
+    _open: Rc<()>,
 }
 
 impl<B: Payload> Connection<B> {
-    pub(super) fn new(wire: Wire) -> Self {
+    pub(super) fn new(wire: Wire, open: Rc<()>) -> Self {
         let (inbox, request) = (Inbox::default(), Request::default());
-        Self { wire, inbox, request, unsent: None, searched: 0, interim: 0, reader: None, broken_off: false }
+        Self { wire, inbox, request, unsent: None, searched: 0, interim: 0, reader: None, broken_off: false, _open: open }
     }
 
     /// An exchange begins.

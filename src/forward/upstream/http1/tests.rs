@@ -56,7 +56,7 @@ fn pair() -> (Shared<Stream>, UnixStream) {
     let upstreams = Upstreams::compile(&config, &mut Problems::default()).unwrap();
     let (near, far) = UnixStream::pair().unwrap();
     let wire = Wire::over(Socket::Unix(near), &upstreams.targets[0]);
-    (Rc::new(RefCell::new(Connection::new(wire))), far)
+    (Rc::new(RefCell::new(Connection::new(wire, Rc::default()))), far)
 }
 
 fn post() -> http::request::Parts {

@@ -331,6 +331,25 @@ fn idle_connections_are_few_and_leave_before_their_time() {
 }
 
 #[test]
+fn what_was_in_use_at_once_a_moment_ago_is_kept_beyond_what_may_be_idle() {
+    run(async {
+        const PLAY: &[Act] = &[Hear, Say(OK), Hear, Say(OK), Hang];
+        let scene = Scene::new(&[PLAY, PLAY, PLAY], "idle_connections = 1\nidle_timeout = \"1m\"").await;
+        let idle = || scene.pool().idle.borrow().len();
+        for _ in 0..2 {
+            let (one, other, third) = tokio::join!(scene.get(), scene.get(), scene.get());
+            assert_eq!([one, other, third], [Ok(fine()), Ok(fine()), Ok(fine())]);
+            // There is no fourth connection to be had.
+            assert_eq!(idle(), 3);
+        }
+        for left in [3, 3, 1] {
+            assert_eq!(idle(), left);
+            scene.pools.sweep();
+        }
+    });
+}
+
+#[test]
 fn an_http_2_connection_is_shared_and_leaves_when_it_was_idle_for_long() {
     run(async {
         let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
