@@ -39,11 +39,16 @@ pub struct Chores {
     retention: Option<Duration>,
 }
 
+/// Keys in a row that the store cannot be asked about: then it is not the keys.
+const FAILURES_MAX: usize = 3;
+
 /// What was done.
 #[derive(Debug, Default, Clone, Copy, PartialEq, Eq)]
 pub struct Done {
     /// Records that were taken away.
     pub purged: usize,
+    /// Records that could not be judged: they are left to the next time.
+    pub failed: usize,
     /// Events that were forgotten.
     pub forgotten: usize,
 }
@@ -78,8 +83,10 @@ impl Chores {
         let drawn = self.store.draw(&claim).await?;
         if drawn.granted > 0 {
             match self.tidy().await {
-                Ok(Done { purged: 0, forgotten: 0 }) => {}
-                Ok(Done { purged, forgotten }) => tracing::info!(purged, forgotten, "old records and events are cleared away"),
+                Ok(Done { purged: 0, failed: 0, forgotten: 0 }) => {}
+                Ok(Done { purged, failed, forgotten }) => {
+                    tracing::info!(purged, failed, forgotten, "old records and events are cleared away");
+                }
                 Err(error) => {
                     self.store.draw(&Draw { want: 0, back: 1, ..claim }).await?;
                     return Err(error);
@@ -95,29 +102,45 @@ impl Chores {
     /// The store's.
     pub async fn tidy(&self) -> Result<Done, StoreError> {
         // Records first: when one ended may stand in an event alone.
-        Ok(Done { purged: self.purge().await?, forgotten: self.forget().await? })
+        let (purged, failed) = self.purge().await?;
+        Ok(Done { purged, failed, forgotten: self.forget().await? })
     }
 
     fn before(&self, age: Duration) -> Timestamp {
         self.clock.now().plus_millis(-Span(age).as_millis())
     }
 
-    async fn purge(&self) -> Result<usize, StoreError> {
-        let Some(horizon) = self.purge_after.map(|age| self.before(age)) else { return Ok(0) };
-        let (mut purged, mut cursor) = (0, None);
+    /// How many it has purged, and how many it could not judge.
+    async fn purge(&self) -> Result<(usize, usize), StoreError> {
+        let Some(horizon) = self.purge_after.map(|age| self.before(age)) else { return Ok((0, 0)) };
+        let (mut purged, mut failed, mut in_a_row, mut cursor) = (0, 0, 0, None);
         loop {
             let page = self.store.list_keys(None, cursor.as_deref(), BATCH).await?;
             for key in &page.items {
-                if self.is_over(key, horizon).await? {
-                    purged += usize::from(self.remove(key).await?);
+                match self.purge_one(key, horizon).await {
+                    Ok(is_gone) => {
+                        purged += usize::from(is_gone);
+                        in_a_row = 0;
+                    }
+                    // One key that cannot be judged keeps no other.
+                    Err(error) if in_a_row + 1 < FAILURES_MAX => {
+                        tracing::warn!(key = key.id, %error, "whether it is to be cleared away cannot be told");
+                        failed += 1;
+                        in_a_row += 1;
+                    }
+                    Err(error) => return Err(error),
                 }
             }
             cursor = page.next;
             if cursor.is_none() {
-                return Ok(purged);
+                return Ok((purged, failed));
             }
             sleep(PAUSE).await;
         }
+    }
+
+    async fn purge_one(&self, key: &KeyRecord, horizon: Timestamp) -> Result<bool, StoreError> {
+        Ok(self.is_over(key, horizon).await? && self.remove(key).await?)
     }
 
     /// Whether nobody could use it since before then.

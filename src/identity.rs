@@ -183,7 +183,7 @@ impl Identity {
     /// The same caller, by a secret that was replaced.
     #[must_use]
     pub fn by_replaced(self, replaced: Option<Box<Replaced>>) -> Self {
-        let particulars = Particulars { replaced, ..self.particulars.map(|particulars| *particulars).unwrap_or(Particulars::NONE) };
+        let particulars = Particulars { replaced, ..self.particulars.map_or(Particulars::NONE, |particulars| *particulars) };
         Self { particulars: particulars.boxed(), ..self }
     }
 

@@ -27,7 +27,7 @@ pub(crate) use compile::{DEFAULTS, set_of};
 pub use counts::Counts;
 pub use desk::Desk;
 pub use look::Look;
-pub use rule::Who;
+pub use rule::{Own, Who};
 
 use counts::{Portion, Took};
 use own::OwnLimits;

@@ -80,9 +80,9 @@ fn look_at_route(case: &Case<'_>) -> Note {
 }
 
 impl Note {
-    /// Decided by this field of the key's record, if it is a key.
+    /// Decided by this field of the key's record, if it is a key or stands for one.
     fn record(self, case: &Case<'_>, field: &str) -> Self {
-        match case.identity.key_id() {
+        match case.identity.acts_for() {
             Some(id) => self.at(&format!("record of {id}, {field}")),
             None => self,
         }

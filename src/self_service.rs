@@ -139,11 +139,11 @@ impl Work {
     async fn list(&self) -> Result<Done, Refusal> {
         let caller = self.order.caller();
         let unread = |error: LifecycleError| refuse(error).before_sending();
-        let keys = self.lifecycle.list_keys(Some(&caller.tenant_id)).await.map_err(unread)?;
         let whole = self.rules.list == SelfServiceList::Tenant;
         let is_shown = |key: &KeyRecord| key.status != KeyStatus::Revoked && (whole || key.environment == caller.environment);
+        let mut keys = self.lifecycle.select_keys(Some(&caller.tenant_id), is_shown).await.map_err(unread)?.keys;
         // The newest first.
-        let mut keys: Vec<KeyRecord> = keys.into_iter().rev().filter(is_shown).collect();
+        keys.reverse();
         if self.rules.shapes.show_use() {
             let ids: Vec<&str> = keys.iter().map(|key| key.id.as_str()).collect();
             let uses = self.usages.last_uses(&ids).await.map_err(|error| unread(error.into()))?;
@@ -202,12 +202,16 @@ impl Work {
         Ok(Done { status: StatusCode::OK, body: self.rules.shapes.revoked(&record.id), ended: Some(self.lifecycle.clone()) })
     }
 
-    /// Read again: what the gate knew may be as old as its cache, and what is made here would outlive that.
+    /// Who changes something. Read again: what the gate knew may be as old as its cache, and what is made here would outlive that. It
+    /// would outlive a replaced secret too, which may be replaced because somebody has stolen it: that one may only look.
     async fn caller(&self) -> Result<Caller, Refusal> {
         let (order, now) = (&self.order, self.now());
         let found = self.lifecycle.find_by_digest(order.digest()).await.map_err(|error| refuse(error).before_sending())?;
         let is_theirs = |record: &KeyRecord| record.id == order.key_id() && self.lifecycle.opens(record, order.digest(), now);
         let record = found.filter(is_theirs).ok_or_else(|| Rejection::KeyUnknown.because("replaced meanwhile").before_sending())?;
+        if !self.lifecycle.is_current(&record, order.digest()) {
+            return Err(Rejection::CredentialDenied.because("a replaced secret manages no keys: use the current one").before_sending());
+        }
         let identity = self.authenticator.of_record(&record, now).await.map_err(Refusal::before_sending)?;
         Ok(Caller { record, identity })
     }

@@ -19,6 +19,7 @@ pub mod usage;
 
 use std::path::PathBuf;
 use std::sync::Arc;
+use std::time::Duration;
 
 use async_trait::async_trait;
 
@@ -64,6 +65,17 @@ pub enum StoreError {
     },
 }
 
+impl StoreError {
+    /// The record that it is about, where it is about one.
+    #[must_use]
+    pub fn id(&self) -> &str {
+        match self {
+            Self::DigestTaken { id } | Self::Corrupt { id, .. } => id,
+            Self::Unavailable(_) | Self::Conflict { .. } => "",
+        }
+    }
+}
+
 /// How it went with one record of many.
 pub type Outcome<T = ()> = Result<T, StoreError>;
 
@@ -86,6 +98,36 @@ pub struct Page<T> {
     pub unreadable: Vec<StoreError>,
 }
 
+/// How long it is remembered that a secret was a key's: an older key system may know it still.
+pub const FORMER_FOR: Duration = Duration::from_hours(400 * 24);
+
+/// Whose a secret is.
+#[derive(Debug, Clone, PartialEq)]
+pub enum Named {
+    /// Of the key whose record names it.
+    Key(Box<KeyRecord>),
+    /// Of none any more: it was replaced, or its key is gone.
+    Former,
+    /// Of nobody here.
+    Nobody,
+}
+
+impl Named {
+    /// The key.
+    #[must_use]
+    pub fn key(self) -> Option<KeyRecord> {
+        match self {
+            Self::Key(record) => Some(*record),
+            Self::Former | Self::Nobody => None,
+        }
+    }
+
+    /// What is found by this digest is the record's, if it names it.
+    fn of(record: KeyRecord, digest: StoredDigest) -> Self {
+        if codec::digests(&record).any(|named| named == digest) { Self::Key(Box::new(record)) } else { Self::Former }
+    }
+}
+
 /// Where a key stands in lists: the cursor behind it.
 #[must_use]
 pub fn place_of_key(record: &KeyRecord) -> String {
@@ -101,9 +143,14 @@ pub fn place_of_tenant(record: &TenantRecord) -> String {
 /// Primitives of the key table.
 #[async_trait]
 pub trait Store: Send + Sync {
-    /// The key that a secret with this stored digest opens. The digest index proves nothing by itself:
-    /// only a record that names the digest (current or previous) is returned.
-    async fn find_key_by_digest(&self, digest: &StoredDigest) -> Result<Option<KeyRecord>, StoreError>;
+    /// Whose a secret with this stored digest is. The digest index proves nothing by itself: only a record that names the digest
+    /// (current or previous) is returned. That no record names it any more is remembered for [`FORMER_FOR`].
+    async fn find_named(&self, digest: &StoredDigest) -> Result<Named, StoreError>;
+
+    /// The key that a secret with this stored digest opens.
+    async fn find_key_by_digest(&self, digest: &StoredDigest) -> Result<Option<KeyRecord>, StoreError> {
+        Ok(self.find_named(digest).await?.key())
+    }
 
     /// The key with this id.
     async fn find_key(&self, id: &str) -> Result<Option<KeyRecord>, StoreError>;

@@ -6,6 +6,8 @@ use serde::Serialize;
 use serde_json::Value;
 
 use super::bench::Shown;
+use super::paging::told;
+use crate::store;
 
 /// A JSON answer.
 pub(super) struct Json<T>(pub(super) T);
@@ -36,7 +38,18 @@ impl Record {
 #[derive(Serialize)]
 pub(super) struct Page<T> {
     pub(super) data: Vec<T>,
+    /// As callers are told it.
     pub(super) next: Option<String>,
+    /// Ids of records that belong here and cannot be read: the rest must not look whole.
+    pub(super) unreadable: Vec<String>,
+}
+
+impl<T> Page<T> {
+    /// A page of the store, its records as they are shown.
+    pub(super) fn of<R>(page: store::Page<R>, shown: impl Fn(R) -> T) -> Self {
+        let unreadable = page.unreadable.iter().map(|error| error.id().to_owned()).collect();
+        Self { data: page.items.into_iter().map(shown).collect(), next: page.next.as_deref().map(told), unreadable }
+    }
 }
 
 impl<T: Serialize> IntoResponse for Json<T> {

@@ -1,5 +1,6 @@
 //! `GET /audit`: who changed what, page by page, or all of it line by line. Digests of secrets are left out.
 
+use std::io;
 use std::sync::Arc;
 
 use axum::body::Body;
@@ -12,7 +13,7 @@ use utoipa::{IntoParams, ToSchema};
 use super::answer::{Json, Page};
 use super::call::{By, Call};
 use super::input::Query;
-use super::paging::{Cursor, Limit, told};
+use super::paging::{Cursor, Limit};
 use super::permission::AUDIT_READ;
 use super::problem::Refused;
 use super::schema;
@@ -76,7 +77,8 @@ pub(crate) async fn list_events(By(call): By<AUDIT_READ>, Query(asked): Query<As
     }
     let page = page(&call, &asked, asked.limit.unwrap_or_default().0).await?;
     if wants_lines {
-        return Ok(([(header::CONTENT_TYPE, LINES)], written(&page.data)).into_response());
+        let page = stream::once(std::future::ready(written(&page)));
+        return Ok(([(header::CONTENT_TYPE, LINES)], Body::from_stream(page)).into_response());
     }
     Ok(Json(page).into_response())
 }
@@ -93,14 +95,13 @@ async fn page(call: &Call, asked: &Asked, limit: usize) -> Result<Page<Event>, R
             limit,
             oldest_first: asked.order == Order::Asc,
         };
-        let page = bench.lifecycle.store.list_events(&events).await?;
-        Ok(Page { data: page.items.into_iter().map(Event::shown).collect(), next: page.next })
+        Ok(Page::of(bench.lifecycle.store.list_events(&events).await?, Event::shown))
     });
-    let page = work.await?;
-    Ok(Page { next: page.next.as_deref().map(told), ..page })
+    work.await
 }
 
-/// All of them. A store that fails on the way breaks the answer off: half of an audit must not look whole.
+/// All of them. A store that fails on the way, or an event that cannot be read, breaks the answer off: half of an audit must not look
+/// whole.
 fn lines(call: Arc<Call>, asked: Asked) -> Response {
     let pages = stream::unfold(Some(asked), move |asked| {
         let call = Arc::clone(&call);
@@ -110,15 +111,22 @@ fn lines(call: Arc<Call>, asked: Asked) -> Response {
                 Ok(page) => {
                     let rest = page.next.as_deref().and_then(Cursor::read);
                     asked.cursor.clone_from(&rest);
-                    Some((Ok(written(&page.data)), rest.map(|_| asked)))
+                    let written = written(&page);
+                    let goes_on = rest.is_some() && written.is_ok();
+                    Some((written, goes_on.then_some(asked)))
                 }
-                Err(_) => Some((Err(std::io::Error::other("the store does not answer")), None)),
+                Err(_) => Some((Err(io::Error::other("the store does not answer")), None)),
             }
         }
     });
     ([(header::CONTENT_TYPE, LINES)], Body::from_stream(pages)).into_response()
 }
 
-fn written(events: &[Event]) -> String {
-    events.iter().filter_map(|event| serde_json::to_string(event).ok()).fold(String::new(), |all, line| all + &line + "\n")
+/// An event a line, or none of them.
+fn written(page: &Page<Event>) -> io::Result<String> {
+    if let Some(id) = page.unreadable.first() {
+        tracing::warn!(id, "an answer is broken off: an event of this one cannot be read");
+        return Err(io::Error::other("an event cannot be read"));
+    }
+    Ok(page.data.iter().filter_map(|event| serde_json::to_string(event).ok()).fold(String::new(), |all, line| all + &line + "\n"))
 }

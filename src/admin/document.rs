@@ -20,7 +20,7 @@ macro_rules! operations {
         /// The routes.
         pub(super) fn routes() -> Router {
             let router = Router::new();
-            $(let router = route::<utoipa_axum::paste! { $($module::)+[<__path_ $handler>] }, _, _>(router, $($module::)+$handler);)+
+            $(let router = route::<utoipa_axum::paste! { $($module::)+[<__path_ $handler>] }, _, _>(router, &$($module::)+$handler);)+
             router
         }
 
@@ -73,7 +73,7 @@ fn path<P: utoipa::Path>() -> String {
     format!("{ROOT}{}", P::path())
 }
 
-fn route<P: utoipa::Path, H: Handler<T, ()>, T: 'static>(router: Router, handler: H) -> Router {
+fn route<P: utoipa::Path, H: Handler<T, ()>, T: 'static>(router: Router, handler: &H) -> Router {
     P::methods().iter().fold(router, |router, method| router.route(&path::<P>(), on(method.to_method_filter(), handler.clone())))
 }
 

@@ -43,7 +43,7 @@ where
             let detail = "this Idempotency-Key was used with different parameters";
             Err(Refused::new(StatusCode::UNPROCESSABLE_ENTITY, "idempotency_param_mismatch", detail))
         }
-        Err(error) => Err(error.into()),
+        Err(error) => Err(Refused::from(error).before_writing()),
     }
 }
 

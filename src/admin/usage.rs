@@ -8,12 +8,12 @@ use super::answer::{Json, Page};
 use super::bench::Bench;
 use super::call::By;
 use super::input::{Id, Query, number};
-use super::paging::{Cursor, Limit, told};
+use super::paging::{Cursor, Limit};
 use super::permission::USAGE_READ;
 use super::problem::{Problem, Refused};
 use super::schema;
 use crate::clock::Timestamp;
-use crate::key::lifecycle::LifecycleError;
+use crate::key::lifecycle::{LifecycleError, PAGE};
 use crate::key::record::KeyRecord;
 use crate::rejection::Rejection;
 use crate::store::usage::{Denial, DenialFilter, KeyUsage, RETENTION_DAYS};
@@ -21,8 +21,6 @@ use crate::usage::report::least_privilege;
 use crate::usage::summary::by_day;
 use crate::usage::{Day, Totals, last_use};
 
-/// Keys whose usage is asked for at once.
-const AT_ONCE: usize = 500;
 /// Days where nobody says how many.
 const DAYS: u16 = 30;
 
@@ -106,19 +104,24 @@ pub(crate) async fn tenant_usage(By(call): By<USAGE_READ>, Query(asked): Query<O
 
 async fn of_tenant(bench: &Bench, asked: &OfTenant) -> Result<Value, LifecycleError> {
     bench.lifecycle.find_tenant(&asked.tenant).await?;
-    let keys = bench.lifecycle.list_keys(Some(&asked.tenant)).await?;
     let (from, to) = asked.days.window(bench.now);
-    let mut usages = Vec::with_capacity(keys.len());
-    for keys in keys.chunks(AT_ONCE) {
-        let ids: Vec<&str> = keys.iter().map(|key| key.id.as_str()).collect();
-        usages.extend(bench.usages.usage(&ids, from, to).await?);
+    let (mut days, mut by_key, mut cursor) = (Vec::new(), Vec::new(), None);
+    loop {
+        let page = bench.lifecycle.store.list_keys(Some(&asked.tenant), cursor.as_deref(), PAGE).await?;
+        let ids: Vec<&str> = page.items.iter().map(|key| key.id.as_str()).collect();
+        let usages = bench.usages.usage(&ids, from, to).await?;
+        let of_key = |(key, usage): (&KeyRecord, &KeyUsage)| {
+            let last = last_use(key, usage.last.as_ref());
+            json!({ "id": key.id, "name": key.name, "last_used": last.map(|last| last.at), "total": Totals::of(&usage.days) })
+        };
+        by_key.extend(page.items.iter().zip(&usages).map(of_key));
+        // Of each key only its sum is held.
+        days = by_day(usages.iter().flat_map(|usage| &usage.days).chain(&days));
+        cursor = page.next;
+        if cursor.is_none() {
+            break;
+        }
     }
-    let of_key = |(key, usage): (&KeyRecord, &KeyUsage)| {
-        let last = last_use(key, usage.last.as_ref());
-        json!({ "id": key.id, "name": key.name, "last_used": last.map(|last| last.at), "total": Totals::of(&usage.days) })
-    };
-    let by_key: Vec<Value> = keys.iter().zip(&usages).map(of_key).collect();
-    let days = by_day(&usages);
     Ok(json!({ "tenant": asked.tenant, "from": from, "to": to, "days": days, "total": Totals::of(&days), "keys": by_key }))
 }
 
@@ -194,7 +197,7 @@ pub(crate) async fn list_denials(By(call): By<USAGE_READ>, Query(asked): Query<D
     let (Limit(limit), cursor) = (asked.limit, asked.cursor);
     let work = call.run(move |bench| async move {
         let page = bench.usages.denials(&filter, cursor.as_ref().map(|cursor| cursor.0.as_str()), limit).await?;
-        Ok(Page { data: page.items, next: page.next.as_deref().map(told) })
+        Ok(Page::of(page, |denial| denial))
     });
     work.await.map(Json)
 }

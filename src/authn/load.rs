@@ -24,7 +24,7 @@ use crate::key::digest::{Digest, Peppers};
 use crate::key::record::{KeyRecord, KeyStatus};
 use crate::rejection::{Refusal, Rejection};
 use crate::store::session::Sessions;
-use crate::store::{Store, StoreError};
+use crate::store::{Named, Store, StoreError};
 
 /// What a look-up yields; deadlines are judged by who receives it.
 pub(super) type Answer = Result<Arc<Entry>, Refusal>;
@@ -62,6 +62,10 @@ enum FoundKey {
     Opens(Box<KeyRecord>, Timestamp),
     /// None that does, but the key with this id did, and has this version now (0 = no record).
     Closed(Arc<str>, u64),
+    /// None any more.
+    Former,
+    /// None ever, as far as anybody remembers.
+    Nobody,
 }
 
 impl Shared {
@@ -174,7 +178,9 @@ impl Shared {
         let found = self.find_key(digest).await.inspect_err(|error| self.blame(error))?;
         self.freshness.answered(began.at);
         let unknown = || Refusal::from(Rejection::KeyUnknown);
-        match found.ok_or_else(|| Trouble::Refused(unknown().of_nobody()))? {
+        match found {
+            FoundKey::Nobody => Err(Trouble::Refused(unknown().of_nobody())),
+            FoundKey::Former => Err(Trouble::Refused(unknown())),
             FoundKey::Opens(record, secret_until) => {
                 let key = self.slots.settle_key(&record.id, record.version, record.status == KeyStatus::Revoked, began)?;
                 self.compile(&record, secret_until, key, began).await
@@ -205,23 +211,29 @@ impl Shared {
         Ok(self.assemble(record, secret_until, key, tenant, began))
     }
 
-    async fn find_key(&self, digest: &Digest) -> Result<Option<FoundKey>, StoreError> {
+    async fn find_key(&self, digest: &Digest) -> Result<FoundKey, StoreError> {
+        let mut was_named = false;
         for candidate in self.peppers.candidates(digest) {
             Counters::count(&self.counters.key_lookups);
-            if let Some(record) = self.store.find_key_by_digest(&candidate).await?
-                && let Some(until) = secret_until(&record, candidate)
-            {
-                return Ok(Some(FoundKey::Opens(Box::new(record), until)));
+            match self.store.find_named(&candidate).await? {
+                Named::Key(record) => match secret_until(&record, candidate) {
+                    Some(until) => return Ok(FoundKey::Opens(record, until)),
+                    None => was_named = true,
+                },
+                Named::Former => was_named = true,
+                Named::Nobody => {}
             }
         }
         // It was there a while ago: either the key has another secret now, or the store has lost the record or the way to it.
-        let Some(known) = self.caches.entry(digest) else { return Ok(None) };
+        let Some(known) = self.caches.entry(digest) else {
+            return Ok(if was_named { FoundKey::Former } else { FoundKey::Nobody });
+        };
         let id = &known.key.id;
-        let Some(record) = self.store.find_key(id).await? else { return Ok(Some(FoundKey::Closed(Arc::clone(id), 0))) };
+        let Some(record) = self.store.find_key(id).await? else { return Ok(FoundKey::Closed(Arc::clone(id), 0)) };
         let until = self.peppers.candidates(digest).find_map(|candidate| secret_until(&record, candidate));
-        Ok(Some(match until {
+        Ok(match until {
             Some(until) => FoundKey::Opens(Box::new(record), until),
             None => FoundKey::Closed(Arc::clone(id), record.version),
-        }))
+        })
     }
 }

@@ -29,7 +29,7 @@ use crate::store::contract::{digest_of, key, tenant};
 use crate::store::draw::{Draw, Drawn};
 use crate::store::instance::{Instance, Seen};
 use crate::store::session::{SessionQuery, SessionWrite};
-use crate::store::{Page, StoreError};
+use crate::store::{Named, Page, StoreError};
 use crate::tenant::{TenantRecord, TenantStatus};
 
 const START: Timestamp = Timestamp(1_700_000_000_000);
@@ -110,13 +110,13 @@ impl Fake {
 
 #[async_trait]
 impl Store for Fake {
-    async fn find_key_by_digest(&self, digest: &StoredDigest) -> Result<Option<KeyRecord>, StoreError> {
+    async fn find_named(&self, digest: &StoredDigest) -> Result<Named, StoreError> {
         let named = |record: &&KeyRecord| {
             let previous = record.previous.as_ref().map(|previous| previous.digest.as_str());
             record.digest == digest.to_hex() || previous == Some(digest.to_hex().as_str())
         };
         let picture = self.keys.lock().unwrap().values().find(named).filter(|_| !self.lost_index.load(Ordering::SeqCst)).cloned();
-        self.pass().await.map(|()| picture)
+        self.pass().await.map(|()| picture.map_or(Named::Nobody, |record| Named::Key(Box::new(record))))
     }
     async fn find_key(&self, id: &str) -> Result<Option<KeyRecord>, StoreError> {
         self.answer(self.keys.lock().unwrap().get(id).cloned())

@@ -98,12 +98,12 @@ fn list(args: &List, globals: &Globals) -> Result<(), Failure> {
         }
         Ok(events.len() <= args.limit)
     })?;
-    let more = events.len() > args.limit;
+    let next = events.get(args.limit).map(|event| event.at);
     events.truncate(args.limit);
     print(&events, globals);
-    if more && !globals.quiet {
-        // Of the last one's millisecond there may be others: they are asked for again.
-        let before = events.last().map_or(now, |event| event.at.plus_millis(1));
+    if let Some(next) = next.filter(|_| !globals.quiet) {
+        // Of one millisecond there may be several: those of them that were shown come again. Where all were, that leads nowhere.
+        let before = next.plus_millis(1);
         let goes_on = events.first().is_some_and(|event| event.at >= before);
         output::note(format_args!("there are more: --limit{}", if goes_on { format!(", or --until {before}") } else { String::new() }));
     }

@@ -72,7 +72,8 @@ pub(super) trait Desk {
 
     /// Makes a key: it with its secret, and what its maker should know.
     fn create_key(&self, new: NewKey) -> Result<(Shown, Vec<String>), Failure>;
-    fn keys(&self, filter: &Filter, marked: Marked) -> Result<Vec<Shown>, Failure>;
+    /// All of them, and which are left out because they cannot be read.
+    fn keys(&self, filter: &Filter, marked: Marked) -> Result<Page<Shown>, Failure>;
     fn key(&self, id: &str) -> Result<Shown, Failure>;
     /// `expires` as people write it.
     fn update_key(&self, id: &str, version: Option<u64>, edit: &Edit, expires: Option<&str>) -> Result<Changed, Failure>;

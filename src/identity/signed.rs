@@ -67,7 +67,7 @@ impl Signature {
     ///
     /// # Errors
     /// Told where all mistakes are.
-    pub fn compile(config: &Config, problems: &mut Problems) -> Result<Option<Self>, ()> {
+    pub(crate) fn compile(config: &Config, problems: &mut Problems) -> Result<Option<Self>, ()> {
         static SIGNATURES: AtomicU64 = AtomicU64::new(1);
         let section = &config.identity.signed;
         if section.header.is_empty() {

@@ -1,6 +1,8 @@
 //! What may become of a key: made, changed, rotated, switched off and on, revoked for ever, removed. Each change is read, modify, write
 //! by version, done again if another change came first, and audited in somebody's name. The plaintext exists in [`Issued`] and nowhere else.
 
+mod create;
+mod lists;
 mod restore;
 mod rotation;
 
@@ -11,8 +13,8 @@ use std::sync::{Arc, Mutex, PoisonError};
 use secrecy::{ExposeSecret as _, SecretString};
 
 use super::digest::{Digest, Peppers, StoredDigest};
-use super::format::{NoRandomness, generate, last4, random_base62};
-use super::record::{FORMAT, KeyRecord, KeyStatus};
+use super::format::{NoRandomness, random_base62};
+use super::record::{KeyRecord, KeyStatus};
 use super::rules::{Fault, Rules};
 use crate::audit::{Action, Actor, Event, Subject};
 use crate::clock::{Clock, Timestamp};
@@ -20,6 +22,7 @@ use crate::config::sections::EnvironmentName;
 use crate::store::change::{Changed, Position};
 use crate::store::{Audited, Replication, Store, StoreError, Written};
 
+pub use lists::Listed;
 pub use rotation::Rotation;
 
 /// Base62 characters of our own ids, behind `key_`.
@@ -175,70 +178,6 @@ impl Lifecycle {
         Ok(())
     }
 
-    /// Makes a key.
-    ///
-    /// # Errors
-    /// Everything that is wrong with it; no such tenant; too many keys; the store's.
-    pub async fn create(&self, new: NewKey) -> Result<Issued, LifecycleError> {
-        let now = self.clock.now();
-        let tenant = self.find_tenant(&new.tenant).await?;
-        let (prefix, expires_at) = match (self.rules.issue(&new.kind, new.environment), self.rules.expiry(new.expires.as_deref(), now)) {
-            (Ok(prefix), Ok(expires_at)) => (prefix, expires_at),
-            (prefix, expires_at) => {
-                let wrong = [prefix.err().map(|why| Fault::new("kind", why)), expires_at.err().map(|why| Fault::new("expires_at", why))];
-                return Err(LifecycleError::Invalid(wrong.into_iter().flatten().collect()));
-            }
-        };
-        let key = generate(&prefix.text)?;
-        let mut record = KeyRecord {
-            format: FORMAT,
-            id: new_id()?,
-            tenant: new.tenant,
-            name: new.name,
-            prefix: prefix.text.to_string(),
-            last4: last4(&key),
-            kind: new.kind,
-            environment: new.environment,
-            scopes: new.scopes,
-            ip_allowlist: new.ip_allowlist,
-            referrers: new.referrers,
-            endpoints: new.endpoints,
-            rate_limit: new.rate_limit,
-            status: KeyStatus::Active,
-            expires_at,
-            created_at: now,
-            created_by: self.actor.name.clone(),
-            rotated_at: None,
-            digest: self.stored(&key).to_hex(),
-            previous: None,
-            last_used: None,
-            last_used_from: None,
-            exposed: false,
-            metadata: new.metadata,
-            version: 1,
-            unknown: BTreeMap::new(),
-        };
-        let wrong = self.rules.check_key(&record, &tenant);
-        if !wrong.is_empty() {
-            return Err(LifecycleError::Invalid(wrong));
-        }
-        let limit = self.rules.max_per_tenant;
-        if self.keys_of(&record.tenant).await? >= limit {
-            return Err(LifecycleError::Limit { tenant: record.tenant, limit });
-        }
-        for _ in 0..ATTEMPTS {
-            match self.store.put_key(self.audited(Action::Create, None, &record)).await {
-                Err(StoreError::Conflict { .. }) => record.id = new_id()?,
-                Err(error) => return Err(error.into()),
-                Ok(position) => {
-                    self.made(position);
-                    return Ok(Issued { record, key, ended: None });
-                }
-            }
-        }
-        Err(LifecycleError::State("no free id was found".into()))
-    }
-
     /// Switches a key off, on, or revokes it; doing it twice is as good as once. A revoked key stays so.
     ///
     /// # Errors
@@ -343,40 +282,24 @@ impl Lifecycle {
     #[must_use]
     pub fn is_previous(&self, record: &KeyRecord, key: &SecretString) -> bool {
         let digest = Digest::of(key.expose_secret().as_bytes());
-        !self.is_stored_as(&digest, &record.digest)
-            && record.previous.as_ref().is_some_and(|previous| self.is_stored_as(&digest, &previous.digest))
+        !self.is_current(record, &digest) && record.previous.as_ref().is_some_and(|previous| self.is_stored_as(&digest, &previous.digest))
     }
 
     /// Whether the secret with this digest opens the key at this time.
     #[must_use]
     pub fn opens(&self, record: &KeyRecord, digest: &Digest, now: Timestamp) -> bool {
-        self.is_stored_as(digest, &record.digest)
+        self.is_current(record, digest)
             || record.previous.as_ref().is_some_and(|previous| now < previous.until && self.is_stored_as(digest, &previous.digest))
+    }
+
+    /// Whether it is the digest of the key's current secret.
+    #[must_use]
+    pub fn is_current(&self, record: &KeyRecord, digest: &Digest) -> bool {
+        self.is_stored_as(digest, &record.digest)
     }
 
     fn is_stored_as(&self, digest: &Digest, hex: &str) -> bool {
         StoredDigest::from_hex(hex).is_some_and(|stored| self.peppers.candidates(digest).any(|candidate| candidate == stored))
-    }
-
-    /// Every key, of one tenant or of all, in the order of creation.
-    ///
-    /// # Errors
-    /// The store's.
-    pub async fn list_keys(&self, tenant: Option<&str>) -> Result<Vec<KeyRecord>, LifecycleError> {
-        let (mut all, mut cursor) = (Vec::new(), None);
-        loop {
-            let page = self.store.list_keys(tenant, cursor.as_deref(), PAGE).await?;
-            all.extend(page.items);
-            cursor = page.next;
-            if cursor.is_none() {
-                return Ok(all);
-            }
-        }
-    }
-
-    /// How many keys of a tenant count against `max_per_tenant`.
-    pub(crate) async fn keys_of(&self, tenant: &str) -> Result<usize, LifecycleError> {
-        Ok(self.list_keys(Some(tenant)).await?.iter().filter(|key| key.status != KeyStatus::Revoked).count())
     }
 
     fn stored(&self, key: &SecretString) -> StoredDigest {

@@ -108,7 +108,7 @@ impl Item {
 
 /// What a record says of its own limit.
 #[derive(Debug, Deserialize)]
-struct Own {
+pub struct Own {
     requests: u64,
     per: Span,
     burst: Option<u64>,
@@ -120,6 +120,31 @@ struct Own {
 
 const fn in_the_fleet() -> Counted {
     Counted::Fleet
+}
+
+impl Own {
+    /// Reads it.
+    ///
+    /// # Errors
+    /// What cannot be read.
+    pub fn parse(written: &serde_json::Value) -> Result<Self, String> {
+        if !written.is_object() {
+            return Err("rate_limit: an object with `requests` and `per` is needed".into());
+        }
+        Self::deserialize(written).map_err(|error| format!("rate_limit: {error}"))
+    }
+
+    /// Whether who is held by the other is held by this too, whatever they send and whether or not the store answers.
+    #[must_use]
+    pub fn covers(&self, other: &Self) -> bool {
+        let rate = |of: &Self, per: &Self| u128::from(of.requests) * per.per.0.as_millis();
+        let burst = |own: &Self| own.burst.unwrap_or(own.requests);
+        let is_local = self.counted == Counted::Local;
+        rate(other, self) <= rate(self, other)
+            && burst(other) <= burst(self)
+            && (is_local || other.counted == Counted::Fleet)
+            && (is_local || self.on_unavailable == OnUnavailable::Local || other.on_unavailable == OnUnavailable::Deny)
+    }
 }
 
 impl Rule {
@@ -143,10 +168,7 @@ impl Rule {
 
     /// A record's own: [`Kind::Key`] or [`Kind::Tenant`].
     pub(super) fn of_record(kind: Kind, id: &str, written: &serde_json::Value) -> Result<Self, String> {
-        if !written.is_object() {
-            return Err("rate_limit: an object with `requests` and `per` is needed".into());
-        }
-        let own = Own::deserialize(written).map_err(|error| format!("rate_limit: {error}"))?;
+        let own = Own::parse(written)?;
         let [of_key, of_tenant] = OWN;
         let (name, by) = if kind == Kind::Key { (of_key, LimitBy::Key) } else { (of_tenant, LimitBy::Tenant) };
         let Own { requests, per, burst, counted, on_unavailable } = own;
@@ -270,7 +292,9 @@ impl Rule {
                     Some((Bearer::Key { id, .. }, _)) => part(id.as_bytes()),
                     Some((Bearer::Client { key, .. }, _)) => part(key.id.as_bytes()),
                     Some((Bearer::Token { issuer, subject, .. }, tenant)) => {
-                        [issuer, &**tenant, subject].into_iter().for_each(|name| part(name.as_bytes()));
+                        part(issuer.as_bytes());
+                        part(tenant.as_bytes());
+                        part(subject.as_bytes());
                     }
                     None => part(&[]),
                 },

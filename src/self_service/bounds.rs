@@ -1,9 +1,12 @@
-//! The law of self-service: who calls gives nobody more than it has. Kinds, scopes, networks, origins, endpoints and the end of life
-//! are compared as they are written, each by whether the caller's covers the other's in any case.
+//! The law of self-service: who calls gives nobody more than it has. Kinds, scopes, networks, origins, endpoints, limits and the end of
+//! life are compared as they are written, each by whether the caller's covers the other's in any case.
+
+use serde_json::Value;
 
 use crate::clock::Timestamp;
 use crate::key::lifecycle::NewKey;
 use crate::key::record::KeyRecord;
+use crate::limit::Own;
 use crate::net::IpSet;
 use crate::policy::referrer::Referrers;
 use crate::policy::scope::Grants;
@@ -20,6 +23,7 @@ pub(super) struct Rights<'a> {
     pub(super) ip_allowlist: Option<&'a [String]>,
     pub(super) referrers: Option<&'a [String]>,
     pub(super) endpoints: Option<&'a [String]>,
+    pub(super) rate_limit: Option<&'a Value>,
     pub(super) expires_at: Option<Timestamp>,
 }
 
@@ -40,6 +44,7 @@ impl<'a> Rights<'a> {
             ip_allowlist: key.ip_allowlist.as_deref(),
             referrers: key.referrers.as_deref(),
             endpoints: key.endpoints.as_deref(),
+            rate_limit: key.rate_limit.as_ref(),
             expires_at: key.expires_at,
         }
     }
@@ -52,6 +57,7 @@ impl<'a> Rights<'a> {
             ip_allowlist: key.ip_allowlist.as_deref(),
             referrers: key.referrers.as_deref(),
             endpoints: key.endpoints.as_deref(),
+            rate_limit: key.rate_limit.as_ref(),
             expires_at: None,
         }
     }
@@ -73,21 +79,22 @@ pub(super) fn check(caller: &KeyRecord, granted: Option<&Grants>, rights: &Right
     within("endpoints", own.endpoints, rights.endpoints, templates, |wide, narrow| {
         narrow.iter().all(|other| wide.iter().any(|one| one.covers(other)))
     })?;
+    within("rate_limit", own.rate_limit, rights.rate_limit, Own::parse, Own::covers)?;
     match (own.expires_at, rights.expires_at) {
         (Some(latest), end) if end.is_none_or(|end| end > latest) => Err(Beyond::Rights("expires_in")),
         _ => Ok(()),
     }
 }
 
-/// An absent list is any.
-fn within<T>(
+/// An absent list is any, and so is an absent limit.
+fn within<W: ?Sized, T>(
     what: &'static str,
-    own: Option<&[String]>,
-    other: Option<&[String]>,
-    parse: impl Fn(&[String]) -> Result<T, String>,
+    own: Option<&W>,
+    other: Option<&W>,
+    parse: impl Fn(&W) -> Result<T, String>,
     covers: impl Fn(&T, &T) -> bool,
 ) -> Result<(), Beyond> {
-    let parse = |list: Option<&[String]>| list.map(&parse).transpose().map_err(|_| Beyond::Grammar(what));
+    let parse = |written: Option<&W>| written.map(&parse).transpose().map_err(|_| Beyond::Grammar(what));
     match (parse(own)?, parse(other)?) {
         (None, _) => Ok(()),
         (Some(wide), Some(narrow)) if covers(&wide, &narrow) => Ok(()),

@@ -211,7 +211,7 @@ impl Record {
         let (authenticator, now) = (self.generation.app.gate.authenticator(), self.now());
         let standing = match authenticator.standing(&mut admission, now) {
             Standing::Unknown => authenticator.ask_standing(&admission, now).await,
-            known => known,
+            known @ (Standing::Holds | Standing::Ended(_)) => known,
         };
         match standing {
             Standing::Ended(rejection) => Err(rejection.because("ended while its content was on the way")),
@@ -219,7 +219,7 @@ impl Record {
         }
     }
 
-    /// The time, of whom [`Self::began`] may be long past.
+    /// The time: that at which the head came may be long past.
     pub(super) fn now(&self) -> Timestamp {
         self.scribe.clock.now()
     }

@@ -105,10 +105,7 @@ impl Authority {
         if !wrong.is_empty() {
             return Err(LifecycleError::Invalid(wrong));
         }
-        let tenant = lifecycle.find_tenant(&new.tenant).await?;
-        if tenant.status == TenantStatus::Suspended {
-            return Err(LifecycleError::State(format!("tenant {} is suspended", tenant.id)));
-        }
+        lifecycle.active_tenant(&new.tenant).await?;
         let (id, family, now) = (token::new_id()?, token::new_family()?, lifecycle.clock.now());
         let mut record = SessionRecord {
             format: FORMAT,
@@ -131,6 +128,11 @@ impl Authority {
         };
         let pair = self.give(&mut record, None, now)?;
         self.sessions.write(&record, None, now).await?;
+        // Who takes the tenant away ends the sessions that are there: this one is seen, or came too late.
+        if let Err(error) = lifecycle.active_tenant(&record.tenant).await {
+            self.sessions.revoke(&record.id).await?;
+            return Err(error);
+        }
         Ok(pair)
     }
 
@@ -313,10 +315,7 @@ fn unavailable(error: &StoreError) -> Refusal {
 }
 
 fn internal(error: LifecycleError) -> Refusal {
-    match error {
-        LifecycleError::Store(error) => unavailable(&error),
-        // Of all that is said of a session only its scopes are asked for anew.
-        LifecycleError::Invalid(_) => Rejection::ScopeMissing.because(error.to_string()),
-        error => Rejection::Internal.because(error.to_string()),
-    }
+    // Of all that is said of a session only its scopes are asked for anew.
+    let rejection = if matches!(error, LifecycleError::Invalid(_)) { Rejection::ScopeMissing } else { Rejection::Internal };
+    if let LifecycleError::Store(error) = error { unavailable(&error) } else { rejection.because(error.to_string()) }
 }

@@ -89,6 +89,10 @@ impl Wrong {
 
 impl From<Refusal> for Wrong {
     fn from(refusal: Refusal) -> Self {
+        // A client's secret that was replaced between two looks.
+        if refusal.rejection == Rejection::KeyUnknown {
+            return Self::of_client(refusal);
+        }
         let error = if refusal.rejection == Rejection::ScopeMissing { "invalid_scope" } else { "invalid_grant" };
         Self { error, refusal }
     }

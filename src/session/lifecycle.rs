@@ -25,7 +25,7 @@ pub(crate) const REVOKED: &str = "revoked";
 pub struct SessionLifecycle {
     /// Of keys and tenants, in the same name.
     pub(crate) lifecycle: Lifecycle,
-    pub(super) sessions: Arc<dyn Sessions>,
+    pub(crate) sessions: Arc<dyn Sessions>,
 }
 
 impl SessionLifecycle {

@@ -2,6 +2,8 @@
 //! and a mark by which the session knows its own for ever, long after it has forgotten their digests. The mark lets nobody in; it tells
 //! a token that was used before from one that never was, and by its version from one that the store has forgotten.
 
+use std::fmt::Write as _;
+
 use aws_lc_rs::hmac;
 use secrecy::SecretString;
 use subtle::ConstantTimeEq as _;
@@ -35,7 +37,7 @@ pub(super) fn generate(session: &str, family: &str, version: u64) -> Result<Secr
     let mut token = Zeroizing::new(String::with_capacity(TOKEN_PREFIX.len() + id.len() + VERSION_LEN + RANDOM_LEN + MARK_LEN));
     token.push_str(TOKEN_PREFIX);
     token.push_str(id);
-    token.push_str(&format!("{:0VERSION_LEN$x}", u32::try_from(version).unwrap_or(u32::MAX)));
+    let _ = write!(token, "{:0VERSION_LEN$x}", u32::try_from(version).unwrap_or(u32::MAX));
     token.push_str(&random);
     let mark = mark(&token, family);
     token.push_str(&mark);
@@ -70,7 +72,6 @@ pub(super) fn is_of(token: &str, family: &str) -> bool {
 fn mark(body: &str, family: &str) -> String {
     let tag = hmac::sign(&hmac::Key::new(hmac::HMAC_SHA256, family.as_bytes()), body.as_bytes());
     tag.as_ref().iter().take(MARK_LEN / 2).fold(String::with_capacity(MARK_LEN), |mut hex, byte| {
-        use std::fmt::Write as _;
         let _ = write!(hex, "{byte:02x}");
         hex
     })

@@ -87,6 +87,7 @@ const EVENT_MAX: usize = 2 * RECORD_MAX + 4096;
 
 /// What a place of an event says.
 pub(super) struct EventPlace<'a> {
+    pub(super) place: &'a str,
     pub(super) object: Object,
     pub(super) id: &'a str,
     pub(super) instant: &'a str,
@@ -98,7 +99,7 @@ pub(super) fn object_in_place(place: &str) -> Option<EventPlace<'_>> {
     let (version, rest) = rest.split_once('/')?;
     let (object, id) = rest.split_once('/')?;
     let object = [Object::Key, Object::Tenant, Object::Session, Object::Idempotency].into_iter().find(|known| known.word() == object)?;
-    Some(EventPlace { object, id, instant: place.get(..at.len() + 1 + version.len())? })
+    Some(EventPlace { place, object, id, instant: place.get(..at.len() + 1 + version.len())? })
 }
 
 /// Reads an event about this one.

@@ -125,6 +125,32 @@ async fn only_digests_that_the_record_names_open_it(store: Shared) {
     assert_eq!(store.find_key_by_digest(&digest_of("old")).await.unwrap().unwrap().id, "key_2");
 }
 
+async fn a_secret_that_was_a_keys_is_never_nobodys_again(store: Shared) {
+    let named = async |secret: &str| store.find_named(&digest_of(secret)).await.unwrap();
+    assert_eq!(named("s1").await, Named::Nobody);
+    let first = key("key_1", "acme", "s1");
+    store.put_key(bare(&first)).await.unwrap();
+    let previous = PreviousSecret { digest: digest_of("s1").to_hex(), until: Timestamp(1_900_000_000_000) };
+    let second = KeyRecord { version: 2, previous: Some(previous), ..key("key_1", "acme", "s2") };
+    store.put_key(bare(&second)).await.unwrap();
+    assert_eq!(named("s1").await.key().as_ref(), Some(&second));
+    let third = KeyRecord { version: 3, ..key("key_1", "acme", "s3") };
+    store.put_key(bare(&third)).await.unwrap();
+    assert_eq!((named("s1").await, named("s2").await), (Named::Former, Named::Former));
+    let event = Event::of_removal(&Actor::local("test"), Action::Purge, Timestamp(1_700_000_000_030), &third);
+    store.remove_key(Audited { record: &third, event }).await.unwrap();
+    assert_eq!((named("s2").await, named("s3").await, named("s4").await), (Named::Former, Named::Former, Named::Nobody));
+    // It may be a key's again: the same one's, another's, one of many.
+    let bulk = key("key_3", "acme", "s3");
+    assert!(store.put_new_keys(&bare_all(&[&bulk])).await.unwrap()[0].is_ok());
+    for record in [&first, &key("key_2", "acme", "s2")] {
+        store.put_key(bare(record)).await.unwrap();
+    }
+    for (secret, id) in [("s1", "key_1"), ("s2", "key_2"), ("s3", "key_3")] {
+        assert_eq!(named(secret).await.key().unwrap().id, id);
+    }
+}
+
 async fn a_taken_id_and_a_stale_version_conflict(store: Shared) {
     let record = key("key_1", "acme", "s1");
     store.put_key(bare(&record)).await.unwrap();
@@ -390,6 +416,7 @@ against_every_store! {
     a_written_key_is_found_by_id_and_by_digest
     where_nothing_is_nothing_is_found
     only_digests_that_the_record_names_open_it
+    a_secret_that_was_a_keys_is_never_nobodys_again
     a_taken_id_and_a_stale_version_conflict
     of_many_writers_of_one_version_one_wins
     the_secret_of_another_key_is_refused
@@ -409,5 +436,6 @@ against_every_store! {
     a_change_that_is_not_made_is_no_event
     what_is_new_in_bulk_has_its_events_too
     a_removed_record_leaves_its_events
+    the_events_of_one_are_listed_page_by_page
     old_events_are_forgotten_and_those_of_no_record_are_kept_like_others
 }

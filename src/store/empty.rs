@@ -11,7 +11,7 @@ use super::instance::{Instance, Seen};
 use super::reservation::{Claim, Claimed, Fate, Owner, Place, Released, Reservations, Reserved, Settled};
 use super::session::{SessionQuery, SessionWrite, Sessions};
 use super::usage::{Denial, DenialFilter, Flush, Flushed, KeyUsage, LastUse, Usages};
-use super::{Audited, Page, Store, StoreError};
+use super::{Audited, Named, Page, Store, StoreError};
 use crate::audit::{self, Event};
 use crate::clock::Timestamp;
 use crate::key::digest::StoredDigest;
@@ -33,8 +33,8 @@ fn refused() -> StoreError {
 
 #[async_trait]
 impl Store for EmptyStore {
-    async fn find_key_by_digest(&self, _: &StoredDigest) -> Result<Option<KeyRecord>, StoreError> {
-        Ok(None)
+    async fn find_named(&self, _: &StoredDigest) -> Result<Named, StoreError> {
+        Ok(Named::Nobody)
     }
 
     async fn find_key(&self, _: &str) -> Result<Option<KeyRecord>, StoreError> {

@@ -7,6 +7,7 @@ mod changes;
 mod cluster;
 mod connection;
 mod dial;
+mod digests;
 mod fleet;
 mod layout;
 mod limits;
@@ -32,7 +33,7 @@ use super::codec::{RECORD_MAX, Record, corrupt, digests, id_in_place, parse, ren
 use super::draw::{Draw, Drawn};
 use super::instance::{Instance, Seen};
 use super::target::RedisTarget;
-use super::{Audited, Outcome, Page, Replication, Status, Store, StoreError, Written};
+use super::{Audited, Named, Outcome, Page, Replication, Status, Store, StoreError, Written};
 use crate::audit::{Event, Query};
 use crate::clock::{Clock, Timestamp};
 use crate::key::digest::StoredDigest;
@@ -108,10 +109,11 @@ impl RedisStore {
     /// The commit: sets (or, where the text is empty, removes) the record of this version, and writes the event.
     async fn commit<R: Record>(&self, name: &str, before: u64, text: &str, event: &Event) -> Result<Option<R>, StoreError> {
         let id = event.id.as_str();
-        let (events, instant, told) = (self.layout.events(event.object, id), event.instant(), render_event(event)?);
+        let [events, places] = self.layout.events_of(event.object, id);
+        let (instant, told, place) = (event.instant(), render_event(event)?, event.place());
         let put = async |mut link: Connection| {
             let mut call = self.scripts.put_record.key(name);
-            call.key(&events).arg(before).arg(text).arg(RECORD_MAX).arg(&instant).arg(&told);
+            call.key(&events).key(&places).arg(before).arg(text).arg(RECORD_MAX).arg(&instant).arg(&told).arg(&place);
             call.invoke_async::<(i64, Value)>(&mut link).await
         };
         match self.link.run(put).await.map_err(|error| error.about(id))? {
@@ -125,88 +127,6 @@ impl RedisStore {
     async fn run_pipe(&self, writes: &Pipeline, id: &str) -> Result<(), StoreError> {
         let run = async |mut link: Connection| writes.query_async::<()>(&mut link).await;
         self.link.run(run).await.map_err(|error| error.about(id))
-    }
-
-    /// Points the digest at the key, unless it is the secret of another one.
-    async fn index_digest(&self, digest: StoredDigest, id: &str) -> Result<(), StoreError> {
-        let name = self.layout.digest(digest);
-        let claim = async |mut link: Connection| -> RedisResult<Option<String>> {
-            cmd("SET").arg(&name).arg(id).arg("NX").query_async(&mut link).await
-        };
-        if self.link.run(claim).await.map_err(|error| error.about(id))?.is_some() {
-            return Ok(());
-        }
-        let said = self.read(&name, id, ID_MAX).await?;
-        let owner = self.owner(&said, digest).await?;
-        match owner {
-            Some(owner) if owner == id => return Ok(()),
-            Some(id) => return Err(StoreError::DigestTaken { id }),
-            None if said == id.as_bytes() => return Ok(()),
-            None => {}
-        }
-        // A leftover that no record confirms; or somebody is about to write that record.
-        if !self.move_index(&name, &said, id).await? {
-            return match self.read(&name, id, ID_MAX).await? {
-                // Another change of the same key was faster.
-                said if said == id.as_bytes() => Ok(()),
-                // A rotation has just dropped it: the record is another by now.
-                said if said.is_empty() => Err(StoreError::Conflict { found: 0 }),
-                said => Err(taken_by(&said)),
-            };
-        }
-        // Whoever wrote it meanwhile may have looked before: one of us sees the other, for both write and then look.
-        let Some(owner) = self.owner(&said, digest).await? else { return Ok(()) };
-        self.move_index(&name, id.as_bytes(), &owner).await?;
-        Err(StoreError::DigestTaken { id: owner })
-    }
-
-    /// The key that an index entry says, if its record confirms it. One that cannot be read may well do so.
-    async fn owner(&self, said: &[u8], digest: StoredDigest) -> Result<Option<String>, StoreError> {
-        let Some(id) = str::from_utf8(said).ok().filter(|id| (1..=ID_MAX).contains(&id.len())) else { return Ok(None) };
-        let record = self.find_key(id).await?;
-        Ok(record.filter(|record| digests(record).any(|named| named == digest)).map(|record| record.id))
-    }
-
-    /// Whether the entry still said so: who is faster has it.
-    async fn move_index(&self, name: &str, said: &[u8], id: &str) -> Result<bool, StoreError> {
-        let script = &self.scripts.move_index;
-        let moved = async |mut link: Connection| script.key(name).arg(said).arg(id).arg(ID_MAX).invoke_async::<bool>(&mut link).await;
-        self.link.run(moved).await.map_err(|error| error.about(id))
-    }
-
-    /// A new key whose digest another one has taken before it was there: it is taken back.
-    async fn settle(&self, write: &Audited<'_, KeyRecord>) -> Outcome {
-        let record = write.record;
-        for digest in digests(record).filter(|_| record.version == 1) {
-            let said = self.read(&self.layout.digest(digest), &record.id, ID_MAX).await?;
-            if said != record.id.as_bytes() {
-                return self.take_back(write, &said).await;
-            }
-        }
-        Ok(())
-    }
-
-    async fn take_back(&self, write: &Audited<'_, KeyRecord>, said: &[u8]) -> Outcome {
-        let record = write.record;
-        let (name, text) = (self.layout.key(&record.id), render(record)?);
-        let (events, instant) = (self.layout.events(write.event.object, &record.id), write.event.instant());
-        let script = &self.scripts.take_back;
-        let taken =
-            async |mut link: Connection| script.key(&name).key(&events).arg(&text).arg(&instant).invoke_async::<i64>(&mut link).await;
-        self.link.run(taken).await.map_err(|error| error.about(&record.id))?;
-        Err(taken_by(said))
-    }
-
-    /// Index entries of digests that the record no longer names. They prove nothing, so it does not matter if this fails.
-    async fn drop_digests(&self, old: &KeyRecord, new: &KeyRecord) {
-        for digest in digests(old).filter(|digest| digests(new).all(|named| named != *digest)) {
-            self.drop_digest(digest, &new.id).await;
-        }
-    }
-
-    async fn drop_digest(&self, digest: StoredDigest, id: &str) {
-        let (name, script) = (self.layout.digest(digest), &self.scripts.drop_index);
-        let _ = self.link.run(async |mut link: Connection| script.key(&name).arg(id).invoke_async::<i64>(&mut link).await).await;
     }
 
     /// A page of the records whose places an index holds. Entries that their record does not confirm are left out.
@@ -255,22 +175,16 @@ impl RedisStore {
     }
 }
 
-/// By the key that an index entry says.
-fn taken_by(said: &[u8]) -> StoreError {
-    StoreError::DigestTaken { id: String::from_utf8_lossy(said).into_owned() }
-}
-
 #[async_trait]
 impl Store for RedisStore {
-    async fn find_key_by_digest(&self, digest: &StoredDigest) -> Result<Option<KeyRecord>, StoreError> {
+    async fn find_named(&self, digest: &StoredDigest) -> Result<Named, StoreError> {
         let id = self.read(&self.layout.digest(*digest), "of the digest index", ID_MAX).await?;
         if id.is_empty() {
-            return Ok(None);
+            return Ok(Named::Nobody);
         }
         let id = str::from_utf8(&id).ok().filter(|id| id.len() <= ID_MAX);
         let id = id.ok_or_else(|| corrupt("of the digest index", "it holds no key id"))?;
-        let record = self.find_key(id).await?;
-        Ok(record.filter(|record| digests(record).any(|named| named == *digest)))
+        Ok(self.find_key(id).await?.map_or(Named::Former, |record| Named::of(record, *digest)))
     }
 
     async fn find_key(&self, id: &str) -> Result<Option<KeyRecord>, StoreError> {
@@ -288,7 +202,7 @@ impl Store for RedisStore {
         let position = self.announce(&[Changed::of_key(record)]).await?;
         settled?;
         if let Some(old) = old {
-            self.drop_digests(&old, record).await;
+            self.end_digests(&old, record).await;
         }
         Ok(position)
     }
@@ -327,7 +241,7 @@ impl Store for RedisStore {
         self.remove(&self.layout.key(&record.id), &removal, &indexes).await?;
         let position = self.announce(&[Changed::Key { id: record.id.clone(), version: record.version + 1 }]).await?;
         for digest in digests(record) {
-            self.drop_digest(digest, &record.id).await;
+            self.end_digest(digest, &record.id).await;
         }
         Ok(position)
     }

@@ -4,6 +4,7 @@
 mod audit;
 mod bulk;
 mod changes;
+mod digests;
 mod fleet;
 mod limits;
 mod reservations;
@@ -21,10 +22,10 @@ use rusqlite::types::ValueRef;
 use rusqlite::{Connection, OptionalExtension as _, Row, Transaction, TransactionBehavior, params};
 
 use super::change::{Changed, Position};
-use super::codec::{RECORD_MAX, Record, corrupt, digests, parse, render, version_before};
+use super::codec::{RECORD_MAX, Record, corrupt, parse, render, version_before};
 use super::draw::{Draw, Drawn};
 use super::instance::{Instance, Seen};
-use super::{Audited, Outcome, Page, Store, StoreError};
+use super::{Audited, Named, Outcome, Page, Store, StoreError};
 use crate::audit::{Event, Query};
 use crate::clock::{Clock, Timestamp};
 use crate::key::digest::StoredDigest;
@@ -170,22 +171,6 @@ fn write<R: Record>(transaction: &Transaction<'_>, table: Table, tenant: &str, r
         .map(drop)
 }
 
-/// Points the record's digests at it, unless one is the secret of another key, and frees those it no longer names.
-fn index_digests(transaction: &Transaction<'_>, record: &KeyRecord) -> Result<(), StoreError> {
-    let statement = |text| transaction.prepare_cached(text).map_err(unavailable);
-    statement("DELETE FROM digests WHERE key_id = ?1")?.execute([&record.id]).map_err(unavailable)?;
-    for digest in digests(record) {
-        let written = statement("INSERT INTO digests (digest, key_id) VALUES (?1, ?2) ON CONFLICT DO NOTHING")?
-            .execute(params![digest.0, record.id])
-            .map_err(unavailable)?;
-        if written == 0 {
-            let id = transaction.query_row("SELECT key_id FROM digests WHERE digest = ?1", [digest.0], |row| row.get(0));
-            return Err(StoreError::DigestTaken { id: id.map_err(unavailable)? });
-        }
-    }
-    Ok(())
-}
-
 fn in_transaction<T>(connection: &mut Connection, work: impl FnOnce(&Transaction<'_>) -> Result<T, StoreError>) -> Result<T, StoreError> {
     let transaction = connection.transaction_with_behavior(TransactionBehavior::Immediate).map_err(unavailable)?;
     let done = work(&transaction)?;
@@ -195,21 +180,9 @@ fn in_transaction<T>(connection: &mut Connection, work: impl FnOnce(&Transaction
 
 #[async_trait]
 impl Store for SqliteStore {
-    async fn find_key_by_digest(&self, digest: &StoredDigest) -> Result<Option<KeyRecord>, StoreError> {
+    async fn find_named(&self, digest: &StoredDigest) -> Result<Named, StoreError> {
         let digest = *digest;
-        let record: Option<KeyRecord> = self
-            .threads
-            .read(move |connection| {
-                let mut query = connection
-                    .prepare_cached(
-                        "SELECT keys.id, keys.record FROM digests JOIN keys ON keys.id = digests.key_id WHERE digests.digest = ?1",
-                    )
-                    .map_err(unavailable)?;
-                let found = query.query_row([digest.0], |row| Ok((row.get::<_, String>(0)?, record_bytes(row)?))).optional();
-                found.map_err(unavailable)?.map(|(id, bytes)| parse(&id, &bytes?)).transpose()
-            })
-            .await?;
-        Ok(record.filter(|record| digests(record).any(|named| named == digest)))
+        self.threads.read(move |connection| digests::find(connection, digest)).await
     }
 
     async fn find_key(&self, id: &str) -> Result<Option<KeyRecord>, StoreError> {
@@ -223,7 +196,7 @@ impl Store for SqliteStore {
                 in_transaction(connection, |transaction| {
                     let record = &change.0;
                     let position = put(transaction, Table::Keys, &record.tenant, &change, &Changed::of_key(record))?;
-                    index_digests(transaction, record)?;
+                    digests::index(transaction, record, change.1.at)?;
                     Ok(position)
                 })
             })
@@ -270,7 +243,8 @@ impl Store for SqliteStore {
         let change = change(&removal);
         let remove = move |transaction: &Transaction<'_>| {
             let announced = Changed::Key { id: change.0.id.clone(), version: change.0.version + 1 };
-            transaction.execute("DELETE FROM digests WHERE key_id = ?1", [&change.0.id]).map_err(unavailable)?;
+            digests::release(transaction, &change.0.id, change.1.at)?;
+            usage::forget(transaction, &change.0.id).map_err(unavailable)?;
             remove(transaction, Table::Keys, &change, &announced)
         };
         self.threads.write(move |connection| in_transaction(connection, remove)).await

@@ -5,8 +5,9 @@ use std::collections::BTreeMap;
 
 use super::{TenantRecord, TenantStatus};
 use crate::audit::{Action, Event};
-use crate::key::lifecycle::{Lifecycle, LifecycleError, PAGE, Step};
-use crate::key::record::{FORMAT, KeyStatus};
+use crate::key::lifecycle::{Lifecycle, LifecycleError, Listed, PAGE, Step};
+use crate::key::record::{FORMAT, KeyRecord, KeyStatus};
+use crate::session::lifecycle::SessionLifecycle;
 use crate::store::change::Changed;
 use crate::store::{Audited, StoreError, Written};
 
@@ -113,25 +114,11 @@ impl Lifecycle {
         Ok(record)
     }
 
-    /// Takes a suspended tenant away, and its keys before, which must all be revoked. Their events are kept.
-    ///
-    /// # Errors
-    /// No such tenant; it is active, or a key of it is not revoked; the store's.
-    pub async fn delete_tenant(&self, id: &str) -> Result<(), LifecycleError> {
-        let record = self.find_tenant(id).await?;
-        if record.status != TenantStatus::Suspended {
-            return Err(LifecycleError::State(format!("tenant {id} is not suspended")));
-        }
-        let keys = self.list_keys(Some(id)).await?;
-        if let Some(key) = keys.iter().find(|key| key.status != KeyStatus::Revoked) {
-            return Err(LifecycleError::State(format!("key {} of tenant {id} is not revoked", key.id)));
-        }
-        for key in &keys {
-            self.purge(&key.id).await?;
-        }
-        let event = Event::of_removal(&self.actor, Action::Delete, self.clock.now(), &record);
-        self.made(self.store.remove_tenant(Audited { record: &record, event }).await?);
-        Ok(())
+    /// The keys of a tenant, all of them.
+    async fn all_keys(&self, id: &str) -> Result<Vec<KeyRecord>, LifecycleError> {
+        let Listed { keys, unreadable } = self.list_keys(Some(id)).await?;
+        // What cannot be read would be a key of whoever is called so next.
+        unreadable.into_iter().next().map_or(Ok(keys), |error| Err(error.into()))
     }
 
     async fn change_tenant(
@@ -170,6 +157,15 @@ impl Lifecycle {
         self.store.find_tenant(id).await?.ok_or_else(|| LifecycleError::NoTenant(id.to_owned()))
     }
 
+    /// The same, if its credentials are accepted.
+    pub(crate) async fn active_tenant(&self, id: &str) -> Result<TenantRecord, LifecycleError> {
+        let tenant = self.find_tenant(id).await?;
+        match tenant.status {
+            TenantStatus::Active => Ok(tenant),
+            TenantStatus::Suspended => Err(LifecycleError::State(format!("tenant {id} is suspended"))),
+        }
+    }
+
     /// Every tenant, in the order of creation.
     ///
     /// # Errors
@@ -184,5 +180,37 @@ impl Lifecycle {
                 return Ok(all);
             }
         }
+    }
+}
+
+impl SessionLifecycle {
+    /// Takes a suspended tenant away, and before it its sessions and its keys, which must all be revoked. Their events are kept.
+    ///
+    /// # Errors
+    /// No such tenant; it is active, or a key of it is not revoked or cannot be read; the store's.
+    pub async fn delete_tenant(&self, id: &str) -> Result<(), LifecycleError> {
+        let lifecycle = &self.lifecycle;
+        let record = lifecycle.find_tenant(id).await?;
+        if record.status != TenantStatus::Suspended {
+            return Err(LifecycleError::State(format!("tenant {id} is not suspended")));
+        }
+        let keys = lifecycle.all_keys(id).await?;
+        if let Some(key) = keys.iter().find(|key| key.status != KeyStatus::Revoked) {
+            return Err(LifecycleError::State(format!("key {} of tenant {id} is not revoked", key.id)));
+        }
+        // They outlive the record, and would be good again for whoever is called so next.
+        self.revoke_all(Some(id), None).await?;
+        for key in &keys {
+            lifecycle.purge(&key.id).await?;
+        }
+        let event = Event::of_removal(&lifecycle.actor, Action::Delete, lifecycle.clock.now(), &record);
+        lifecycle.made(lifecycle.store.remove_tenant(Audited { record: &record, event }).await?);
+        // What was made by who had seen the tenant active; whoever writes later sees that it is gone.
+        self.revoke_all(Some(id), None).await?;
+        for key in lifecycle.all_keys(id).await? {
+            lifecycle.set_status(&key.id, KeyStatus::Revoked).await?;
+            lifecycle.purge(&key.id).await?;
+        }
+        Ok(())
     }
 }

@@ -5,7 +5,7 @@ use std::collections::BTreeMap;
 use serde::Serialize;
 
 use super::Day;
-use crate::store::usage::{DayUsage, KeyUsage};
+use crate::store::usage::DayUsage;
 
 /// A sum.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize)]
@@ -46,9 +46,9 @@ impl Totals {
 
 /// The days of several keys as if they were one.
 #[must_use]
-pub fn by_day(usages: &[KeyUsage]) -> Vec<DayUsage> {
+pub fn by_day<'a>(all: impl IntoIterator<Item = &'a DayUsage>) -> Vec<DayUsage> {
     let mut days: BTreeMap<Day, Vec<&DayUsage>> = BTreeMap::new();
-    for of_day in usages.iter().flat_map(|usage| &usage.days) {
+    for of_day in all {
         days.entry(of_day.day).or_default().push(of_day);
     }
     let sum = |(day, all): (Day, Vec<&DayUsage>)| {
@@ -61,6 +61,7 @@ pub fn by_day(usages: &[KeyUsage]) -> Vec<DayUsage> {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::store::usage::KeyUsage;
 
     fn day(text: &str, requests: u64, denied: &[(&str, u64)]) -> DayUsage {
         let denied = denied.iter().map(|(reason, count)| ((*reason).to_owned(), *count)).collect();
@@ -71,7 +72,7 @@ mod tests {
     fn keys_add_up_by_day_and_days_to_a_total() {
         let one = KeyUsage { days: vec![day("2026-06-01", 5, &[("ip_denied", 2)]), day("2026-06-02", 1, &[])], ..KeyUsage::default() };
         let other = KeyUsage { days: vec![day("2026-06-02", 7, &[("ip_denied", 1), ("rate_limited", 1)])], ..KeyUsage::default() };
-        let days = by_day(&[one, other]);
+        let days = by_day(one.days.iter().chain(&other.days));
         assert_eq!(
             days.iter().map(|day| (day.day.to_string(), day.requests)).collect::<Vec<_>>(),
             [("2026-06-01".to_owned(), 5), ("2026-06-02".to_owned(), 8)]

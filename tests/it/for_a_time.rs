@@ -1,7 +1,14 @@
 //! What is let through for a time only: older keys, and what observed checks would refuse. It ends by the clock alone, and is seen
 //! everywhere while it lasts.
 
+use std::time::Duration;
+
+use secrecy::ExposeSecret as _;
+use sidegate::clock::Clock;
+use sidegate::key::record::KeyStatus;
+
 use crate::support::client::{Request, once};
+use crate::support::desk::Desk;
 use crate::support::process;
 use crate::support::seed;
 use crate::support::sidecar::{Home, Kind, Sidecar};
@@ -63,6 +70,43 @@ fn a_key_that_is_made_meanwhile_is_ours_from_then_on() {
         assert_eq!(once(sidecar.address(), &Request::get("/a").bearer(secret)).status, 200);
     }
     assert_eq!(tenant(), Some("acme".into()));
+}
+
+#[test]
+fn a_secret_that_was_a_keys_is_never_passed_on_as_nobodys() {
+    for kind in Kind::BOTH {
+        let upstream = Upstream::echo();
+        let text = format!("upstream = \"{}\"\n[migration]\nunknown_keys = \"pass\"\nuntil = \"2999-01-01\"\n", upstream.url());
+        let sidecar = Sidecar::in_home(Home::new(kind, &text), Clock::System).in_touch();
+        let ask = |key: &str| once(sidecar.address(), &Request::get("/a").bearer(key)).status;
+        let key = |id: &str| {
+            let issued = seed::key(&sidecar.home.config, "acme", &serde_json::json!({ "id": id }));
+            sidecar.home.table().put_key(&issued.record);
+            issued.secret
+        };
+        // None of them is asked for before it ends: nothing is cached.
+        let first = sidecar.home.issue().secret;
+        let (deleted, purged) = (key("key_deleted"), key("key_purged"));
+        let desk = Desk::open(&sidecar.home.config);
+        let rotate = |overlap| desk.run(desk.lifecycle.rotate("key_main", overlap)).key.expose_secret().to_owned();
+        let (second, third) = (rotate(None), rotate(None));
+        let last = rotate(Some(Duration::from_hours(1)));
+        desk.run(desk.lifecycle.end_overlap("key_main"));
+        desk.run(desk.lifecycle.set_status("key_purged", KeyStatus::Revoked));
+        desk.run(desk.lifecycle.purge("key_purged"));
+        for (name, secret) in [("rotated away", &first), ("twice", &second), ("its overlap ended", &third), ("purged", &purged)] {
+            assert_eq!(ask(secret), 401, "{} {name}", kind.name());
+        }
+        assert_eq!(ask(&last), 200);
+        desk.run(desk.lifecycle.set_status("key_main", KeyStatus::Revoked));
+        process::run(&["tenants", "delete", "acme", "--yes"], &sidecar.home.config_file()).ok();
+        for secret in [&deleted, &first, &purged] {
+            assert_eq!(ask(secret), 401, "{}", kind.name());
+        }
+        assert_eq!(upstream.recorded().iter().filter(|seen| seen.header("x-tenant-id").is_none()).count(), 0);
+        let nobodys = seed::key(&sidecar.home.config, "acme", &serde_json::json!({})).secret;
+        assert_eq!(ask(&nobodys), 200, "what never was a key's is still passed on");
+    }
 }
 
 #[test]

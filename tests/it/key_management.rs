@@ -614,7 +614,8 @@ fn the_same_verbs_work_at_a_running_instance_and_leave_what_they_would_at_the_st
                 }
                 told
             };
-            let (there, here) = (alike(there.json()), alike(here.json()));
+            let read = |ended: Ended| alike(serde_json::from_str(&ended.stdout).unwrap());
+            let (there, here) = (read(there), read(here));
             assert_eq!(there, here, "{asked:?}");
             let said = remote.run(asked);
             assert!(said.code == code && said.stdout.contains("✓ client address") && !said.stdout.contains(&new), "{said:?}");

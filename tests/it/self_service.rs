@@ -21,6 +21,7 @@ use crate::support::upstream::Upstream;
 
 const PATH: &str = "[self_service]\npath = \"/v1/api-keys\"\n";
 const UNTHROTTLED: &str = "[restrictions]\nguess_throttle = { failures = 1000000, per = \"1s\" }\n";
+const IDEMPOTENT: &str = "[idempotency]\nmode = \"optional\"\n";
 const REQUIRED: &str = "[idempotency]\nmode = \"required\"\n";
 const MINUTES_10: i64 = 600_000;
 
@@ -131,6 +132,55 @@ fn the_old_secret_is_told_of_its_end_for_as_long_as_it_works() {
     sidecar.clock.advance(3_600_000);
     assert_eq!(told(&once(sidecar.address(), &Request::get("/v1/users").bearer(&old))), (401, None, None));
     assert_eq!(told(&once(sidecar.address(), &Request::get("/v1/users").bearer(&new))), (200, None, None));
+}
+
+#[test]
+fn a_replaced_secret_looks_and_changes_nothing_while_it_works() {
+    let upstream = Upstream::echo();
+    let text_of = format!("upstream = \"{}\"\n{PATH}[keys]\nrotate_overlap = \"1h\"\n{IDEMPOTENT}", upstream.url());
+    for kind in Kind::BOTH {
+        let sidecar = Sidecar::with_manual_clock(kind, &text_of);
+        let old = sidecar.home.issue().secret;
+        let other = seed::key(&sidecar.home.config, "acme", &json!({ "id": "key_other" }));
+        sidecar.home.table().put_key(&other.record);
+        let ask = |request: Request| once(sidecar.address(), &request.header("Idempotency-Key", "rot_1"));
+        let first = ask(rotate(&old, "key_main"));
+        let new = text(&first.json(), "key");
+        let refused = [
+            create(&old, &json!({ "name": "x" })),
+            rotate(&old, "key_main"),
+            rotate(&old, "key_other"),
+            revoke(&old, "key_other"),
+            revoke(&old, "key_main"),
+        ];
+        for request in refused {
+            let answer = once(sidecar.address(), &request);
+            assert_eq!((answer.status, text(&answer.json(), "code").as_str()), (403, "CREDENTIAL_NOT_ALLOWED"), "{}", request.target);
+        }
+        let listed = once(sidecar.address(), &list(&old));
+        assert_eq!((listed.status, listed.text()), (200, once(sidecar.address(), &list(&new)).text()));
+        let again = ask(rotate(&old, "key_main"));
+        assert_eq!((again.status, again.header("Idempotent-Replayed"), again.text()), (200, Some("true"), first.text()));
+        assert_eq!(sidecar.home.table().find_key("key_main").unwrap().version, 2);
+        assert_eq!(once(sidecar.address(), &revoke(&new, "key_other")).status, 200);
+    }
+}
+
+#[test]
+fn no_secret_is_shown_to_who_may_ask_less_often() {
+    let upstream = Upstream::echo();
+    let sidecar = Sidecar::start(&format!("upstream = \"{}\"\n{PATH}", upstream.url()));
+    let slow = sidecar.home.issue_with(&json!({ "rate_limit": { "requests": 100, "per": "1s" } })).secret;
+    for (id, limit, status) in [
+        ("key_free", json!({}), 403),
+        ("key_fast", json!({ "rate_limit": { "requests": 101, "per": "1s" } }), 403),
+        ("key_slow", json!({ "rate_limit": { "requests": 100, "per": "2s" } }), 200),
+    ] {
+        let mut other = seed::key(&sidecar.home.config, "acme", &limit).record;
+        other.id = id.into();
+        sidecar.home.table().put_key(&other);
+        assert_eq!(once(sidecar.address(), &rotate(&slow, id)).status, status, "{id}");
+    }
 }
 
 /// A request with this secret.

@@ -106,24 +106,25 @@ pub(crate) async fn show_key(By(call): By<KEYS_READ>, Id(id): Id) -> Result<Reco
 
 /// So many keys behind a cursor, and the cursor behind them.
 async fn page(bench: &Bench, wanted: &Wanted, cursor: Option<Cursor>, limit: usize) -> Result<Page<Shown>, LifecycleError> {
-    let (mut found, mut last, mut looked_at) = (Vec::new(), None, 0);
+    let (mut found, mut unreadable, mut last, mut looked_at) = (Vec::new(), Vec::new(), None, 0);
     let mut cursor = cursor.map(|cursor| cursor.0);
     loop {
         let count = (limit - found.len() + 1).clamp(PAGE / 5, PAGE);
         let page = bench.lifecycle.store.list_keys(wanted.filter.tenant.as_deref(), cursor.as_deref(), count).await?;
         looked_at += count;
+        unreadable.extend(page.unreadable.iter().map(|error| error.id().to_owned()));
         // What was counted is what `last_used_before` is about.
         let keys = bench.with_last_use(page.items).await?.into_iter().filter(|key| wanted.filter.admits(key, bench.now)).collect();
         for (place, shown) in marked(bench, wanted, keys).await? {
             if found.len() == limit {
-                return Ok(Page { data: found, next: last.as_deref().map(told) });
+                return Ok(Page { data: found, next: last.as_deref().map(told), unreadable });
             }
             found.push(shown);
             last = Some(place);
         }
         cursor = page.next;
         if cursor.is_none() || looked_at >= LOOKED_AT_MAX {
-            return Ok(Page { data: found, next: cursor.as_deref().map(told) });
+            return Ok(Page { data: found, next: cursor.as_deref().map(told), unreadable });
         }
     }
 }

@@ -26,6 +26,8 @@ use crate::store::StoreError;
 const NAMED_MAX: usize = 1000;
 /// Keys that are revoked by one request; the next one takes the rest.
 const REVOKED_MAX: usize = 10_000;
+/// Times that the list is gone through at most.
+const PASSES: usize = 5;
 
 /// Which keys are to be revoked: those that are named, or those that all that is asked is true of.
 #[derive(Deserialize, ToSchema)]
@@ -54,7 +56,7 @@ pub(crate) struct Revocation {
 pub(crate) struct NotRevoked {
     /// Where it was named, such as `keys[3]`.
     field: String,
-    /// `not_found`, `failed`.
+    /// `not_found`, `failed`, `unreadable`.
     code: &'static str,
 }
 
@@ -124,20 +126,44 @@ async fn selected(bench: &Bench, asked: &Revocation) -> Result<Done, LifecycleEr
         bench.lifecycle.find_tenant(tenant).await?;
     }
     let filter = Filter { tenant: asked.tenant.clone(), created_before: asked.created_before, ..Filter::default() };
-    let (mut done, mut cursor) = (Done::default(), None);
+    let (mut done, mut seen) = (Done::default(), HashSet::new());
+    // Keys are made meanwhile, perhaps by one of those that are to be revoked: until a pass finds none.
+    for _ in 0..PASSES {
+        done.more = pass(bench, asked, &filter, &mut done, &mut seen).await?;
+        if !done.more {
+            break;
+        }
+    }
+    Ok(done)
+}
+
+/// Once through the list. Whether there was one that no pass before has seen: then there may be others.
+async fn pass(
+    bench: &Bench,
+    asked: &Revocation,
+    filter: &Filter,
+    done: &mut Done,
+    seen: &mut HashSet<String>,
+) -> Result<bool, LifecycleError> {
+    let (mut found, mut cursor) = (false, None);
     loop {
         let page = bench.lifecycle.store.list_keys(asked.tenant.as_deref(), cursor.as_deref(), PAGE).await?;
-        for record in page.items.into_iter().filter(|key| key.status != KeyStatus::Revoked && filter.admits(key, bench.now)) {
+        for error in page.unreadable.iter().filter(|error| seen.insert(error.id().to_owned())) {
+            done.failed.push(NotRevoked { field: error.id().to_owned(), code: "unreadable" });
+        }
+        let is_new = |key: &KeyRecord| key.status != KeyStatus::Revoked && filter.admits(key, bench.now) && !seen.contains(&key.id);
+        for record in page.items.into_iter().filter(is_new).collect::<Vec<_>>() {
             if done.revoked.len() == REVOKED_MAX {
-                done.more = true;
-                return Ok(done);
+                return Ok(true);
             }
             let field = record.id.clone();
+            seen.insert(field.clone());
             done.take(bench, record, field, asked.dry_run).await?;
+            found = true;
         }
         cursor = page.next;
         if cursor.is_none() {
-            return Ok(done);
+            return Ok(found);
         }
     }
 }

@@ -233,6 +233,8 @@ pub(crate) struct Keys {
     /// The cursor of the next page; null = this is the last
     #[schema(required)]
     next: Option<String>,
+    /// Ids of records that belong here and cannot be read
+    unreadable: Vec<String>,
 }
 
 /// What became of keys that were to be revoked

@@ -62,6 +62,8 @@ pub(crate) struct Sessions {
     /// The cursor of the next page; null = this is the last
     #[schema(required)]
     next: Option<String>,
+    /// Ids of records that belong here and cannot be read
+    unreadable: Vec<String>,
 }
 
 /// Tokens, as they are given

@@ -56,4 +56,6 @@ pub(crate) struct Tenants {
     /// The cursor of the next page; null = this is the last
     #[schema(required)]
     next: Option<String>,
+    /// Ids of records that belong here and cannot be read
+    unreadable: Vec<String>,
 }

@@ -7,7 +7,7 @@ use super::super::answer::{Json, Page, Record};
 use super::super::bench::Shown;
 use super::super::call::By;
 use super::super::input::{Id, Query};
-use super::super::paging::{Cursor, Limit, told};
+use super::super::paging::{Cursor, Limit};
 use super::super::permission::SESSIONS_READ;
 use super::super::problem::Refused;
 use super::super::schema;
@@ -47,8 +47,7 @@ pub(crate) async fn list_sessions(By(call): By<SESSIONS_READ>, Query(asked): Que
             cursor: asked.cursor.as_ref().map(|cursor| cursor.0.as_str()),
             limit: asked.limit.0,
         };
-        let page = bench.sessions.list(&query).await?;
-        Ok(Page { data: page.items.iter().map(|record| shown(record, bench.now)).collect(), next: page.next.as_deref().map(told) })
+        Ok(Page::of(bench.sessions.list(&query).await?, |record| shown(&record, bench.now)))
     });
     work.await.map(Json)
 }

@@ -7,7 +7,7 @@ use super::super::answer::{Json, Page, Record};
 use super::super::bench::Shown;
 use super::super::call::By;
 use super::super::input::{Id, Query};
-use super::super::paging::{Cursor, Limit, told};
+use super::super::paging::{Cursor, Limit};
 use super::super::permission::TENANTS_READ;
 use super::super::problem::Refused;
 use super::super::schema;
@@ -33,8 +33,7 @@ pub(crate) struct Asked {
 pub(crate) async fn list_tenants(By(call): By<TENANTS_READ>, Query(asked): Query<Asked>) -> Result<Json<Page<Shown>>, Refused> {
     let work = call.run(|bench| async move {
         let cursor = asked.cursor.as_ref().map(|cursor| cursor.0.as_str());
-        let page = bench.lifecycle.store.list_tenants(cursor, asked.limit.0).await?;
-        Ok(Page { data: page.items.iter().map(shown::fields).collect(), next: page.next.as_deref().map(told) })
+        Ok(Page::of(bench.lifecycle.store.list_tenants(cursor, asked.limit.0).await?, |record| shown::fields(&record)))
     });
     work.await.map(Json)
 }

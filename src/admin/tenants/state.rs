@@ -36,7 +36,7 @@ pub(crate) async fn resume_tenant(By(call): By<TENANTS_WRITE>, Id(id): Id, Query
         content_type = "application/problem+json"),
 ))]
 pub(crate) async fn delete_tenant(By(call): By<TENANTS_WRITE>, Id(id): Id) -> Result<StatusCode, Refused> {
-    call.run(|bench| async move { bench.lifecycle.delete_tenant(&id).await }).await?;
+    call.run(|bench| async move { bench.sessions.delete_tenant(&id).await }).await?;
     Ok(StatusCode::NO_CONTENT)
 }
 

@@ -13,7 +13,7 @@ use crate::config::units::Span;
 use crate::fleet;
 use crate::key::filter::Filter;
 use crate::key::hints::hints;
-use crate::key::lifecycle::{LifecycleError, NewKey, PAGE};
+use crate::key::lifecycle::{LifecycleError, Listed, NewKey, PAGE};
 use crate::key::record::{KeyRecord, KeyStatus};
 use crate::key::rules::Fault;
 use crate::key::shown;
@@ -101,15 +101,18 @@ impl Desk for Here {
         Ok((shown, self.hints(&issued.record).unwrap_or_default()))
     }
 
-    fn keys(&self, filter: &Filter, marked: Marked) -> Result<Vec<Shown>, Failure> {
+    fn keys(&self, filter: &Filter, marked: Marked) -> Result<Page<Shown>, Failure> {
         let context = &self.context;
         if let Some(tenant) = &filter.tenant {
             context.run(context.lifecycle.find_tenant(tenant))?;
         }
         // What was counted is what `last_used_before` is about.
-        let mut keys = self.with_last_uses(context.run(context.lifecycle.list_keys(filter.tenant.as_deref()))?)?;
+        let Listed { keys, unreadable } = context.run(context.lifecycle.list_keys(filter.tenant.as_deref()))?;
+        let mut keys = self.with_last_uses(keys)?;
         keys.retain(|key| filter.admits(key, context.clock.now()));
-        if marked.attention || marked.due { self.marked(&keys, marked) } else { Ok(keys.iter().map(|key| self.shown(key)).collect()) }
+        let is_marked = marked.attention || marked.due;
+        let items = if is_marked { self.marked(&keys, marked)? } else { keys.iter().map(|key| self.shown(key)).collect() };
+        Ok(Page { items, next: None, unreadable })
     }
 
     fn key(&self, id: &str) -> Result<Shown, Failure> {
@@ -184,9 +187,9 @@ impl Desk for Here {
             }
             UsageOf::Tenant(tenant) => {
                 self.context.run(lifecycle.find_tenant(tenant))?;
-                let keys = self.context.run(lifecycle.list_keys(Some(tenant)))?;
+                let keys = self.context.run(lifecycle.list_keys(Some(tenant)))?.keys;
                 let usages = self.usages(&keys, (from, to))?;
-                let days = summary::by_day(&usages);
+                let days = summary::by_day(usages.iter().flat_map(|usage| &usage.days));
                 let of_key = |(key, usage): (&KeyRecord, &KeyUsage)| {
                     let last = last_use(key, usage.last.as_ref());
                     json!({ "id": key.id, "name": key.name, "last_used": last.map(|last| last.at), "total": Totals::of(&usage.days) })
@@ -227,7 +230,7 @@ impl Desk for Here {
     }
 
     fn delete_tenant(&self, id: &str) -> Result<(), Failure> {
-        self.context.run(self.context.lifecycle.delete_tenant(id))
+        self.context.run(self.context.sessions.delete_tenant(id))
     }
 
     fn sessions(&self, tenant: Option<&str>, subject: Option<&str>) -> Result<Vec<Shown>, Failure> {

@@ -22,8 +22,8 @@ use crate::config::units::Span;
 use crate::explain::Explanation;
 use crate::key::filter::Filter;
 use crate::key::lifecycle::NewKey;
-use crate::store::Page;
 use crate::store::usage::{Denial, DenialFilter};
+use crate::store::{Page, StoreError};
 use crate::tenant::lifecycle::NewTenant;
 
 /// Records asked for at once: as many as may be.
@@ -63,16 +63,22 @@ impl There {
 
     /// All pages of a list, or as many as there are until `limit`.
     fn list(&self, path: &str, questions: &Questions, limit: usize) -> Result<Vec<Value>, Failure> {
-        let (mut all, mut cursor) = (Vec::new(), None::<String>);
+        Ok(self.whole(path, questions, limit)?.items)
+    }
+
+    /// The same, with what cannot be read.
+    fn whole(&self, path: &str, questions: &Questions, limit: usize) -> Result<Page<Value>, Failure> {
+        let mut all = Page { items: Vec::new(), next: None, unreadable: Vec::new() };
         loop {
-            let count = (limit - all.len()).min(PAGE);
+            let count = (limit - all.items.len()).min(PAGE);
             let mut asked = questions.clone();
             asked.add("limit", Some(count));
-            asked.add("cursor", cursor.as_ref());
+            asked.add("cursor", all.next.as_ref());
             let page = self.page(path, &asked)?;
-            all.extend(page.items);
-            cursor = page.next;
-            if cursor.is_none() || all.len() >= limit {
+            all.items.extend(page.items);
+            all.unreadable.extend(page.unreadable);
+            all.next = page.next;
+            if all.next.is_none() || all.items.len() >= limit {
                 return Ok(all);
             }
         }
@@ -82,7 +88,9 @@ impl There {
         let mut page = self.record(&format!("{path}{asked}"))?;
         let Some(Value::Array(items)) = page.shift_remove("data") else { return Err(strange()) };
         let next = page.get("next").and_then(Value::as_str).map(ToOwned::to_owned);
-        Ok(Page { items, next, unreadable: Vec::new() })
+        let ids = page.get("unreadable").and_then(Value::as_array).into_iter().flatten().filter_map(Value::as_str);
+        let unreadable = ids.map(|id| StoreError::Corrupt { id: id.to_owned(), why: "the instance says so".into() }).collect();
+        Ok(Page { items, next, unreadable })
     }
 
     /// Changes something, and remembers how far that has got.
@@ -191,7 +199,7 @@ impl Desk for There {
         Ok((self.change(Method::POST, "/keys", Some(&Value::Object(body)))?, Vec::new()))
     }
 
-    fn keys(&self, filter: &Filter, marked: Marked) -> Result<Vec<Shown>, Failure> {
+    fn keys(&self, filter: &Filter, marked: Marked) -> Result<Page<Shown>, Failure> {
         if let Some(id) = &filter.tenant {
             self.tenant(id)?;
         }
@@ -206,7 +214,8 @@ impl Desk for There {
         asked.add("created_before", filter.created_before);
         asked.add("attention", Some(true).filter(|_| marked.attention || marked.due));
         asked.add("due", Some(true).filter(|_| marked.due));
-        records(self.list("/keys", &asked, usize::MAX)?)
+        let Page { items, next, unreadable } = self.whole("/keys", &asked, usize::MAX)?;
+        Ok(Page { items: records(items)?, next, unreadable })
     }
 
     fn key(&self, id: &str) -> Result<Shown, Failure> {
@@ -293,7 +302,8 @@ impl Desk for There {
         asked.add("limit", Some(query.limit.min(PAGE)));
         asked.add("order", Some("asc").filter(|_| query.oldest_first));
         let page = self.page("/audit", &asked)?;
-        Ok(Page { items: page.items.into_iter().map(typed).collect::<Result<_, _>>()?, next: page.next, unreadable: Vec::new() })
+        let items = page.items.into_iter().map(typed).collect::<Result<_, _>>()?;
+        Ok(Page { items, next: page.next, unreadable: page.unreadable })
     }
 
     fn denials(&self, filter: &DenialFilter, limit: usize) -> Result<Vec<Denial>, Failure> {

@@ -6,8 +6,9 @@ use super::context::Access;
 use super::view;
 use crate::cli::desk::{self, Desk, Marked};
 use crate::cli::when::When;
-use crate::cli::{Failure, Globals};
+use crate::cli::{Failure, Globals, output};
 use crate::key::filter::{Filter, STATUSES};
+use crate::store::Page;
 
 /// Flags of `keys list`.
 #[derive(Debug, clap::Args)]
@@ -67,7 +68,10 @@ const MARKED: [&str; 6] = ["id", "tenant", "name", "kind", "last_used", "attenti
 pub(super) fn list(args: &List, globals: &Globals) -> Result<(), Failure> {
     let desk = desk::open(Access::Read, globals)?;
     let marked = Marked { attention: args.attention, due: args.due };
-    let mut keys = desk.keys(&args.filter(&*desk)?, marked)?;
+    let Page { items: mut keys, unreadable, .. } = desk.keys(&args.filter(&*desk)?, marked)?;
+    for error in &unreadable {
+        output::note(format_args!("sidegate: left out: {error}"));
+    }
     if !(marked.attention || marked.due) {
         view::print_list(&keys, &COLUMNS, globals);
         return Ok(());

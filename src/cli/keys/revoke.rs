@@ -15,6 +15,7 @@ use crate::cli::when::When;
 use crate::cli::{Exit, Failure, Globals, output};
 use crate::key::filter::Filter;
 use crate::key::rules::check_id;
+use crate::store::Page;
 
 /// Its flags.
 #[derive(Debug, clap::Args)]
@@ -41,6 +42,9 @@ pub struct Revoke {
     wait: Wait,
 }
 
+/// Times that all keys of a kind are looked for.
+const PASSES: usize = 5;
+
 /// How it goes.
 #[derive(Default)]
 struct Tally {
@@ -61,27 +65,12 @@ pub(super) fn revoke(args: &Revoke, globals: &Globals) -> Result<(), Failure> {
     agreed(args, &wanted)?;
     let several = args.ids.len() != 1;
     let (mut tally, mut seen) = (Tally::default(), HashSet::new());
-    let mut progress = Progress::new(globals);
-    let total = u64::try_from(wanted.len()).ok();
-    for (done, key) in (1..).zip(wanted) {
-        // Scanners find the same key in several places.
-        if key.as_ref().is_ok_and(|shown| !seen.insert(text(shown, "id").to_owned())) {
-            continue;
-        }
-        match key.and_then(|shown| one(shown, args.dry_run, &*desk)) {
-            // What was done is told before it ends.
-            Err(error) if error.exit == Exit::Unreachable => {
-                tally.tell(several, args.dry_run, globals);
-                return Err(error);
-            }
-            outcome => tally.count(outcome, globals),
-        }
-        if several {
-            progress.show("keys", done, total);
-        }
+    let done = passes(args, wanted, &*desk, (&mut tally, &mut seen), globals);
+    // What was done is told before it ends.
+    if done.is_ok() || tally.revoked + tally.already + tally.failed > 0 {
+        tally.tell(several, args.dry_run, globals);
     }
-    drop(progress);
-    tally.tell(several, args.dry_run, globals);
+    done?;
     if let (Some(_), Some(last), false) = (args.wait.wait, &tally.last, args.dry_run) {
         // Whoever has applied the last change has applied all.
         desk.wait_for(args.wait.wait);
@@ -89,6 +78,51 @@ pub(super) fn revoke(args: &Revoke, globals: &Globals) -> Result<(), Failure> {
     }
     confirm(&*desk, globals)?;
     tally.exit.map_or(Ok(()), |exit| Err(exit.because("")))
+}
+
+fn passes(
+    args: &Revoke,
+    mut wanted: Vec<Result<Shown, Failure>>,
+    desk: &dyn Desk,
+    (tally, seen): (&mut Tally, &mut HashSet<String>),
+    globals: &Globals,
+) -> Result<(), Failure> {
+    for _ in 0..PASSES {
+        if pass(args, wanted, desk, (tally, seen), globals)? == 0 || !args.is_selection() {
+            return Ok(());
+        }
+        // Keys are made meanwhile, perhaps by one of those that were to be revoked: until a pass finds none.
+        wanted = selected(args, desk)?.into_iter().flatten().map(Ok).collect();
+    }
+    tally.count(Err(Exit::Failed.because("keys are still being made: repeat the command, or suspend the tenant first")), globals);
+    Ok(())
+}
+
+/// Once through these keys. How many of them no pass before has seen.
+fn pass(
+    args: &Revoke,
+    wanted: Vec<Result<Shown, Failure>>,
+    desk: &dyn Desk,
+    (tally, seen): (&mut Tally, &mut HashSet<String>),
+    globals: &Globals,
+) -> Result<usize, Failure> {
+    let mut progress = Progress::new(globals);
+    let (total, mut new) = (u64::try_from(wanted.len()).ok(), 0);
+    for (done, key) in (1..).zip(wanted) {
+        // Scanners find the same key in several places.
+        if key.as_ref().is_ok_and(|shown| !seen.insert(text(shown, "id").to_owned())) {
+            continue;
+        }
+        new += 1;
+        match key.and_then(|shown| one(shown, args.dry_run, desk)) {
+            Err(error) if error.exit == Exit::Unreachable => return Err(error),
+            outcome => tally.count(outcome, globals),
+        }
+        if args.ids.len() != 1 {
+            progress.show("keys", done, total);
+        }
+    }
+    Ok(new)
 }
 
 /// Revokes a key, also one that is revoked already: the sidecars were perhaps not told. Whether it was.
@@ -135,9 +169,17 @@ fn wanted(args: &Revoke, desk: &dyn Desk) -> Result<Vec<Result<Shown, Failure>>,
     if args.stdin {
         return Ok(from_stdin(desk));
     }
-    if args.tenant.is_none() && args.created_before.is_none() {
-        return Ok(args.ids.iter().map(|id| desk.key(id)).collect());
+    if args.is_selection() { selected(args, desk) } else { Ok(args.ids.iter().map(|id| desk.key(id)).collect()) }
+}
+
+impl Revoke {
+    const fn is_selection(&self) -> bool {
+        self.tenant.is_some() || self.created_before.is_some()
     }
+}
+
+/// Those of a kind that are not revoked.
+fn selected(args: &Revoke, desk: &dyn Desk) -> Result<Vec<Result<Shown, Failure>>, Failure> {
     let (created_before, now) = (args.created_before.map(|when| when.at(desk.now())), desk.now());
     if let Some(still_to_come) = created_before.filter(|before| *before > now) {
         return Err(
@@ -145,8 +187,9 @@ fn wanted(args: &Revoke, desk: &dyn Desk) -> Result<Vec<Result<Shown, Failure>>,
         );
     }
     let filter = Filter { tenant: args.tenant.clone(), created_before, ..Filter::default() };
-    let keys = desk.keys(&filter, Marked::default())?.into_iter();
-    Ok(keys.filter(|shown| text(shown, "status") != "revoked").map(Ok).collect())
+    let Page { items, unreadable, .. } = desk.keys(&filter, Marked::default())?;
+    let unreadable = unreadable.into_iter().map(|error| Err(Exit::Failed.because(error.to_string())));
+    Ok(items.into_iter().filter(|shown| text(shown, "status") != "revoked").map(Ok).chain(unreadable).collect())
 }
 
 /// Age alone takes the keys of every tenant: whoever means one of them has left something out.

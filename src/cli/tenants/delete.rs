@@ -1,5 +1,6 @@
 //! `tenants delete`: its keys are written to a file first where one is named, then they are revoked and it is suspended, every sidecar
-//! has applied that, and only then the records go. Each step is as good twice as once: what was cut off is done by the same command.
+//! has applied that, and only then its sessions end and the records go. Each step is as good twice as once: what was cut off is done by
+//! the same command.
 
 use std::path::PathBuf;
 use std::time::Duration;
@@ -13,6 +14,7 @@ use crate::cli::wait::confirm;
 use crate::cli::{Exit, Failure, Globals, output};
 use crate::config::units::Span;
 use crate::key::filter::Filter;
+use crate::store::Page;
 
 /// Its flags.
 #[derive(Debug, clap::Args)]
@@ -37,7 +39,11 @@ pub(super) fn delete(args: &Delete, globals: &Globals) -> Result<(), Failure> {
         return Err(Exit::Failed.because(format!("{} is there already: name another file, or leave --export out", file.display())));
     }
     let id = text(&desk.tenant(&args.id)?, "id").to_owned();
-    let keys = desk.keys(&Filter { tenant: Some(id.clone()), ..Filter::default() }, Marked::default())?;
+    let Page { items: keys, unreadable, .. } = desk.keys(&Filter { tenant: Some(id.clone()), ..Filter::default() }, Marked::default())?;
+    // A key that is left over would be one of whoever is called so next.
+    if let Some(error) = unreadable.first() {
+        return Err(Exit::Failed.because(format!("nothing was deleted: {error}")));
+    }
     let alive: Vec<&str> = keys.iter().filter(|key| text(key, "status") != "revoked").map(|key| text(key, "id")).collect();
     if !args.yes {
         let (all, alive) = (keys.len(), alive.len());

@@ -28,7 +28,9 @@ impl HeaderRules {
         if let Some(values) = values {
             self.identity.tell(&values, &mut tell);
         }
-        added.iter().for_each(|(name, value)| tell(name, value.as_bytes()));
+        for (name, value) in added {
+            tell(name, value.as_bytes());
+        }
         self.sign(caller, now, tell)?;
         Ok(headers)
     }

@@ -5,8 +5,7 @@ use std::collections::{HashMap, HashSet};
 
 use super::side_by_side;
 use crate::audit::Action;
-use crate::key::lifecycle::{Lifecycle, LifecycleError, PAGE, words};
-use crate::key::record::KeyStatus;
+use crate::key::lifecycle::{Lifecycle, LifecycleError, words};
 use crate::store::StoreError;
 use crate::tenant::TenantRecord;
 use crate::tenant::lifecycle::NewTenant;
@@ -80,7 +79,7 @@ impl Tenants {
         let Some(known) = self.known.get_mut(id) else { return Ok(false) };
         let keys = match known.keys {
             Some(keys) => keys,
-            None => count(&self.lifecycle, id, max).await?,
+            None => self.lifecycle.keys_of(id).await?,
         };
         known.keys = Some(keys + 1);
         Ok(keys < max)
@@ -139,17 +138,4 @@ async fn look(lifecycle: Lifecycle, create: bool, id: String) -> Result<Looked, 
         None => Err(format!("there is no tenant {} (--create-tenants makes it)", id.escape_debug())),
     };
     Ok((id, found))
-}
-
-/// How many keys of it count, as far as that matters.
-async fn count(lifecycle: &Lifecycle, id: &str, max: usize) -> Result<usize, LifecycleError> {
-    let (mut keys, mut cursor) = (0, None);
-    loop {
-        let page = lifecycle.store.list_keys(Some(id), cursor.as_deref(), PAGE).await?;
-        keys += page.items.iter().filter(|key| key.status != KeyStatus::Revoked).count();
-        cursor = page.next;
-        if cursor.is_none() || keys >= max {
-            return Ok(keys);
-        }
-    }
 }

@@ -248,7 +248,7 @@ async fn an_import_is_resumed_without_conflict_but_what_differs_is_told() {
     let resume = Options { resume: true, ..WRITE };
     assert_eq!(counts(&import(&lifecycle, "keys.ndjson", &text, resume.clone()).await), (1, 0, 1, 0));
     assert_eq!(counts(&import(&lifecycle, "keys.ndjson", &text, resume.clone()).await), (0, 0, 2, 0));
-    assert_eq!(lifecycle.list_keys(None).await.unwrap().len(), 2);
+    assert_eq!(lifecycle.list_keys(None).await.unwrap().keys.len(), 2);
     lifecycle.set_status("key_1", KeyStatus::Inactive).await.unwrap();
     let report = import(&lifecycle, "keys.ndjson", &text, resume).await;
     assert_eq!(counts(&report), (0, 0, 1, 1));
@@ -286,7 +286,7 @@ async fn a_file_that_ends_in_an_error_writes_nothing() {
     let input = Input::of("keys.ndjson", Broken(std::io::Cursor::new(text)));
     let error = lifecycle.import(input, &WRITE, &mut |_| {}).await.unwrap_err();
     assert!(matches!(&error, ImportError::File(why) if why.contains("the disk is gone")), "{error}");
-    assert!(lifecycle.list_keys(None).await.unwrap().is_empty() && lifecycle.list_tenants().await.unwrap().is_empty());
+    assert!(lifecycle.list_keys(None).await.unwrap().keys.is_empty() && lifecycle.list_tenants().await.unwrap().is_empty());
 }
 
 #[tokio::test]
@@ -362,6 +362,6 @@ async fn keys_from_before_a_pepper_was_changed_are_found_under_it() {
     let named = text.replace("{\"tenant\"", "{\"name\":\"new\",\"tenant\"");
     let update = Options { on_conflict: OnConflict::Update, ..WRITE };
     assert_eq!(counts(&import(&changed, "keys.ndjson", &named, update).await), (0, 2, 0, 0));
-    assert_eq!(changed.list_keys(None).await.unwrap().len(), 2);
+    assert_eq!(changed.list_keys(None).await.unwrap().keys.len(), 2);
     assert_eq!(opens(&changed, "sk_live_a").await.unwrap().name, "new");
 }

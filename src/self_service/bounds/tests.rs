@@ -6,6 +6,7 @@ use http::{HeaderMap, HeaderValue, Method, header};
 use proptest::collection::vec;
 use proptest::prelude::*;
 use proptest::sample::{select, subsequence};
+use serde_json::json;
 
 use super::*;
 use crate::config::problem::Problems;
@@ -171,6 +172,7 @@ fn what_is_beyond_is_named_and_so_is_what_cannot_be_read() {
         ip_allowlist: Some(words(&["10.0.0.0/8"])),
         referrers: Some(words(&["https://*.shop.example"])),
         endpoints: Some(words(&["GET /read/**"])),
+        rate_limit: Some(json!({ "requests": 10, "per": "1s", "burst": 20 })),
         expires_at: Some(Timestamp(5)),
         ..key("key_1", "acme", "s")
     };
@@ -178,6 +180,23 @@ fn what_is_beyond_is_named_and_so_is_what_cannot_be_read() {
     let (origins, endpoints) = (words(&["https://shop.example"]), words(&["* /read/a"]));
     let nonsense = words(&["a b"]);
     let own = Rights::of(&caller);
+    let limits = [
+        json!({ "requests": 11, "per": "1s", "burst": 20 }),
+        json!({ "requests": 10, "per": "999ms", "burst": 20 }),
+        json!({ "requests": 10, "per": "1s", "burst": 21 }),
+        json!({ "requests": 10, "per": "1s", "burst": 20, "counted": "local" }),
+    ];
+    let of_limits = limits.iter().map(|limit| (Rights { rate_limit: Some(limit), ..own }, Beyond::Rights("rate_limit")));
+    for (rights, why) in of_limits {
+        assert_eq!(check(&caller, None, &rights), Err(why), "{rights:?}");
+    }
+    for stricter in [
+        json!({ "requests": 10, "per": "1s", "burst": 20, "on_unavailable": "deny" }),
+        json!({ "requests": 600, "per": "1m", "burst": 20 }),
+        json!({ "requests": 9, "per": "1s" }),
+    ] {
+        assert_eq!(check(&caller, None, &Rights { rate_limit: Some(&stricter), ..own }), Ok(()), "{stricter}");
+    }
     for (rights, why) in [
         (Rights { kind: "internal", ..own }, Beyond::Rights("kind")),
         (Rights { scopes: &scopes, ..own }, Beyond::Rights("scopes")),
@@ -187,6 +206,8 @@ fn what_is_beyond_is_named_and_so_is_what_cannot_be_read() {
         (Rights { referrers: None, ..own }, Beyond::Rights("referrers")),
         (Rights { endpoints: Some(&endpoints), ..own }, Beyond::Rights("endpoints")),
         (Rights { endpoints: None, ..own }, Beyond::Rights("endpoints")),
+        (Rights { rate_limit: None, ..own }, Beyond::Rights("rate_limit")),
+        (Rights { rate_limit: Some(&Value::Null), ..own }, Beyond::Grammar("rate_limit")),
         (Rights { expires_at: None, ..own }, Beyond::Rights("expires_in")),
         (Rights { expires_at: Some(Timestamp(6)), ..own }, Beyond::Rights("expires_in")),
         (Rights { scopes: &nonsense, ..own }, Beyond::Grammar("scopes")),

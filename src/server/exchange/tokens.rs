@@ -56,7 +56,7 @@ pub(super) async fn answer(
 
 async fn give(session: &Session, claim: &Claim, head: &Parts, body: &[u8], style: Style, record: &mut Record) -> Result<Pair, Wrong> {
     // The body may have been long on its way.
-    record.check_standing().await?;
+    record.check_standing().await.map_err(Wrong::of_client)?;
     let now = record.now();
     let Asked { grant, client } = read(claim.endpoint(), style, body, claim.basic())?;
     let generation = Rc::clone(&record.generation);
@@ -74,7 +74,7 @@ async fn give(session: &Session, claim: &Claim, head: &Parts, body: &[u8], style
     let sessions = app.management.sessions(app.management.on_behalf_of(actor(name, &record.seen)));
     let authority = app.authority(sessions).ok_or_else(|| Refusal::from(Rejection::RouteUnmatched))?;
     let nobody = || Wrong::of_client(Rejection::CredentialMissing.because("no client has shown its secret"));
-    let cut_off = |error: CutOff| Refusal::from(Rejection::Internal.because(error.to_string()));
+    let cut_off = |error: CutOff| Rejection::Internal.because(error.to_string());
     match grant {
         Grant::Client(scopes) => {
             let identity = known.ok_or_else(nobody)?;

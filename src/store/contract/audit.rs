@@ -97,6 +97,33 @@ pub(super) async fn a_removed_record_leaves_its_events(store: Shared) {
     assert!(store.list_tenants(None, 10).await.unwrap().items.is_empty());
 }
 
+pub(super) async fn the_events_of_one_are_listed_page_by_page(store: Shared) {
+    let mut record = key("key_1", "acme", "s1");
+    for version in 1..=25 {
+        record.version = version;
+        let event = write(None, &record, 100 - i64::try_from(version).unwrap());
+        store.put_key(Audited { record: &record, event }).await.unwrap();
+    }
+    store.put_key(bare(&key("key_2", "acme", "s2"))).await.unwrap();
+    for oldest_first in [true, false] {
+        let (mut versions, mut cursor) = (Vec::new(), None::<String>);
+        loop {
+            let query = Query { of: Some((Object::Key, "key_1")), cursor: cursor.as_deref(), limit: 10, oldest_first, ..Query::default() };
+            let page = store.list_events(&query).await.unwrap();
+            assert!(page.items.len() <= 10);
+            versions.extend(page.items.iter().map(|event| event.version));
+            cursor = page.next;
+            if cursor.is_none() {
+                break;
+            }
+        }
+        if !oldest_first {
+            versions.reverse();
+        }
+        assert_eq!(versions, (1..=25).rev().collect::<Vec<_>>(), "by time, each once");
+    }
+}
+
 pub(super) async fn old_events_are_forgotten_and_those_of_no_record_are_kept_like_others(store: Shared) {
     let told = three(&store).await;
     let noted = Event::about(&Actor::local("test"), Action::Revoke, at(7), (Object::Session, "ses_1", "acme"), 1);

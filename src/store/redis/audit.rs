@@ -1,5 +1,6 @@
-//! Events in Redis: each in a hash of its record's slot, written by the script that commits the change. The sorted sets that lists
-//! are made of are written before: a place in them that no event confirms is a leftover, and is not shown.
+//! Events in Redis: each in a hash of its record's slot, with its place in the list of just these, written by the script that commits the
+//! change. The other sorted sets that lists are made of are written before: a place in them that no event confirms is a leftover, and is
+//! not shown.
 
 use redis::{Pipeline, RedisResult, cmd, pipe};
 
@@ -9,6 +10,12 @@ use crate::audit::{Event, Object, Query};
 use crate::clock::Timestamp;
 use crate::store::codec::{corrupt, object_in_place, parse_event, render_event};
 use crate::store::{Page, StoreError};
+
+/// Events of one record that are looked at at once.
+const SCANNED: usize = 200;
+
+/// Where a scan goes on, and what it has found: instants and events.
+type Scanned = (u64, Vec<(String, Vec<u8>)>);
 
 impl RedisStore {
     pub(super) fn index_event(&self, writes: &mut Pipeline, event: &Event) {
@@ -20,54 +27,60 @@ impl RedisStore {
     pub(super) async fn write_event(&self, event: &Event) -> Result<(), StoreError> {
         let mut writes = pipe();
         self.index_event(&mut writes, event);
-        let events = self.layout.events(event.object, &event.id);
+        let [events, places] = self.layout.events_of(event.object, &event.id);
+        writes.cmd("ZADD").arg(places).arg(0).arg(event.place()).ignore();
         writes.cmd("HSET").arg(events).arg(event.instant()).arg(render_event(event)?).ignore();
         self.run_pipe(&writes, &event.id).await
     }
 
     pub(super) async fn events(&self, query: &Query<'_>) -> Result<Page<Event>, StoreError> {
-        match query.of {
-            Some((object, id)) => self.events_of(object, id, query).await,
-            None => self.events_in(query).await,
-        }
+        let Some((object, id)) = query.of else {
+            let index = query.tenant.map_or_else(|| self.layout.audit(), |tenant| self.layout.audit_of(tenant));
+            return self.events_in(&index, query).await;
+        };
+        self.complete_places(object, id).await?;
+        let [_, places] = self.layout.events_of(object, id);
+        let mut page = self.events_in(&places, query).await?;
+        page.items.retain(|event| query.tenant.is_none_or(|tenant| event.tenant == tenant));
+        Ok(page)
     }
 
-    /// Of one record there are as many as it had changes: all are read.
-    async fn events_of(&self, object: Object, id: &str, query: &Query<'_>) -> Result<Page<Event>, StoreError> {
-        let name = self.layout.events(object, id);
-        let read = async |mut link: Connection| -> RedisResult<Vec<Vec<u8>>> { cmd("HVALS").arg(&name).query_async(&mut link).await };
-        let texts = self.link.run(read).await.map_err(|error| error.about(id))?;
-        let (mut items, mut unreadable) = (Vec::new(), Vec::new());
-        for text in texts {
-            match parse_event(id, &text) {
-                Ok(event) => items.push(event),
-                Err(error) => unreadable.push(error),
+    /// Releases that did not know this list have written events without: they are looked for once, a few at a time.
+    async fn complete_places(&self, object: Object, id: &str) -> Result<(), StoreError> {
+        let [events, places] = self.layout.events_of(object, id);
+        let count = async |mut link: Connection| -> RedisResult<(u64, u64)> {
+            pipe().cmd("HLEN").arg(&events).cmd("ZCARD").arg(&places).query_async(&mut link).await
+        };
+        let (written, listed) = self.link.run(count).await.map_err(|error| error.about(id))?;
+        let (mut cursor, mut is_done) = (0_u64, written <= listed);
+        while !is_done {
+            let scan = async |mut link: Connection| -> RedisResult<Scanned> {
+                cmd("HSCAN").arg(&events).arg(cursor).arg("COUNT").arg(SCANNED).query_async(&mut link).await
+            };
+            let (next, found) = self.link.run(scan).await.map_err(|error| error.about(id))?;
+            if !found.is_empty() {
+                let mut add = cmd("ZADD").arg(&places).take();
+                for (instant, _) in found {
+                    add.arg(0).arg(format!("{instant}/{}/{id}", object.word()));
+                }
+                self.run_pipe(pipe().add_command(add).ignore(), id).await?;
             }
+            (cursor, is_done) = (next, next == 0);
         }
-        let (from, to) = query.bounds();
-        items.retain(|event| (from.as_str()..to.as_str()).contains(&event.place().as_str()));
-        items.retain(|event| query.tenant.is_none_or(|tenant| event.tenant == tenant));
-        items.sort_by_cached_key(Event::place);
-        if !query.oldest_first {
-            items.reverse();
-        }
-        let more = items.len() > query.limit;
-        items.truncate(query.limit);
-        Ok(Page { next: items.last().filter(|_| more).map(Event::place), items, unreadable })
+        Ok(())
     }
 
-    async fn events_in(&self, query: &Query<'_>) -> Result<Page<Event>, StoreError> {
-        let index = query.tenant.map_or_else(|| self.layout.audit(), |tenant| self.layout.audit_of(tenant));
+    async fn events_in(&self, index: &str, query: &Query<'_>) -> Result<Page<Event>, StoreError> {
         let (from, to) = query.bounds();
         let (from, to) = (format!("[{from}"), format!("({to}"));
         let mut range = if query.oldest_first {
-            cmd("ZRANGEBYLEX").arg(&index).arg(&from).arg(&to).take()
+            cmd("ZRANGEBYLEX").arg(index).arg(&from).arg(&to).take()
         } else {
-            cmd("ZREVRANGEBYLEX").arg(&index).arg(&to).arg(&from).take()
+            cmd("ZREVRANGEBYLEX").arg(index).arg(&to).arg(&from).take()
         };
         range.arg("LIMIT").arg(0).arg(query.limit);
         let read = async |mut link: Connection| -> RedisResult<Vec<String>> { range.query_async(&mut link).await };
-        let places = self.link.run(read).await.map_err(|error| error.about(&index))?;
+        let places = self.link.run(read).await.map_err(|error| error.about(index))?;
         let next = places.last().filter(|_| places.len() == query.limit).cloned();
         let entries: Vec<_> = places.iter().filter_map(|place| Some((place, object_in_place(place)?))).collect();
         let mut reads = pipe();
@@ -78,7 +91,7 @@ impl RedisStore {
         let fetch = async |mut link: Connection| -> RedisResult<Vec<RedisResult<Option<Vec<u8>>>>> {
             if entries.is_empty() { Ok(Vec::new()) } else { reads.query_async(&mut link).await }
         };
-        let texts = self.link.run(fetch).await.map_err(|error| error.about(&index))?;
+        let texts = self.link.run(fetch).await.map_err(|error| error.about(index))?;
         let (mut items, mut unreadable) = (Vec::new(), Vec::new());
         for ((_, at), text) in entries.into_iter().zip(texts) {
             match text.map_err(|error| corrupt(at.id, error.category())).map(|text| text.map(|text| parse_event(at.id, &text))) {
@@ -110,7 +123,9 @@ impl RedisStore {
         // The event first: as long as its place is there, whoever comes back finds it.
         let mut removals = pipe();
         for (at, text) in entries.iter().zip(texts) {
-            removals.cmd("HDEL").arg(self.layout.events(at.object, at.id)).arg(at.instant).ignore();
+            let [events, list] = self.layout.events_of(at.object, at.id);
+            removals.cmd("HDEL").arg(events).arg(at.instant).ignore();
+            removals.cmd("ZREM").arg(list).arg(at.place).ignore();
             if let Ok(Some(text)) = text
                 && let Ok(event) = parse_event(at.id, &text)
             {

@@ -119,8 +119,8 @@ impl RedisStore {
         }
         let put = |write: &Audited<'_, R>| -> Result<Cmd, StoreError> {
             let (event, name, text) = (&write.event, name(write.record.id()), render(write.record)?);
-            let put = cmd("EVAL").arg(PUT_NEW).arg(2).arg(name).arg(self.layout.events(event.object, &event.id)).arg(text).take();
-            Ok(put.clone().arg(event.instant()).arg(render_event(event)?).take())
+            let put = cmd("EVAL").arg(PUT_NEW).arg(3).arg(name).arg(&self.layout.events_of(event.object, &event.id)).arg(text).take();
+            Ok(put.clone().arg(event.instant()).arg(render_event(event)?).arg(event.place()).take())
         };
         let puts: Vec<Option<Result<Cmd, StoreError>>> = writes.iter().map(|write| write.map(put)).collect();
         let mut answers = self.answers::<bool>(puts.iter().flatten().flatten().cloned().collect()).await?.into_iter();

@@ -5,10 +5,10 @@
 //! | --- | --- | --- |
 //! | `key:{ID}` | string | the record of a key, JSON: the commit point |
 //! | `tenant:{ID}` | string | the record of a tenant, JSON |
-//! | `digest:HEX` | string | id of the key whose record may name this stored digest |
+//! | `digest:HEX` | string, with an end once no record names it | id of the key whose record may name this stored digest, or did |
 //! | `keys`, `keys-of:{TENANT}`, `tenants` | sorted set, all scores 0 | places (`codec::Record::place`), for lists |
 //! | `audit:OBJECT:{ID}` | hash | what was done to this one: instant → event, JSON |
-//! | `audit`, `audit-of:{TENANT}` | sorted set, all scores 0 | places (`audit::Event::place`), for lists |
+//! | `audit`, `audit-of:{TENANT}`, `audit:OBJECT:{ID}:places` | sorted set, all scores 0 | places (`audit::Event::place`), for lists |
 //! | `{changes}:log` | stream | the change log |
 //! | `limit:{HEX}` | string, with an end | what was taken from a bucket that the fleet counts in |
 //! | `{changes}:instances` | hash | sidecar's id → when it was heard of, and what it said |
@@ -77,6 +77,13 @@ impl Layout {
     /// In its record's slot.
     pub(super) fn events(&self, object: Object, id: &str) -> String {
         format!("{}audit:{}:{{{id}}}", self.prefix, object.word())
+    }
+
+    /// The same, and where they stand in the list of just these.
+    pub(super) fn events_of(&self, object: Object, id: &str) -> [String; 2] {
+        let events = self.events(object, id);
+        let places = format!("{events}:places");
+        [events, places]
     }
 
     pub(super) fn audit(&self) -> String {

@@ -3,8 +3,8 @@
 use redis::Script;
 
 /// Compare-and-set of a record on its version: the commit point of every change, and its event with it.
-/// `KEYS[1]` record, `KEYS[2]` its events; `ARGV[1]` version that must be there (0 = none), `ARGV[2]` new record (empty = it is
-/// removed), `ARGV[3]` largest record, `ARGV[4]` instant of the event, `ARGV[5]` the event.
+/// `KEYS[1]` record, `KEYS[2]` its events, `KEYS[3]` their places; `ARGV[1]` version that must be there (0 = none), `ARGV[2]` new record
+/// (empty = it is removed), `ARGV[3]` largest record, `ARGV[4]` instant of the event, `ARGV[5]` the event, `ARGV[6]` its place.
 /// Answers `{1, old record or false}` if written, `{0, version found}` if another change came first, `{-1, false}` if what is there is no record.
 const PUT_RECORD: &str = r"
 local found, old = 0, false
@@ -18,18 +18,20 @@ if size > 0 then
 end
 if found ~= tonumber(ARGV[1]) then return {0, found} end
 redis.call('HSET', KEYS[2], ARGV[4], ARGV[5])
+redis.call('ZADD', KEYS[3], 0, ARGV[6])
 if ARGV[2] == '' then redis.call('DEL', KEYS[1]) else redis.call('SET', KEYS[1], ARGV[2]) end
 return {1, old}
 ";
 
-/// Removes an index entry if it still points to this key: another key may have taken the digest.
-/// `KEYS[1]` index entry; `ARGV[1]` key id.
-const DROP_INDEX: &str = r"
-if redis.call('GET', KEYS[1]) == ARGV[1] then return redis.call('DEL', KEYS[1]) end
+/// Gives an index entry an end if it still points to this key: another key may have taken the digest. Until then it says that it was
+/// a key's.
+/// `KEYS[1]` index entry; `ARGV[1]` key id, `ARGV[2]` how many seconds it is kept.
+const END_INDEX: &str = r"
+if redis.call('GET', KEYS[1]) == ARGV[1] then return redis.call('EXPIRE', KEYS[1], ARGV[2]) end
 return 0
 ";
 
-/// Points an index entry that nothing confirms at another key, if it still says what was read.
+/// Points an index entry that nothing confirms at a key, for good, if it still says what was read.
 /// `KEYS[1]` index entry; `ARGV[1]` what it said, `ARGV[2]` key id, `ARGV[3]` longest id.
 const MOVE_INDEX: &str = r"
 if redis.call('GETRANGE', KEYS[1], 0, ARGV[3]) ~= ARGV[1] then return 0 end
@@ -38,18 +40,21 @@ return 1
 ";
 
 /// Writes a record that is new, and its event.
-/// `KEYS[1]` record, `KEYS[2]` its events; `ARGV[1]` the record, `ARGV[2]` instant of the event, `ARGV[3]` the event. Answers whether it was new.
+/// `KEYS[1]` record, `KEYS[2]` its events, `KEYS[3]` their places; `ARGV[1]` the record, `ARGV[2]` instant of the event, `ARGV[3]` the
+/// event, `ARGV[4]` its place. Answers whether it was new.
 pub(super) const PUT_NEW: &str = r"
 if not redis.call('SET', KEYS[1], ARGV[1], 'NX') then return 0 end
 redis.call('HSET', KEYS[2], ARGV[2], ARGV[3])
+redis.call('ZADD', KEYS[3], 0, ARGV[4])
 return 1
 ";
 
-/// Takes a new record back, if it is as it was written, and its event. `KEYS[1]` record, `KEYS[2]` its events; `ARGV[1]` the record,
-/// `ARGV[2]` instant of the event.
+/// Takes a new record back, if it is as it was written, and its event. `KEYS[1]` record, `KEYS[2]` its events, `KEYS[3]` their places;
+/// `ARGV[1]` the record, `ARGV[2]` instant of the event, `ARGV[3]` its place.
 const TAKE_BACK: &str = r"
 if redis.call('GET', KEYS[1]) ~= ARGV[1] then return 0 end
 redis.call('HDEL', KEYS[2], ARGV[2])
+redis.call('ZREM', KEYS[3], ARGV[3])
 return redis.call('DEL', KEYS[1])
 ";
 
@@ -187,7 +192,7 @@ return {granted, left, wait, first * 1000, ends - now}
 #[derive(Debug)]
 pub(super) struct Scripts {
     pub(super) put_record: Script,
-    pub(super) drop_index: Script,
+    pub(super) end_index: Script,
     pub(super) move_index: Script,
     pub(super) take_back: Script,
     pub(super) append: Script,
@@ -200,7 +205,7 @@ impl Scripts {
     pub(super) fn new() -> Self {
         Self {
             put_record: Script::new(PUT_RECORD),
-            drop_index: Script::new(DROP_INDEX),
+            end_index: Script::new(END_INDEX),
             move_index: Script::new(MOVE_INDEX),
             take_back: Script::new(TAKE_BACK),
             append: Script::new(APPEND),

@@ -17,8 +17,9 @@ use crate::store::{Page, StoreError};
 const SLACK_MS: i64 = 3_600_000;
 
 /// Compare-and-set of a session on its version, with its end, and with its event if there is one.
-/// `KEYS[1]` session, `KEYS[2]` its events; `ARGV[1]` version that must be there (0 = none), `ARGV[2]` new record, `ARGV[3]` largest
-/// record, `ARGV[4]` for how many milliseconds it is kept, `ARGV[5]` instant of the event, `ARGV[6]` the event (empty = none).
+/// `KEYS[1]` session, `KEYS[2]` its events, `KEYS[3]` their places; `ARGV[1]` version that must be there (0 = none), `ARGV[2]` new record, `ARGV[3]` largest
+/// record, `ARGV[4]` for how many milliseconds it is kept, `ARGV[5]` instant of the event, `ARGV[6]` the event (empty = none),
+/// `ARGV[7]` its place.
 /// Answers `{1, 0}` if written, `{0, version found}` if another change came first, `{-1, 0}` if what is there is no record.
 const PUT_SESSION: &str = r"
 local found = 0
@@ -30,7 +31,10 @@ if size > 0 then
   found = record.version
 end
 if found ~= tonumber(ARGV[1]) then return {0, found} end
-if ARGV[6] ~= '' then redis.call('HSET', KEYS[2], ARGV[5], ARGV[6]) end
+if ARGV[6] ~= '' then
+  redis.call('HSET', KEYS[2], ARGV[5], ARGV[6])
+  redis.call('ZADD', KEYS[3], 0, ARGV[7])
+end
 redis.call('SET', KEYS[1], ARGV[2], 'PX', ARGV[4])
 return {1, 0}
 ";
@@ -105,16 +109,16 @@ impl Sessions for RedisStore {
             self.sweep_sessions(write.at).await?;
         }
         self.index_session(&write).await?;
-        let (name, events) = (self.layout.session(&record.id), self.layout.events(Object::Session, &record.id));
+        let (name, [events, places]) = (self.layout.session(&record.id), self.layout.events_of(Object::Session, &record.id));
         let kept_ms = write.until.0.saturating_sub(write.at.0).max(1);
-        let (instant, event) = match &write.event {
-            Some(event) => (event.instant(), render_event(event)?),
-            None => (String::new(), String::new()),
+        let (instant, event, place) = match &write.event {
+            Some(event) => (event.instant(), render_event(event)?, event.place()),
+            None => <_>::default(),
         };
         let text = render(record)?;
         let put = async |mut link: Connection| {
             let mut call = self.put_session.0.key(&name);
-            call.key(&events).arg(before).arg(&text).arg(RECORD_MAX).arg(kept_ms).arg(&instant).arg(&event);
+            call.key(&events).key(&places).arg(before).arg(&text).arg(RECORD_MAX).arg(kept_ms).arg(&instant).arg(&event).arg(&place);
             call.invoke_async::<(i64, u64)>(&mut link).await
         };
         match self.link.run(put).await.map_err(|error| error.about(&record.id))? {

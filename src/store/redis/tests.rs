@@ -84,6 +84,45 @@ async fn a_digest_index_proves_nothing() {
 }
 
 #[tokio::test]
+async fn a_secret_that_is_no_keys_any_more_is_remembered_for_a_time_and_one_that_is_again_for_good() {
+    let server = RedisServer::start();
+    let store = store_of(&server.config()).await;
+    let ends_in = |secret: &str| server.tell::<i64>(&format!("TTL sidegate:digest:{}", digest_of(secret).to_hex()));
+    store.put_key(bare(&key("key_1", "acme", "s1"))).await.unwrap();
+    assert_eq!(ends_in("s1"), -1);
+    store.put_key(bare(&KeyRecord { version: 2, ..key("key_1", "acme", "s2") })).await.unwrap();
+    assert!(ends_in("s1") > 399 * 86_400 && ends_in("s2") == -1);
+    // As after a restore of what was before the rotation.
+    store.put_key(bare(&KeyRecord { version: 3, ..key("key_1", "acme", "s1") })).await.unwrap();
+    assert!(ends_in("s1") == -1 && ends_in("s2") > 0);
+    assert_eq!(store.find_named(&digest_of("s1")).await.unwrap().key().unwrap().version, 3);
+}
+
+#[tokio::test]
+async fn events_that_an_earlier_release_has_written_are_found_and_none_are_read_at_once() {
+    let server = RedisServer::start();
+    let store = store_of(&server.config()).await;
+    let mut record = key("key_1", "acme", "s1");
+    for version in 1..=600 {
+        record.version = version;
+        let event = Event { at: crate::clock::Timestamp(1_700_000_000_000 + i64::try_from(version).unwrap()), ..bare(&record).event };
+        store.put_key(Audited { record: &record, event }).await.unwrap();
+    }
+    let _: () = server.raw().del("sidegate:audit:key:{key_1}:places").unwrap();
+    let of = Some((crate::audit::Object::Key, "key_1"));
+    let page = store.list_events(&Query { of, limit: 5, ..Query::default() }).await.unwrap();
+    assert_eq!(page.items.iter().map(|event| event.version).collect::<Vec<_>>(), [600, 599, 598, 597, 596]);
+    record.version = 601;
+    store.put_key(bare(&record)).await.unwrap();
+    let first = store.list_events(&Query { of, limit: 1, oldest_first: true, ..Query::default() }).await.unwrap();
+    assert_eq!(first.items[0].version, 601, "by time");
+    assert_eq!(server.tell::<u64>("ZCARD sidegate:audit:key:{key_1}:places"), 601);
+    assert!(!server.tell::<String>("INFO commandstats").contains("cmdstat_hvals"));
+    assert_eq!(store.forget_events(crate::clock::Timestamp(1_700_000_000_500), 1000).await.unwrap(), 500);
+    assert_eq!(server.tell::<u64>("ZCARD sidegate:audit:key:{key_1}:places"), 101);
+}
+
+#[tokio::test]
 async fn one_spoilt_record_hides_no_other_from_a_list() {
     let server = RedisServer::start();
     let store = store_of(&server.config()).await;

@@ -4,7 +4,7 @@
 use rusqlite::{Connection, OptionalExtension as _, Transaction};
 
 use super::schema::Table;
-use super::{Change, changes, in_transaction, index_digests, put, record_bytes, unavailable, write};
+use super::{Change, changes, in_transaction, put, record_bytes, unavailable, write};
 use crate::key::record::KeyRecord;
 use crate::store::change::Changed;
 use crate::store::codec::{digests, parse};
@@ -23,7 +23,7 @@ pub(super) fn put_new_keys(connection: &mut Connection, changes: &[Change<KeyRec
             return Err(StoreError::DigestTaken { id });
         }
         write(transaction, Table::Keys, &record.tenant, record, event)?;
-        index_digests(transaction, record)
+        super::digests::index(transaction, record, event.at)
     })
 }
 

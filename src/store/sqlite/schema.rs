@@ -120,6 +120,7 @@ pub(super) fn prepare(connection: &mut Connection) -> Result<(), String> {
         newer => return Err(format!("written by a newer release: format {newer}, this release reads {FORMAT}")),
     }
     transaction.execute_batch(LATER).map_err(words)?;
+    transaction.execute_batch(super::digests::TABLES).map_err(words)?;
     transaction.execute_batch(super::audit::TABLES).map_err(words)?;
     transaction.execute_batch(super::reservations::TABLES).map_err(words)?;
     transaction.execute_batch(super::usage::TABLES).map_err(words)?;

@@ -149,3 +149,37 @@ async fn what_was_written_is_there_after_a_restart() {
     dir.open().0.put_key(bare(&key("key_1", "acme", "s1"))).await.unwrap();
     assert!(dir.open().0.find_key("key_1").await.unwrap().is_some());
 }
+
+#[tokio::test]
+async fn what_was_seen_of_a_key_goes_with_the_key_and_with_its_last_day() {
+    use crate::store::usage::{Counts, Flush, KeyUse, RETENTION_DAYS, Usages as _};
+    use crate::usage::Day;
+    let dir = Dir::new();
+    let (store, _) = dir.open();
+    let at = crate::clock::Timestamp(1_700_000_000_000);
+    let day = |after: u16| Day::of(at).plus(i32::from(after));
+    let used = |key: &str, after: u16| KeyUse {
+        key: key.into(),
+        days: smallvec::SmallVec::from_iter([(day(after), Counts { requests: 1, ..Counts::default() })]),
+        last: Some((at.plus_millis(i64::from(after) * 86_400_000), None)),
+        networks: smallvec::SmallVec::from_iter([("192.0.2.0/24".parse().unwrap(), at, at)]),
+        networks_missed: None,
+        scopes: smallvec::SmallVec::new(),
+        scopes_missed: None,
+    };
+    let flush = async |keys: Vec<KeyUse>| assert!(store.flush(Flush { keys, ..Flush::default() }).await.error.is_none());
+    let rows = || {
+        let count = |table: &str| dir.raw().query_row(&format!("SELECT count(*) FROM {table}"), [], |row| row.get::<_, i64>(0)).unwrap();
+        (count("usage_last"), count("usage_seen"))
+    };
+    flush(vec![used("key_1", 0), used("key_2", 0), used("key_3", 1)]).await;
+    assert_eq!(rows(), (3, 3));
+    let record = key("key_3", "acme", "s3");
+    store.put_key(bare(&record)).await.unwrap();
+    store.remove_key(bare(&record)).await.unwrap();
+    assert_eq!(rows(), (2, 2));
+    flush(vec![used("key_2", RETENTION_DAYS)]).await;
+    assert_eq!(rows(), (2, 2), "the first day is not over yet");
+    flush(vec![used("key_2", RETENTION_DAYS + 1)]).await;
+    assert_eq!(rows(), (1, 1), "key_1 was last seen that day, key_2 later too");
+}

@@ -81,13 +81,31 @@ fn add(transaction: &Transaction<'_>, flush: &Flush) -> rusqlite::Result<()> {
     newest.map_or(Ok(()), |day| sweep(transaction, day.plus(-i32::from(RETENTION_DAYS))))
 }
 
-/// What is past goes a little at a time.
+/// What is past goes a little at a time; of a key that has no day left, all of it.
 fn sweep(transaction: &Transaction<'_>, end: Day) -> rusqlite::Result<()> {
+    let text = "SELECT DISTINCT key FROM (SELECT key FROM usage_days WHERE day < ?1 LIMIT ?2)";
+    let keys = transaction
+        .prepare_cached(text)?
+        .query_map(params![end.to_string(), SWEPT], |row| row.get(0))?
+        .collect::<Result<Vec<String>, _>>()?;
     for text in [
         "DELETE FROM usage_days WHERE (key, day) IN (SELECT key, day FROM usage_days WHERE day < ?1 LIMIT ?2)",
         "DELETE FROM usage_denied WHERE (key, day, reason) IN (SELECT key, day, reason FROM usage_denied WHERE day < ?1 LIMIT ?2)",
     ] {
         transaction.prepare_cached(text)?.execute(params![end.to_string(), SWEPT])?;
+    }
+    for key in keys {
+        if !transaction.prepare_cached("SELECT 1 FROM usage_days WHERE key = ?1 LIMIT 1")?.exists([&key])? {
+            forget(transaction, &key)?;
+        }
+    }
+    Ok(())
+}
+
+/// What was seen of a key goes with it; what was counted is kept its time.
+pub(super) fn forget(transaction: &Transaction<'_>, key: &str) -> rusqlite::Result<()> {
+    for text in ["DELETE FROM usage_last WHERE key = ?1", "DELETE FROM usage_seen WHERE key = ?1"] {
+        transaction.prepare_cached(text)?.execute([key])?;
     }
     Ok(())
 }

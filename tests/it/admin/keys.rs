@@ -6,7 +6,7 @@ use serde_json::{Value, json};
 
 use super::{Managed, make, text};
 use crate::support::admin::problem;
-use crate::support::client::{Request, once};
+use crate::support::client::{Client, Request, once};
 use crate::support::sidecar::Kind;
 use crate::support::upstream::Upstream;
 
@@ -173,6 +173,82 @@ fn a_bulk_revocation_takes_what_it_is_told_and_says_what_it_did() {
         assert_eq!(problem(&console.ask("POST", "/keys/revoke", Some(&wrong))).0, 400, "{wrong}");
     }
     assert_eq!(problem(&console.ask("POST", "/keys/revoke", Some(&json!({ "tenant": "nobody" })))), (404, "tenant_not_found".into()));
+}
+
+/// Whenever a key is revoked there is another: as if somebody had made it meanwhile; so many in a row.
+fn made_meanwhile(managed: &Managed, times: usize) -> rusqlite::Connection {
+    let url = &managed.sidecar.home.config.store.url;
+    let raw = rusqlite::Connection::open(url.strip_prefix("embedded:").unwrap()).unwrap();
+    raw.busy_timeout(crate::support::PATIENCE).unwrap();
+    raw.execute_batch(&format!(
+        "CREATE TRIGGER meanwhile AFTER UPDATE ON keys WHEN json_extract(NEW.record, '$.status') = 'revoked' AND length(NEW.id) < 24 + {times} BEGIN
+           INSERT INTO keys (id, tenant, place, version, record) VALUES (NEW.id || 'x', NEW.tenant, NEW.place || 'x', 1,
+             json_set(NEW.record, '$.id', NEW.id || 'x', '$.version', 1, '$.status', 'active', '$.digest', lower(hex(randomblob(32)))));
+         END"
+    ))
+    .unwrap();
+    raw
+}
+
+#[test]
+fn keys_that_are_made_while_all_are_revoked_are_revoked_too() {
+    let managed = Managed::start(Kind::Embedded, "");
+    let console = managed.console();
+    let id = text(&make(&console, "ci"), "id");
+    let raw = made_meanwhile(&managed, 3);
+    let done = console.post("/keys/revoke", &json!({ "tenant": "acme" }));
+    assert_eq!((done["revoked"].as_array().unwrap().len(), &done["more"], &done["failed"]), (4, &json!(false), &json!([])));
+    assert_eq!(text(&console.get(&format!("/keys/{id}xxx")), "status"), "revoked");
+    raw.execute_batch("DROP TRIGGER meanwhile").unwrap();
+    // Who makes them faster than that is told of.
+    make(&console, "ci");
+    let _raw = made_meanwhile(&managed, 9);
+    let done = console.post("/keys/revoke", &json!({ "tenant": "acme" }));
+    assert_eq!((done["revoked"].as_array().unwrap().len(), &done["more"]), (5, &json!(true)));
+    assert_eq!(console.post("/keys/revoke", &json!({ "tenant": "acme", "dry_run": true }))["more"], false);
+    let ended = crate::support::process::run(&["keys", "revoke", "--tenant", "acme"], &managed.sidecar.home.config_file());
+    assert_eq!((ended.code, ended.stderr.contains("5 revoked")), (0, true), "{ended:?}");
+    make(&console, "ci");
+    let ended = crate::support::process::run(&["keys", "revoke", "--tenant", "acme"], &managed.sidecar.home.config_file());
+    assert_eq!((ended.code, ended.stderr.contains("keys are still being made")), (1, true), "{ended:?}");
+}
+
+#[test]
+fn what_cannot_be_read_is_told_wherever_all_of_it_is_asked_for() {
+    let managed = Managed::start(Kind::Embedded, "");
+    let console = managed.console();
+    let (one, other) = (text(&make(&console, "one"), "id"), text(&make(&console, "other"), "id"));
+    let raw = rusqlite::Connection::open(managed.sidecar.home.config.store.url.strip_prefix("embedded:").unwrap()).unwrap();
+    assert_eq!(raw.execute("UPDATE keys SET record = '{' WHERE id = ?1", [&one]).unwrap(), 1);
+    assert_eq!(raw.execute("UPDATE audit SET event = '{' WHERE id = ?1", [&other]).unwrap(), 1);
+    let config = managed.sidecar.home.config_file();
+    let run = |arguments: &[&str]| crate::support::process::run(arguments, &config);
+
+    let keys = console.get("/keys?tenant=acme");
+    assert_eq!((keys["data"].as_array().unwrap().len(), &keys["unreadable"]), (1, &json!([one])));
+    let events = console.get("/audit?tenant=acme");
+    assert_eq!((events["data"].as_array().unwrap().len(), &events["unreadable"]), (2, &json!([other])));
+    for query in ["", "?limit=10"] {
+        let lines = console.request("GET", &format!("/audit{query}"), None).header("Accept", "application/x-ndjson");
+        let mut client = Client::connect(managed.sidecar.listener("admin"));
+        client.send(lines.bytes());
+        assert!(client.try_answer("GET").is_none(), "half of an audit looks whole");
+    }
+    let listed = run(&["audit", "--tenant", "acme"]);
+    assert!(listed.stderr.contains(&format!("left out: unreadable record {other}")), "{listed:?}");
+
+    let revoked = run(&["keys", "revoke", "--tenant", "acme"]);
+    assert!(
+        revoked.code == 1 && revoked.stderr.contains(&one) && revoked.stderr.contains("1 revoked, 0 revoked before, 1 not"),
+        "{revoked:?}"
+    );
+    let done = console.post("/keys/revoke", &json!({ "tenant": "acme" }));
+    assert_eq!((&done["failed"], &done["more"]), (&json!([{ "field": one, "code": "unreadable" }]), &json!(false)));
+    let refused = run(&["tenants", "delete", "acme", "--yes"]);
+    assert!(refused.code == 1 && refused.stderr.contains(&one), "{refused:?}");
+    console.post("/tenants/acme/suspend", &json!({}));
+    assert!(problem(&console.ask("DELETE", "/tenants/acme", None)).0 >= 400);
+    assert_eq!(text(&console.get("/tenants/acme"), "status"), "suspended");
 }
 
 #[test]

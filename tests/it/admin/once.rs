@@ -61,6 +61,14 @@ fn what_was_refused_may_be_tried_again() {
     assert_eq!(once(&console, "/keys", &body, "c-2").status, 201);
 }
 
+/// Asks until the store is reached.
+fn answered(ask: &dyn Fn() -> Answer) {
+    let began = sidegate::clock::instant();
+    while ask().status == 503 {
+        assert!(began.elapsed() < crate::support::PATIENCE);
+    }
+}
+
 #[test]
 fn what_failed_before_anything_was_written_may_be_tried_again() {
     let kept = Redis::start();
@@ -68,6 +76,7 @@ fn what_failed_before_anything_was_written_may_be_tried_again() {
     let mut managed = Managed::start(Kind::Redis, &more);
     let console = managed.console();
     let key = text(&super::make(&console, "ci"), "id");
+    answered(&|| once(&console, "/keys/lookup", &json!({ "key": "none" }), "e-1"));
     managed.sidecar.home.redis.as_mut().unwrap().stop();
     let asked = [("/keys".to_owned(), json!({ "tenant": "acme", "name": "cd" })), (format!("/keys/{key}/revoke"), json!({}))];
     for (path, body) in &asked {
@@ -77,10 +86,7 @@ fn what_failed_before_anything_was_written_may_be_tried_again() {
     }
     managed.sidecar.home.redis.as_mut().unwrap().run();
     // As it was before: the server has kept nothing.
-    let began = sidegate::clock::instant();
-    while console.ask("POST", "/tenants", Some(&json!({ "id": "acme" }))).status == 503 {
-        assert!(began.elapsed() < crate::support::PATIENCE);
-    }
+    answered(&|| console.ask("POST", "/tenants", Some(&json!({ "id": "acme" }))));
     for ((path, body), expected) in asked.iter().zip([201, 404]) {
         let again = once(&console, path, body, &format!("e{}", path.len()));
         assert_eq!((again.status, is_replayed(&again)), (expected, false), "{path}: {}", again.text());

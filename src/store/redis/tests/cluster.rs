@@ -40,10 +40,11 @@ async fn a_slot_that_moves_is_followed_on_the_way_and_after() {
     from.tell::<()>(&format!("MIGRATE 127.0.0.1 {} {name} 0 5000", to.port()));
     found("on the way").await;
     let again = KeyRecord { version: 2, ..key(&id, "acme", &id) };
-    // Its events have not gone yet: nothing can be written with both.
+    // Its events and their places have not gone yet: nothing can be written with all of them.
     let error = store.put_key(bare(&again)).await.unwrap_err();
     assert!(error.to_string().contains("TRYAGAIN"), "{error}");
     from.tell::<()>(&format!("MIGRATE 127.0.0.1 {} {events} 0 5000", to.port()));
+    from.tell::<()>(&format!("MIGRATE 127.0.0.1 {} {events}:places 0 5000", to.port()));
     store.put_key(bare(&again)).await.unwrap();
     for node in [to, from, &cluster.nodes[2]] {
         node.tell::<()>(&format!("CLUSTER SETSLOT {slot} NODE {}", cluster.id(1)));
