@@ -115,8 +115,8 @@ fn requests_to_the_management_api_are_counted_by_route_and_class() {
     let samples = parse(&text);
     let count = |route: &str, code: &str| samples[&format!("sidegate_admin_requests_total{{route=\"{route}\",code=\"{code}\"}}")];
     assert_eq!(
-        [count("/keys/{id}", "2xx"), count("/keys/{id}", "4xx"), count("/status", "2xx"), count("none", "4xx")],
-        [1.0, 2.0, 1.0, 1.0]
+        (count("/keys/{id}", "2xx"), count("/keys/{id}", "4xx"), count("/status", "2xx"), count("none", "4xx")),
+        (1.0, 2.0, 1.0, 1.0)
     );
     assert_eq!((count("/keys", "2xx"), count("/explain", "5xx")), (0.0, 0.0), "zeros are told");
     assert!(!text.contains(&secret) && !text.contains("key_main"));

@@ -112,7 +112,7 @@ impl Place {
     pub(super) async fn over(&self) {
         let _ = timeout(SILENCE, self.guest.dismissed.notified()).await;
         if self.guest.has_spoken.get() {
-            pending().await
+            pending::<()>().await;
         }
     }
 }

@@ -56,8 +56,8 @@ pub(super) fn write(line: &Line<'_>, out: &mut Vec<u8>) {
 impl Object<'_> {
     fn text(&mut self, name: &'static str, value: &str) {
         // Every byte is looked at, whatever is found: so they are looked at many at once.
-        let is_special = value.bytes().fold(false, |found, byte| found | (byte < b' ') | (byte == b'"') | (byte == b'\\'));
-        if is_special {
+        let specials: usize = value.bytes().map(|byte| usize::from(byte < b' ' || matches!(byte, b'"' | b'\\'))).sum();
+        if specials > 0 {
             return self.plain(name, value);
         }
         self.0.extend_from_slice(name.as_bytes());
@@ -91,7 +91,7 @@ mod tests {
     use super::*;
     use crate::clock::Timestamp;
 
-    fn full<'a>(text: &'a str, bytes: u64) -> Line<'a> {
+    fn full(text: &str, bytes: u64) -> Line<'_> {
         Line {
             timestamp: Timestamp(1_700_000_000_123),
             method: text.into(),
