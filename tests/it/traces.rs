@@ -1,6 +1,6 @@
 //! `[tracing]`: whose trace is continued, what the upstream is told, and what a collector gets, read with OpenTelemetry's own messages.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 use opentelemetry_proto::tonic::collector::trace::v1::ExportTraceServiceRequest;
 use opentelemetry_proto::tonic::common::v1::KeyValue;
@@ -59,6 +59,9 @@ fn spans(collector: &Upstream) -> Vec<Span> {
             spans.extend(of_resource.scope_spans.into_iter().flat_map(|of_scope| of_scope.spans));
         }
     }
+    // A batch that was on its way when the sidecar ended is sent again.
+    let mut seen = BTreeSet::new();
+    spans.retain(|span: &Span| seen.insert(span.span_id.clone()));
     spans
 }
 

@@ -179,7 +179,7 @@ fn with_a_certificate_it_may_be_anywhere_and_follows_the_files() {
             .unwrap();
         String::from_utf8(output.stdout).unwrap()
     };
-    let empty = "{\"data\":[],\"next\":null}";
+    let empty = "{\"data\":[],\"next\":null,\"unreadable\":[]}";
     assert_eq!(curl("first", &[]), empty);
     assert!(curl("first", &["-H", "Host: localhost"]).contains("host_unknown"));
     certify(dir.path(), "second");
