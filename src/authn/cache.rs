@@ -7,6 +7,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::thread::LocalKey;
 
+use moka::policy::EvictionPolicy;
 use moka::sync::Cache;
 
 mod hot;
@@ -189,7 +190,11 @@ impl<E: AtHand> Caches<E> {
         Self {
             id: CACHES.fetch_add(1, Ordering::Relaxed),
             hot_max: usize::try_from(config.max_entries.min(hot::ENTRIES)).unwrap_or(usize::MAX),
-            entries: Cache::builder().max_capacity(config.max_entries).build_with_hasher(DigestHash::new()),
+            // The one used longest ago goes: a count of uses would keep a key that has begun to be used waiting at the door, a look-up each time.
+            entries: Cache::builder()
+                .max_capacity(config.max_entries)
+                .eviction_policy(EvictionPolicy::lru())
+                .build_with_hasher(DigestHash::new()),
             denied: Cache::builder().max_capacity(NEGATIVE_MAX).build_with_hasher(DigestHash::new()),
             negative_ttl_ms: config.negative_ttl.as_millis(),
         }

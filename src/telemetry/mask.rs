@@ -21,6 +21,8 @@ pub(crate) struct Mask {
     prefixes: Vec<Finder<'static>>,
     /// Made once: that costs more than a short text takes to be searched.
     token: Finder<'static>,
+    /// Bytes of which a text that is to be looked at closely has one: most have none, and one look at each byte shows that.
+    marks: [bool; 256],
 }
 
 impl Mask {
@@ -29,12 +31,28 @@ impl Mask {
             let current = [&kind.prefixes.live, &kind.prefixes.test].into_iter().flatten();
             current.chain(&kind.legacy_prefixes.live).chain(&kind.legacy_prefixes.test)
         });
-        let prefixes = prefixes.filter(|prefix| !prefix.is_empty()).map(|prefix| Finder::new(prefix.as_bytes()).into_owned()).collect();
-        Self { prefixes, token: Finder::new(TOKEN) }
+        let prefixes: Vec<_> =
+            prefixes.filter(|prefix| !prefix.is_empty()).map(|prefix| Finder::new(prefix.as_bytes()).into_owned()).collect();
+        let token = Finder::new(TOKEN);
+        // Of each secret the byte that is the rarest in texts; what may be encoded; what is no character of a line.
+        let rarest = prefixes.iter().chain([&token]).filter_map(|secret| secret.needle().iter().min_by_key(|byte| frequency(**byte)));
+        let rarest: Vec<u8> = rarest.copied().collect();
+        let marks = std::array::from_fn(|byte| {
+            u8::try_from(byte).is_ok_and(|byte| byte == b'%' || byte < b' ' || byte >= 0x7f || rarest.contains(&byte))
+        });
+        Self { prefixes, token, marks }
+    }
+
+    /// Whether there is nothing in it to be cleaned.
+    fn is_clean(&self, text: &str) -> bool {
+        text.len() <= LONGEST && !text.bytes().any(|byte| self.marks.get(usize::from(byte)).is_none_or(|mark| *mark))
     }
 
     /// Cleans one value.
     pub(crate) fn apply(&self, text: &mut Cow<'_, str>) {
+        if self.is_clean(text) {
+            return;
+        }
         shorten(text);
         self.hide(text);
         if text.chars().any(char::is_control) {
@@ -89,6 +107,16 @@ impl Mask {
     fn find_beside_mask(&self, text: &[u8]) -> bool {
         let text = String::from_utf8_lossy(text);
         text.split(HIDDEN).any(|part| self.find(part.as_bytes()).is_some())
+    }
+}
+
+/// How often a byte stands in paths and names, roughly.
+const fn frequency(byte: u8) -> u8 {
+    match byte {
+        b'_' => 0,
+        b'A'..=b'Z' => 1,
+        b'0'..=b'9' => 2,
+        _ => 3,
     }
 }
 
@@ -153,6 +181,20 @@ mod tests {
             let mut text = Cow::Owned(format!("/x%20/{prefix}1/y"));
             Mask::new(&kinds).apply(&mut text);
             assert!(!text.contains(&format!("{prefix}1")), "{prefix}: {text}");
+        }
+    }
+
+    #[test]
+    fn what_is_not_looked_at_closely_would_come_out_as_it_is() {
+        for prefix in ["sk_live_", "key-", "K", "k", "9z", "eyJ"] {
+            let kinds = format!("[[key_kinds]]\nname = \"a\"\nprefixes = {{ live = \"{prefix}\" }}");
+            let mask = Mask::new(&toml::from_str::<crate::config::sections::Config>(&kinds).unwrap().key_kinds);
+            let texts = ["/v1/users", "/a%20b", "a\u{7f}", "ü", "curl/8.1", "eyJhbGciOiJub25lIn0.e30.", &format!("/x/{prefix}abc")];
+            for text in texts.into_iter().filter(|text| mask.is_clean(text)) {
+                assert!(mask.find(text.as_bytes()).is_none() && layers(text.as_bytes()).next().is_none(), "{prefix}: {text}");
+                assert!(!text.chars().any(char::is_control), "{text}");
+            }
+            assert!(mask.is_clean("/") && !mask.is_clean(&format!("/x/{prefix}abc")) && !mask.is_clean(&"a".repeat(LONGEST + 1)));
         }
     }
 

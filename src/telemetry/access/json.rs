@@ -1,18 +1,23 @@
 //! A line as one JSON object, written by hand: its names need no escaping and most of its values none, which a serializer looks for
 //! in every byte of every request's line. What does need it is `serde_json`'s to escape.
 
+use std::cell::RefCell;
+use std::fmt;
 use std::io::Write as _;
 
 use serde::Serialize;
 
 use super::Line;
+use crate::clock::Timestamp;
 
 /// The object, being written; a member's name is `,"name":`.
 struct Object<'o>(&'o mut Vec<u8>);
 
 /// Appends the line, without a newline.
 pub(super) fn write(line: &Line<'_>, out: &mut Vec<u8>) {
-    let _ = write!(out, "{{\"timestamp\":\"{}\"", line.timestamp);
+    out.extend_from_slice(b"{\"timestamp\":\"");
+    write_time(line.timestamp, out);
+    out.push(b'"');
     let mut object = Object(out);
     object.unless_empty(r#","http.request.method":"#, &line.method);
     object.unless_empty(r#","url.path":"#, &line.path);
@@ -53,6 +58,30 @@ pub(super) fn write(line: &Line<'_>, out: &mut Vec<u8>) {
     out.push(b'}');
 }
 
+/// As [`Timestamp`] is shown. The lines of a second begin alike.
+fn write_time(time: Timestamp, out: &mut Vec<u8>) {
+    thread_local!(static SECOND: RefCell<(i64, String)> = const { RefCell::new((i64::MIN, String::new())) });
+    let (second, ms) = (time.0.div_euclid(1000), time.0.rem_euclid(1000));
+    SECOND.with_borrow_mut(|(known, text)| {
+        if *known != second {
+            text.clear();
+            let _ = fmt::Write::write_fmt(text, format_args!("{}", Timestamp(second * 1000)));
+            *known = second;
+        }
+        match text.strip_suffix('Z').filter(|_| ms > 0) {
+            Some(text) => {
+                out.extend_from_slice(text.as_bytes());
+                let digits = [ms / 100, ms / 10 % 10, ms % 10].map(|digit| b'0' + u8::try_from(digit).unwrap_or_default());
+                out.push(b'.');
+                let end = digits.iter().rposition(|digit| *digit != b'0').map_or(0, |last| last + 1);
+                out.extend_from_slice(digits.get(..end).unwrap_or_default());
+                out.push(b'Z');
+            }
+            None => out.extend_from_slice(text.as_bytes()),
+        }
+    });
+}
+
 impl Object<'_> {
     fn text(&mut self, name: &'static str, value: &str) {
         // Every byte is looked at, whatever is found: so they are looked at many at once.
@@ -89,7 +118,15 @@ mod tests {
     use serde_json::{Value, json};
 
     use super::*;
-    use crate::clock::Timestamp;
+
+    #[test]
+    fn times_are_written_as_they_are_shown() {
+        for ms in [-1_500, -1, 0, 1_799_999_999_999, i64::MAX].into_iter().chain(1_800_000_000_000..1_800_000_002_000) {
+            let mut out = Vec::new();
+            write_time(Timestamp(ms), &mut out);
+            assert_eq!(String::from_utf8(out).unwrap(), Timestamp(ms).to_string());
+        }
+    }
 
     fn full(text: &str, bytes: u64) -> Line<'_> {
         Line {
