@@ -38,7 +38,7 @@ impl Mask {
         let rarest = prefixes.iter().chain([&token]).filter_map(|secret| secret.needle().iter().min_by_key(|byte| frequency(**byte)));
         let rarest: Vec<u8> = rarest.copied().collect();
         let marks = std::array::from_fn(|byte| {
-            u8::try_from(byte).is_ok_and(|byte| byte == b'%' || byte < b' ' || byte >= 0x7f || rarest.contains(&byte))
+            u8::try_from(byte).is_ok_and(|byte| byte == b'%' || !(b' '..0x7f).contains(&byte) || rarest.contains(&byte))
         });
         Self { prefixes, token, marks }
     }
