@@ -35,6 +35,7 @@ mod json;
 mod writer;
 
 use std::borrow::Cow;
+use std::cell::RefCell;
 use std::fmt::Write as _;
 use std::io::{self, IsTerminal as _};
 use std::net::IpAddr;
@@ -169,14 +170,17 @@ impl AccessLog {
         }
         let mut line = line();
         self.settings.clean(&mut line);
-        let mut bytes = Vec::with_capacity(512);
-        if self.settings.text {
-            bytes.extend_from_slice(line.as_text().as_bytes());
-        } else {
-            json::write(&line, &mut bytes);
-        }
-        bytes.push(b'\n');
-        self.writer.push(&bytes);
+        thread_local!(static BYTES: RefCell<Vec<u8>> = const { RefCell::new(Vec::new()) });
+        BYTES.with_borrow_mut(|bytes| {
+            bytes.clear();
+            if self.settings.text {
+                bytes.extend_from_slice(line.as_text().as_bytes());
+            } else {
+                json::write(&line, bytes);
+            }
+            bytes.push(b'\n');
+            self.writer.push(bytes);
+        });
     }
 }
 

@@ -44,9 +44,9 @@ pub(super) fn write(line: &Line<'_>, out: &mut Vec<u8>) {
     object.maybe(r#","environment":"#, line.environment);
     object.text(r#","credential":"#, line.credential);
     object.maybe(r#","credential.fingerprint":"#, line.fingerprint.as_deref());
-    object.plain(r#","duration_ms":"#, &line.duration_ms);
+    object.millis(r#","duration_ms":"#, line.duration_ms);
     if let Some(upstream_ms) = line.upstream_ms {
-        object.plain(r#","upstream_ms":"#, &upstream_ms);
+        object.millis(r#","upstream_ms":"#, upstream_ms);
     }
     if line.replayed {
         object.plain(r#","replayed":"#, &true);
@@ -105,6 +105,25 @@ impl Object<'_> {
         self.maybe(name, Some(value).filter(|value| !value.is_empty()));
     }
 
+    /// A time in milliseconds, which are whole microseconds nearly always.
+    #[expect(
+        clippy::cast_possible_truncation,
+        clippy::cast_precision_loss,
+        clippy::float_cmp,
+        reason = "below 2^32, and held to what it is of"
+    )]
+    fn millis(&mut self, name: &'static str, ms: f64) {
+        let us = (ms * 1e3).round() as i64;
+        if !(0..1 << 32).contains(&us) || us as f64 / 1e3 != ms {
+            return self.plain(name, &ms);
+        }
+        self.0.extend_from_slice(name.as_bytes());
+        let _ = write!(self.0, "{}.", us / 1000);
+        let digits = [us / 100 % 10, us / 10 % 10, us % 10].map(|digit| b'0' + u8::try_from(digit).unwrap_or_default());
+        let end = digits.iter().rposition(|digit| *digit != b'0').map_or(1, |last| last + 1);
+        self.0.extend_from_slice(digits.get(..end).unwrap_or_default());
+    }
+
     fn plain(&mut self, name: &'static str, value: &(impl Serialize + ?Sized)) {
         self.0.extend_from_slice(name.as_bytes());
         // Into memory, and of text and numbers: neither can fail.
@@ -125,6 +144,16 @@ mod tests {
             let mut out = Vec::new();
             write_time(Timestamp(ms), &mut out);
             assert_eq!(String::from_utf8(out).unwrap(), Timestamp(ms).to_string());
+        }
+    }
+
+    #[test]
+    fn milliseconds_are_written_as_any_number_is() {
+        let many = (0..3_000).map(|us| f64::from(us) / 1e3).chain((0..20_000_u32).map(|n| f64::from(n * 214_321) / 1e3));
+        for ms in many.chain([0.000_1, 1e9, 4_294_967.296, 1e300, f64::MAX, -1.5, 1.234_5]) {
+            let mut out = Vec::new();
+            Object(&mut out).millis("", ms);
+            assert_eq!(String::from_utf8(out).unwrap(), serde_json::to_string(&ms).unwrap());
         }
     }
 
