@@ -65,7 +65,7 @@ fn write_time(time: Timestamp, out: &mut Vec<u8>) {
     SECOND.with_borrow_mut(|(known, text)| {
         if *known != second {
             text.clear();
-            let _ = fmt::Write::write_fmt(text, format_args!("{}", Timestamp(second * 1000)));
+            let _ = fmt::Write::write_fmt(text, format_args!("{}", Timestamp(second.saturating_mul(1000))));
             *known = second;
         }
         match text.strip_suffix('Z').filter(|_| ms > 0) {
@@ -140,7 +140,7 @@ mod tests {
 
     #[test]
     fn times_are_written_as_they_are_shown() {
-        for ms in [-1_500, -1, 0, 1_799_999_999_999, i64::MAX].into_iter().chain(1_800_000_000_000..1_800_000_002_000) {
+        for ms in [i64::MIN, -1_500, -1, 0, 1_799_999_999_999, i64::MAX].into_iter().chain(1_800_000_000_000..1_800_000_002_000) {
             let mut out = Vec::new();
             write_time(Timestamp(ms), &mut out);
             assert_eq!(String::from_utf8(out).unwrap(), Timestamp(ms).to_string());
