@@ -11,7 +11,7 @@ use http::{HeaderMap, HeaderValue, Method, Uri, Version, header};
 use crate::rejection::{Refusal, Rejection};
 use path::CanonicalPath;
 pub use request_id::RequestId;
-pub(crate) use request_id::X_REQUEST_ID;
+pub(crate) use request_id::{X_REQUEST_ID, out_of_table};
 
 /// Longest request target, bytes.
 pub const TARGET_MAX: usize = 8 << 10;

@@ -57,11 +57,19 @@ impl RequestId {
     /// As a header value.
     #[must_use]
     pub fn to_value(&self) -> HeaderValue {
-        match self {
+        let mut value = match self {
             Self::Kept(value) => value.clone(),
             Self::Made(bytes) => HeaderValue::from_bytes(bytes).unwrap_or(HeaderValue::from_static("")),
-        }
+        };
+        out_of_table(&mut value);
+        value
     }
+}
+
+/// For a value that never comes again. It is no secret, but what is said to be one stays out of HPACK's table (RFC 7541 §7.1.3), which
+/// else would be full of such values, each compared with the next.
+pub(crate) fn out_of_table(value: &mut HeaderValue) {
+    value.set_sensitive(true);
 }
 
 fn is_id(bytes: &[u8]) -> bool {
@@ -88,5 +96,13 @@ mod tests {
             assert!(made.len() == 36 && made.get(14..15) == Some("7"), "{bad:?} gave {made}");
         }
         assert_ne!(id(&[]), id(&[]));
+    }
+
+    #[test]
+    fn no_id_fills_the_table_of_http_2() {
+        for lines in [&[][..], &["abcdefgh"]] {
+            let headers = lines.iter().map(|line| (X_REQUEST_ID, HeaderValue::from_static(line))).collect();
+            assert!(RequestId::of(&headers, Timestamp(0)).to_value().is_sensitive());
+        }
     }
 }

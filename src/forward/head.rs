@@ -4,6 +4,7 @@
 use http::request::Parts;
 use http::{HeaderMap, HeaderName, HeaderValue, Method, header};
 
+use crate::facts::out_of_table;
 use crate::http1::outbox;
 
 /// Room for an ordinary request's head, bytes.
@@ -34,6 +35,9 @@ pub(super) trait Fields {
     /// One that we say, in visible ASCII.
     fn text(&mut self, name: &HeaderName, value: &[u8]);
 
+    /// The same, of a value that no other request has.
+    fn once(&mut self, name: &HeaderName, value: &[u8]);
+
     /// The trailers that come behind the content.
     fn announce(&mut self, names: HeaderValue);
 }
@@ -45,6 +49,13 @@ impl Fields for HeaderMap {
 
     fn text(&mut self, name: &HeaderName, value: &[u8]) {
         if let Ok(value) = HeaderValue::from_bytes(value) {
+            self.append(name, value);
+        }
+    }
+
+    fn once(&mut self, name: &HeaderName, value: &[u8]) {
+        if let Ok(mut value) = HeaderValue::from_bytes(value) {
+            out_of_table(&mut value);
             self.append(name, value);
         }
     }
@@ -61,6 +72,10 @@ impl Fields for Encoded {
 
     fn text(&mut self, name: &HeaderName, value: &[u8]) {
         outbox::field(&mut self.lines, name.as_str().as_bytes(), value);
+    }
+
+    fn once(&mut self, name: &HeaderName, value: &[u8]) {
+        self.text(name, value);
     }
 
     fn announce(&mut self, names: HeaderValue) {

@@ -283,13 +283,13 @@ impl HeaderRules {
         for (name, value) in added {
             out.field(name, value);
         }
-        out.text(&X_REQUEST_ID, seen.request_id.as_bytes());
+        out.once(&X_REQUEST_ID, seen.request_id.as_bytes());
         self.sign(permit.caller(), now, |name, token| out.text(name, token))
     }
 
     /// Says which trace it belongs to; what vendors have added goes on with a trace that is continued, and with no other.
     pub(super) fn set_trace(context: &Context, sent: &HeaderMap, out: &mut impl Fields) {
-        out.text(&TRACEPARENT, &context.traceparent());
+        out.once(&TRACEPARENT, &context.traceparent());
         if context.parent.is_some() {
             sent.get_all(TRACESTATE).iter().for_each(|line| out.field(&TRACESTATE, line));
         }
