@@ -54,7 +54,7 @@ pub struct Counters {
 /// What waits to be flushed.
 #[derive(Default)]
 struct Backlog {
-    keys: IndexMap<Arc<str>, KeyUse>,
+    keys: IndexMap<Arc<str>, Box<KeyUse>>,
     denials: Vec<Denial>,
 }
 
@@ -121,12 +121,12 @@ impl Collector {
         backlog.denials.sort_by_key(|denial| denial.time);
     }
 
-    fn add(&self, backlog: &mut Backlog, keys: impl ExactSizeIterator<Item = KeyUse>, denials: Vec<Denial>) {
+    fn add(&self, backlog: &mut Backlog, keys: impl ExactSizeIterator<Item = Box<KeyUse>>, denials: Vec<Denial>) {
         backlog.keys.reserve(keys.len());
         for of_key in keys {
             let is_full = backlog.keys.len() >= KEYS_WAITING;
             match backlog.keys.entry(Arc::clone(&of_key.key)) {
-                Entry::Occupied(mut known) => known.get_mut().absorb(of_key),
+                Entry::Occupied(mut known) => known.get_mut().absorb(*of_key),
                 Entry::Vacant(_) if is_full => drop(self.counters.requests_over.fetch_add(of_key.requests(), Ordering::Relaxed)),
                 Entry::Vacant(free) => drop(free.insert(of_key)),
             }
@@ -153,7 +153,7 @@ impl Collector {
                 (1.., _) => &counters.unknown,
             };
             outcome.fetch_add(1, Ordering::Relaxed);
-            self.add(backlog, flushed.left.keys.into_iter(), flushed.left.denials);
+            self.add(backlog, flushed.left.keys.into_iter().map(Box::new), flushed.left.denials);
             if let Some(error) = flushed.error {
                 tracing::debug!(%error, keys = requests, "usage could not be written");
                 return;
@@ -165,7 +165,7 @@ impl Collector {
 impl Backlog {
     /// The process ends.
     fn give_up(&self) {
-        let requests: u64 = self.keys.values().map(KeyUse::requests).sum();
+        let requests: u64 = self.keys.values().map(|of_key| of_key.requests()).sum();
         if requests > 0 || !self.denials.is_empty() {
             let denials = self.denials.len();
             tracing::warn!(requests, denials, "the store does not take the usage of these requests: it is lost");
@@ -173,7 +173,7 @@ impl Backlog {
     }
 
     fn next(&mut self) -> Option<Flush> {
-        let keys = self.keys.split_off(self.keys.len().saturating_sub(KEYS_AT_ONCE)).into_values().collect();
+        let keys = self.keys.split_off(self.keys.len().saturating_sub(KEYS_AT_ONCE)).into_values().map(|of_key| *of_key).collect();
         if self.keys.is_empty() {
             // After a rush its room is not kept.
             self.keys = IndexMap::new();

@@ -58,8 +58,8 @@ pub struct Sheet {
 #[derive(Debug)]
 pub(super) struct Page {
     /// By where the key's id stands in memory, which the entry keeps there: of one id there may be several.
-    /// They stand side by side: a hash table would have as much room again.
-    keys: IndexMap<usize, KeyUse, BuildHasherDefault<PlaceHasher>>,
+    /// Each in a box, which is handed on as it is: the room that is kept for the next interval is then small.
+    keys: IndexMap<usize, Box<KeyUse>, BuildHasherDefault<PlaceHasher>>,
     denials: Vec<Denial>,
     by_reason: [u16; Rejection::ALL.len()],
     pub(super) lost_requests: u64,
@@ -90,7 +90,7 @@ impl Sheet {
             page.lost_requests += 1;
             return;
         }
-        page.keys.entry(place).or_insert_with(|| KeyUse::none(exchange.key)).count(exchange);
+        page.keys.entry(place).or_insert_with(|| Box::new(KeyUse::none(exchange.key))).count(exchange);
     }
 
     /// Keeps a denial for this reason, unless there were enough of them.
@@ -123,7 +123,7 @@ impl Sheet {
 }
 
 impl Page {
-    pub(super) fn into_parts(self) -> (impl ExactSizeIterator<Item = KeyUse>, Vec<Denial>) {
+    pub(super) fn into_parts(self) -> (impl ExactSizeIterator<Item = Box<KeyUse>>, Vec<Denial>) {
         (self.keys.into_values(), self.denials)
     }
 }
@@ -278,7 +278,7 @@ mod tests {
     fn only(sheet: &Sheet) -> KeyUse {
         let (keys, _) = sheet.take().into_parts();
         let [one] = keys.collect::<Vec<_>>().try_into().unwrap();
-        one
+        *one
     }
 
     #[test]
