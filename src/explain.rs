@@ -218,7 +218,7 @@ impl Judge<'_> {
             Ok(Admitted::Forward(permit)) => permit,
         };
         seen.trace = gate.trace(permit.caller(), &head.headers);
-        let rewritten = Rewrite { gate, upstreams, permit: &permit, connection: &connection, seen: &seen, now }.parts(head);
+        let rewritten = Rewrite { gate, upstreams, permit: &permit, connection: &connection, seen: &seen, now }.parts(&head);
         match trace.judge(Step::Rewrite, rewritten, || Note::new("headers").at("identity")) {
             Err(refusal) => refused(trace, answers, &refusal, &seen),
             Ok(rewritten) => {

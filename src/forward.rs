@@ -92,12 +92,12 @@ impl Rewrite<'_> {
     ///
     /// # Errors
     /// `request_invalid` where Connection names a header it must not, or an odd name is refused.
-    pub fn apply(self, head: Parts) -> Result<Forward, Refusal> {
+    pub fn apply(self, head: &Parts) -> Result<Forward, Refusal> {
         let upstream = self.permit.upstream();
         let speaks_http1 = self.upstreams.speaks_http1(upstream);
-        let handshake = Handshake::of(&head).filter(|_| speaks_http1);
+        let handshake = Handshake::of(head).filter(|_| speaks_http1);
         let head = if speaks_http1 {
-            let mut encoded = Encoded::new(head.method.clone(), target(&head)?.as_str());
+            let mut encoded = Encoded::new(head.method.clone(), target(head)?.as_str());
             self.fields(&head.headers, handshake.is_some(), &mut encoded)?;
             Head::Http1(encoded)
         } else {
@@ -110,13 +110,14 @@ impl Rewrite<'_> {
     ///
     /// # Errors
     /// As [`Self::apply`].
-    pub fn parts(self, mut head: Parts) -> Result<Parts, Refusal> {
-        let mut headers = HeaderMap::with_capacity(head.headers.len() + HEADERS_ADDED);
-        let asks = self.upstreams.speaks_http1(self.permit.upstream()) && Handshake::of(&head).is_some();
-        self.fields(&head.headers, asks, &mut headers)?;
-        head.headers = headers;
-        head.uri = Uri::from(target(&head)?.clone());
-        Ok(head)
+    pub fn parts(self, head: &Parts) -> Result<Parts, Refusal> {
+        let mut parts = Request::new(()).into_parts().0;
+        parts.method = head.method.clone();
+        parts.uri = Uri::from(target(head)?.clone());
+        parts.headers.reserve(head.headers.len() + HEADERS_ADDED);
+        let asks = self.upstreams.speaks_http1(self.permit.upstream()) && Handshake::of(head).is_some();
+        self.fields(&head.headers, asks, &mut parts.headers)?;
+        Ok(parts)
     }
 
     fn fields(self, sent: &HeaderMap, asks_to_switch: bool, out: &mut impl Fields) -> Result<(), Refusal> {

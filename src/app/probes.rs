@@ -85,9 +85,10 @@ impl Prober {
     pub(super) async fn ask(&self, name: &str) -> Option<Result<StatusCode, Refusal>> {
         let generation = self.generations.current();
         let probes = &generation.app.probes;
-        let request = forward::probe(&generation.app.upstreams, probes.upstream?, probes.paths.get(name)?.clone());
+        let mut request = forward::probe(&generation.app.upstreams, probes.upstream?, probes.paths.get(name)?.clone());
         let progress = Cell::new(0);
-        let answer = generation.pools.send(request, Upload::default(), &progress);
+        let mut nothing = Upload::default();
+        let answer = generation.pools.send(&mut request, &mut nothing, &progress);
         Some(match timeout(PATIENCE, answer).await {
             // Its body is nobody's: the connection ends with it.
             Ok(answered) => answered.map(|response| response.status()),

@@ -196,8 +196,8 @@ impl Exporter {
 
 async fn send(collector: &Collector, pools: &Pools<Full<Bytes>>, bytes: Bytes) -> Result<(), Failure> {
     pools.sweep();
-    let request = forward::post(&collector.upstreams, collector.target.clone(), &PROTOBUF);
-    let answer = pools.send(request, Full::new(bytes), &Cell::new(0)).await;
+    let mut request = forward::post(&collector.upstreams, collector.target.clone(), &PROTOBUF);
+    let answer = pools.send(&mut request, &mut Full::new(bytes), &Cell::new(0)).await;
     // What else it says is nobody's: the connection ends with it, unless it says nothing.
     let status = answer.map_err(|refusal| Failure::Passing(refusal.to_string()))?.status();
     let told = || format!("the collector answers {}", status.as_u16());

@@ -104,24 +104,26 @@ enum Outcome {
     Told(Refusal, Box<Response<Bytes>>),
 }
 
-async fn exchange(session: &Rc<Session>, life: &Rc<Life>, head: Parts, body: Received, record: &mut Record) -> Outcome {
+async fn exchange(session: &Rc<Session>, life: &Rc<Life>, mut head: Parts, body: Received, record: &mut Record) -> Outcome {
     if session.connection.asks {
         return Box::pin(decision::decide(session, head, body, record)).await;
     }
     let unread = Unread::of(&head, &body, session.body_limit);
-    let judged = judge(session, &record.generation, head, unread, record.began, &mut record.seen).await;
+    let judged = judge(session, &record.generation, &mut head, unread, record.began, &mut record.seen).await;
     record.judged();
     match judged {
         Ok(Judged::Forward(mut forward, asked)) => {
+            // Nobody looks at it again, and the answer may be long in coming.
+            drop(std::mem::take(&mut head.headers));
             record.admitted();
             if let Some(handshake) = forward.handshake.take() {
                 return Box::pin(open(forward, &handshake, record)).await;
             }
             let left = if body.is_end_stream() { Left::Nothing } else { Left::Unread };
-            let upload = Upload::new(body, Rc::clone(&record.generation), Rc::clone(life), session.body_limit);
+            let mut upload = Upload::new(body, Rc::clone(&record.generation), Rc::clone(life), session.body_limit);
             match asked {
                 Some(asked) => Box::pin(once::send(life, Job::Forward(forward), asked, upload, record)).await,
-                None => dispatch(life, forward, upload, left, record).await,
+                None => dispatch(life, &mut forward, &mut upload, left, record).await,
             }
         }
         Ok(Judged::Manage(order)) => {
@@ -129,10 +131,10 @@ async fn exchange(session: &Rc<Session>, life: &Rc<Life>, head: Parts, body: Rec
             let upload = Upload::new(body, Rc::clone(&record.generation), Rc::clone(life), session.body_limit);
             Box::pin(own::answer(life, order, upload, record)).await
         }
-        Ok(Judged::Issue(claim, head)) => {
+        Ok(Judged::Issue(claim)) => {
             record.paced();
             let upload = Upload::new(body, Rc::clone(&record.generation), Rc::clone(life), session.body_limit);
-            Box::pin(tokens::answer(session, life, (claim, *head), upload, record)).await
+            Box::pin(tokens::answer(session, life, (claim, head), upload, record)).await
         }
         Ok(Judged::Tell(document)) => {
             Box::pin(unread.discard(body)).await;
@@ -147,7 +149,7 @@ enum Judged {
     /// And by what it is to be run once.
     Forward(Forward, Option<Box<Asked>>),
     Manage(Box<Order>),
-    Issue(Box<Claim>, Box<Parts>),
+    Issue(Box<Claim>),
     Tell(Bytes),
     Preflight(HeaderMap),
 }
@@ -155,13 +157,13 @@ enum Judged {
 async fn judge(
     session: &Session,
     Generation { app, .. }: &Generation,
-    mut head: Parts,
+    head: &mut Parts,
     unread: Unread,
     now: Timestamp,
     seen: &mut Seen,
 ) -> Result<Judged, Refusal> {
     unread.check_expectation()?;
-    let decided = app.gate.decide(&mut head, &session.connection, now, seen).await;
+    let decided = app.gate.decide(head, &session.connection, now, seen).await;
     app.gate.note(seen);
     let permit = match decided? {
         Admitted::Preflight(headers) => return Ok(Judged::Preflight(headers)),
@@ -171,7 +173,7 @@ async fn judge(
         }
         Admitted::Issue(claim) => {
             unread.check_length()?;
-            return Ok(Judged::Issue(claim, Box::new(head)));
+            return Ok(Judged::Issue(claim));
         }
         Admitted::Tell(document) => return Ok(Judged::Tell(document)),
         Admitted::Forward(permit) => permit,
@@ -189,7 +191,7 @@ async fn judge(
     }
 }
 
-async fn dispatch(life: &Rc<Life>, forward: Forward, upload: Upload, left: Left, record: &mut Record) -> Outcome {
+async fn dispatch(life: &Rc<Life>, forward: &mut Forward, upload: &mut Upload, left: Left, record: &mut Record) -> Outcome {
     // What others have sent is read and judged first: then an upstream that sleeps is woken once for all of it, not once for each.
     if record.has_company() {
         yield_now().await;

@@ -80,21 +80,21 @@ impl<B: Payload> Pool<B> {
     /// change, has no body, and a connection that had served before closed without a byte of an answer.
     pub(super) async fn send(
         self: &Rc<Self>,
-        head: Encoded,
-        body: B,
+        head: &Encoded,
+        body: &mut B,
         limit: Duration,
         progress: &Cell<u64>,
     ) -> Result<Response<Content<B>>, Refusal> {
         let bodiless = body.is_end_stream();
-        let framing = Framing::of(&head, bodiless, body.size_hint().exact());
+        let framing = Framing::of(head, bodiless, body.size_hint().exact());
         let idle = self.take();
         let reused = idle.is_some();
         let connection = match idle {
             Some(connection) => connection,
             None => Box::pin(self.connect()).await?,
         };
-        connection.borrow_mut().begin(&head, framing, (!bodiless).then_some(body));
-        let fault = match self.receive(&connection, &head, limit, progress).await? {
+        connection.borrow_mut().begin(head, framing, (!bodiless).then(|| std::mem::take(body)));
+        let fault = match self.receive(&connection, head, limit, progress).await? {
             Ok(answer) => return Ok(Content::answer(answer, connection, Some(Rc::clone(self)))),
             Err(fault) => fault,
         };
@@ -108,9 +108,9 @@ impl<B: Payload> Pool<B> {
         let connection = Box::pin(self.connect()).await?;
         match unwritten {
             Some(request) => connection.borrow_mut().adopt(request),
-            None => connection.borrow_mut().begin(&head, framing, None),
+            None => connection.borrow_mut().begin(head, framing, None),
         }
-        match self.receive(&connection, &head, limit, progress).await? {
+        match self.receive(&connection, head, limit, progress).await? {
             Ok(answer) => Ok(Content::answer(answer, connection, Some(Rc::clone(self)))),
             Err(fault) => Err(self.target.unavailable(&fault.why)),
         }

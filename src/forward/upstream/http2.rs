@@ -110,14 +110,14 @@ impl<B: Payload> Pool<B> {
     /// begun, or where it asks for no change, has no body, and a connection that had served before was lost without an answer.
     pub(super) async fn send(
         self: &Rc<Self>,
-        mut head: Parts,
-        body: B,
+        head: &mut Parts,
+        body: &mut B,
         limit: Duration,
         progress: &Cell<u64>,
     ) -> Result<Response<Answer<B>>, Refusal> {
         let (bodiless, length) = (body.is_end_stream(), body.size_hint().exact());
-        prepare(&mut head, &self.target, if bodiless { None } else { length })?;
-        let parcel = Parcel::new(body);
+        prepare(head, &self.target, if bodiless { None } else { length })?;
+        let parcel = Parcel::new(std::mem::take(body));
         let mut stream = self.stream(None).await?;
         let mut repeated = false;
         loop {

@@ -58,12 +58,12 @@ impl<B: Payload> Pools<B> {
         Self { pools: upstreams.targets.iter().map(pool).collect() }
     }
 
-    /// Sends a request and waits for the response's head. `progress` changes while `body` is being sent.
+    /// Sends a request and waits for the response's head; of `body`, which is taken, `progress` tells how far it is sent.
     ///
     /// # Errors
     /// `upstream_unavailable`, `upstream_timeout`, `overloaded`.
-    pub async fn send(&self, forward: Forward, body: B, progress: &Cell<u64>) -> Result<Response<Answer<B>>, Refusal> {
-        match (self.pools.get(forward.upstream), forward.head) {
+    pub async fn send(&self, forward: &mut Forward, body: &mut B, progress: &Cell<u64>) -> Result<Response<Answer<B>>, Refusal> {
+        match (self.pools.get(forward.upstream), &mut forward.head) {
             (Some(Pool::Http1(pool)), Head::Http1(head)) => {
                 let limit = forward.response_timeout.unwrap_or(pool.target.response_timeout);
                 let answer = pool.send(head, body, limit, progress).await;
@@ -71,7 +71,7 @@ impl<B: Payload> Pools<B> {
             }
             (Some(Pool::Http2(pool)), Head::Http2(head)) => {
                 let limit = forward.response_timeout.unwrap_or(pool.target.response_timeout);
-                Box::pin(pool.send(*head, body, limit, progress)).await
+                Box::pin(pool.send(head, body, limit, progress)).await
             }
             (Some(Pool::Http1(_) | Pool::Http2(_)) | None, _) => Err(Rejection::Internal.because("the permit names no upstream")),
         }

@@ -96,10 +96,10 @@ pub(super) async fn send(life: &Rc<Life>, job: Job, mut asked: Box<Asked>, mut u
 }
 
 /// As if it had no key.
-async fn unprotected(life: &Rc<Life>, job: Job, upload: Upload, record: &mut Record) -> Outcome {
+async fn unprotected(life: &Rc<Life>, job: Job, mut upload: Upload, record: &mut Record) -> Outcome {
     Counters::count(&record.generation.app.ledger.counters().unprotected);
     match job {
-        Job::Forward(forward) => dispatch(life, forward, upload, Left::Unread, record).await,
+        Job::Forward(mut forward) => dispatch(life, &mut forward, &mut upload, Left::Unread, record).await,
         Job::Manage(task) => own::alone(life, task, upload, record).await,
     }
 }

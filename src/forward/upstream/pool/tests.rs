@@ -130,9 +130,10 @@ impl Scene {
         Self { pools: pools(&url, settings), heard }
     }
 
-    async fn send(&self, method: &str, body: Content) -> Result<(u16, String), Rejection> {
+    async fn send(&self, method: &str, mut body: Content) -> Result<(u16, String), Rejection> {
         let head = Request::builder().method(method).uri("/x?y").header("host", "api.example").body(()).unwrap().into_parts().0;
-        let response = self.pools.send(forward(&self.pools, head), body, &Cell::new(0)).await.map_err(|refusal| refusal.rejection)?;
+        let response =
+            self.pools.send(&mut forward(&self.pools, head), &mut body, &Cell::new(0)).await.map_err(|refusal| refusal.rejection)?;
         let (head, body) = response.into_parts();
         let body = body.collect().await.unwrap().to_bytes();
         Ok((head.status.as_u16(), String::from_utf8(body.to_vec()).unwrap()))

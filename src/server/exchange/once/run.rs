@@ -53,10 +53,10 @@ impl Run {
         }
     }
 
-    async fn exchange(&mut self, job: Job, upload: Upload, tell: Tell) {
+    async fn exchange(&mut self, job: Job, mut upload: Upload, tell: Tell) {
         let refusal = match job {
-            Job::Forward(forward) => {
-                let sent = self.generation.pools.send(forward, upload, &Cell::new(0)).await;
+            Job::Forward(mut forward) => {
+                let sent = self.generation.pools.send(&mut forward, &mut upload, &Cell::new(0)).await;
                 match sent.and_then(|response| check_answer(&response).map(|()| response)) {
                     Ok(response) => return self.answer(response, tell).await,
                     Err(refusal) => refusal,

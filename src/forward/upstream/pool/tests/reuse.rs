@@ -49,7 +49,7 @@ fn an_answer_that_is_not_read_to_its_end_closes_its_connection() {
     run(async {
         let scene = Scene::new(&[&[Hear, Say("HTTP/1.1 200 OK\r\nContent-Length: 9\r\n\r\nok"), Hang]], "").await;
         let head = Request::get("/").body(()).unwrap().into_parts().0;
-        drop(scene.pools.send(forward(&scene.pools, head), Content::default(), &Cell::new(0)).await.unwrap());
+        drop(scene.pools.send(&mut forward(&scene.pools, head), &mut Content::default(), &Cell::new(0)).await.unwrap());
         assert_eq!(scene.pool().idle.borrow().len(), 0);
         assert_eq!(scene.pool().target.open.load(std::sync::atomic::Ordering::Acquire), 0);
     });
