@@ -74,7 +74,7 @@ pub struct BearerToken {
     pub digest: Digest,
     /// Where it stood.
     pub header: HeaderName,
-    secret: Secret,
+    secret: Secret<HeaderValue>,
 }
 
 impl BearerToken {
@@ -115,18 +115,28 @@ pub struct ApiKey<'k> {
     pub header: Option<HeaderName>,
 }
 
-/// The text of a credential, while it is looked at.
-enum Secret {
+/// The text of a credential, while it is looked at, in a header's value or a copy of that.
+enum Secret<V> {
     /// Behind this many bytes of the header's value.
-    Header(HeaderValue, usize),
+    Header(V, usize),
     Decoded(Zeroizing<Vec<u8>>),
 }
 
-impl Secret {
+impl<V: AsRef<[u8]>> Secret<V> {
     fn bytes(&self) -> &[u8] {
         match self {
-            Self::Header(value, start) => value.as_bytes().get(*start..).unwrap_or_default().trim_ascii(),
+            Self::Header(value, start) => value.as_ref().get(*start..).unwrap_or_default().trim_ascii(),
             Self::Decoded(bytes) => bytes,
+        }
+    }
+}
+
+impl Secret<&HeaderValue> {
+    /// To be kept when the header is gone.
+    fn kept(self) -> Secret<HeaderValue> {
+        match self {
+            Self::Header(value, start) => Secret::Header(value.clone(), start),
+            Self::Decoded(bytes) => Secret::Decoded(bytes),
         }
     }
 }
@@ -200,16 +210,18 @@ impl Credentials {
         }
         let mut secrets = self.secrets(headers);
         let (source, first) = secrets.next().ok_or(Rejection::CredentialMissing)?;
-        let conflict = secrets.any(|(_, other)| other.bytes() != first.bytes());
-        drop(secrets);
-        if conflict {
-            return Err(Rejection::CredentialConflict.because("two different credentials"));
+        let mut standing: SmallVec<[&HeaderName; 4]> = SmallVec::from_slice(&[&source.header]);
+        for (other, secret) in secrets {
+            if secret.bytes() != first.bytes() {
+                return Err(Rejection::CredentialConflict.because("two different credentials"));
+            }
+            standing.push(&other.header);
         }
         let text = first.bytes();
         let prefix = self.kinds.classify(text);
         if let Some(kind) = self.token_kind(prefix, source, text) {
-            let token = BearerToken { kind, digest: Digest::of(text), header: source.header.clone(), secret: first };
-            self.settle_token(headers);
+            let token = BearerToken { kind, digest: Digest::of(text), header: source.header.clone(), secret: first.kept() };
+            self.settle_token(&standing, headers);
             return Ok(Credential::Token(token));
         }
         // It opens one door only, and is shown to nobody else.
@@ -242,15 +254,13 @@ impl Credentials {
     }
 
     /// The headers in which a token stands go, or they alone are left as they are.
-    fn settle_token(&self, headers: &mut HeaderMap) {
-        let mut standing: SmallVec<[&HeaderName; 4]> = self.secrets(headers).map(|(source, _)| &source.header).collect();
-        standing.dedup();
+    fn settle_token(&self, standing: &[&HeaderName], headers: &mut HeaderMap) {
         if !self.keeps_tokens {
-            for header in &standing {
+            for header in standing {
                 headers.remove(*header);
             }
         }
-        self.strip_but(&standing, headers);
+        self.strip_but(standing, headers);
     }
 
     /// What only who presents the credential that [`Self::take`] would take can derive.
@@ -344,7 +354,7 @@ impl Credentials {
         })
     }
 
-    fn secrets<'s, 'h>(&'s self, headers: &'h HeaderMap) -> impl Iterator<Item = (&'s Source, Secret)> + use<'s, 'h> {
+    fn secrets<'s, 'h>(&'s self, headers: &'h HeaderMap) -> impl Iterator<Item = (&'s Source, Secret<&'h HeaderValue>)> + use<'s, 'h> {
         self.sources
             .iter()
             .flat_map(|source| headers.get_all(&source.header).iter().filter_map(move |value| Some((source, source.read(value)?))))
@@ -373,8 +383,8 @@ impl std::fmt::Display for Credentials {
 
 impl Source {
     /// What stands behind the source's scheme; `None` for another scheme.
-    fn read(&self, value: &HeaderValue) -> Option<Secret> {
-        let Some(scheme) = self.scheme else { return Some(Secret::Header(value.clone(), 0)) };
+    fn read<'h>(&self, value: &'h HeaderValue) -> Option<Secret<&'h HeaderValue>> {
+        let Some(scheme) = self.scheme else { return Some(Secret::Header(value, 0)) };
         let word: &[u8] = match scheme {
             Scheme::Bearer => b"bearer",
             Scheme::Basic => b"basic",
@@ -385,7 +395,7 @@ impl Source {
             return None;
         }
         match scheme {
-            Scheme::Bearer => Some(Secret::Header(value.clone(), word.len() + 1)),
+            Scheme::Bearer => Some(Secret::Header(value, word.len() + 1)),
             Scheme::Basic => {
                 // The key is the user name (curl -u sk_…:); a password is not looked at. What does not decode is no credential of ours.
                 let mut decoded = Zeroizing::new(STANDARD.decode(rest.trim_ascii()).unwrap_or_default());

@@ -223,8 +223,7 @@ impl Gate {
         trace: &mut T,
     ) -> Result<(&'g Arc<Route>, Captures<'f>), Refusal> {
         let (route, captures) = self.rules.routes.find(&facts.method, &facts.path);
-        seen.route = route.matched.then(|| Arc::clone(&route.name));
-        seen.template = route.matched.then(|| Arc::clone(&route.template));
+        seen.route = route.matched.then(|| Arc::clone(route));
         let encoded = match facts.path.encoded().beyond(route.allow_encoded) {
             Some(encoding) => Err(Rejection::RequestInvalid
                 .because(format!("{encoding} in the path; allow_encoded = [\"{encoding}\"] on the route would allow it"))),

@@ -77,16 +77,26 @@ enum Piece {
     Capture(usize, Box<str>),
 }
 
-/// A demanded scope with its captures filled in.
+/// Demanded scopes with their captures filled in.
 pub type Scope = SmallVec<[u8; 96]>;
 
 /// Longest capture that may stand in a scope.
 const CAPTURE_MAX: usize = 64;
 
 impl Demand {
-    /// The scope for these captures; `None` if one of them is not `[A-Za-z0-9._-]{1,64}`.
-    #[must_use]
-    pub fn fill(&self, captures: &[&str]) -> Option<Scope> {
+    /// Whether these captures may stand in it.
+    fn fits(&self, captures: &[&str]) -> bool {
+        self.0.iter().all(|piece| match piece {
+            Piece::Text(_) => true,
+            Piece::Capture(index, _) => captures.get(*index).is_some_and(|text| is_plain(text)),
+        })
+    }
+
+    /// Shows the scope for these captures; `None` if one of them is not `[A-Za-z0-9._-]{1,64}`.
+    pub fn with<T>(&self, captures: &[&str], look: impl FnOnce(&str) -> T) -> Option<T> {
+        if let [Piece::Text(scope)] = &*self.0 {
+            return Some(look(scope));
+        }
         let mut scope = Scope::new();
         for piece in &self.0 {
             match piece {
@@ -94,7 +104,7 @@ impl Demand {
                 Piece::Capture(index, _) => scope.extend_from_slice(captures.get(*index).filter(|text| is_plain(text))?.as_bytes()),
             }
         }
-        Some(scope)
+        std::str::from_utf8(&scope).ok().map(look)
     }
 }
 
@@ -115,7 +125,7 @@ fn is_plain(capture: &str) -> bool {
 
 impl Route {
     fn accepts(&self, captures: &[&str]) -> bool {
-        self.scopes.iter().chain(&self.any_scopes).all(|demand| demand.fill(captures).is_some())
+        self.scopes.iter().chain(&self.any_scopes).all(|demand| demand.fits(captures))
     }
 
     /// What it demands beyond a good credential, in the words of the configuration.

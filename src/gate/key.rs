@@ -54,14 +54,13 @@ impl Gate {
             }
             verdict => verdict,
         };
-        let known = verdict.as_ref().ok().cloned();
-        let note = || match &known {
-            Some(identity) => {
+        trace.judged(Step::Authentication, &verdict, || match &verdict {
+            Ok(identity) => {
                 let id = identity.key_id().map_or("", |id| id);
                 Note::new(format!("{} is {id} of tenant {}", presented(), identity.tenant_id))
             }
-            None => Note::new(presented()).at("store.url"),
-        };
-        trace.judge(Step::Authentication, verdict, note)
+            Err(_) => Note::new(presented()).at("store.url"),
+        });
+        verdict
     }
 }

@@ -13,7 +13,7 @@ use crate::identity::Identity;
 use crate::key::digest::Digest;
 use crate::limit::Told;
 use crate::net::client::ClientAddr;
-use crate::route::Scope;
+use crate::route::{Route, Scope};
 use crate::telemetry::spans::Context;
 
 /// What was learnt.
@@ -23,10 +23,8 @@ pub struct Seen {
     pub request_id: RequestId,
     /// Whose request it is.
     pub client: ClientAddr,
-    /// Name of the matched route.
-    pub route: Option<Arc<str>>,
-    /// `METHODS /template` of the matched route.
-    pub template: Option<Arc<str>>,
+    /// The matched route.
+    pub route: Option<Arc<Route>>,
     /// Environment of the presented key, by its prefix.
     pub environment: Option<EnvironmentName>,
     /// Prefix and digest of the presented key; the log names unknown keys by prefix and fingerprint.
@@ -67,7 +65,6 @@ impl Seen {
             request_id,
             client: ClientAddr(None),
             route: None,
-            template: None,
             environment: None,
             key: None,
             presented_token: None,

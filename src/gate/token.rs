@@ -49,7 +49,8 @@ impl Gate {
             seen.token = Some(token);
             Ok(identity)
         });
-        trace.judge(Step::Authentication, verdict.clone(), || self.note_of(token, verdict.as_deref().ok()))
+        trace.judged(Step::Authentication, &verdict, || self.note_of(token, verdict.as_deref().ok()));
+        verdict
     }
 
     fn note_of(&self, token: &BearerToken, identity: Option<&Identity>) -> Note {

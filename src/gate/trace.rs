@@ -111,8 +111,13 @@ pub trait Trace {
     /// # Errors
     /// The step's own.
     fn judge<R>(&mut self, step: Step, result: Result<R, Refusal>, note: impl FnOnce() -> Note) -> Result<R, Refusal> {
-        self.step(step, note, result.as_ref().err().map_or(Verdict::Passed, Verdict::Refused));
+        self.judged(step, &result, note);
         result
+    }
+
+    /// The same, where the note is of the result.
+    fn judged<R>(&mut self, step: Step, result: &Result<R, Refusal>, note: impl FnOnce() -> Note) {
+        self.step(step, note, result.as_ref().err().map_or(Verdict::Passed, Verdict::Refused));
     }
 }
 

@@ -162,10 +162,10 @@ pub(super) fn look(case: &Case<'_>) -> Note {
 /// The route's `scopes` are all granted, and one of its `any_scopes`.
 pub(super) fn check(case: &Case<'_>) -> Result<(), Refusal> {
     let grants = &case.identity.grants;
-    let granted = |demand: &Demand| demand.fill(case.captures).is_some_and(|scope| grants.allow(text(&scope)));
+    let granted = |demand: &Demand| demand.with(case.captures, |scope| grants.allow(scope)) == Some(true);
     if let Some(missing) = case.route.scopes.iter().find(|demand| !granted(demand)) {
-        let scope = missing.fill(case.captures).unwrap_or_default();
-        return Err(Rejection::ScopeMissing.because(format!("needs {}", text(&scope))));
+        let needs = missing.with(case.captures, |scope| format!("needs {scope}"));
+        return Err(Rejection::ScopeMissing.because(needs.unwrap_or_default()));
     }
     if case.route.any_scopes.is_empty() || case.route.any_scopes.iter().any(granted) {
         return Ok(());
@@ -176,17 +176,16 @@ pub(super) fn check(case: &Case<'_>) -> Result<(), Refusal> {
 /// What an admitted request needed, separated by spaces: all of `scopes`, and of `any_scopes` the first that is granted.
 #[must_use]
 pub fn used(case: &Case<'_>) -> Scope {
-    let any = case
-        .route
-        .any_scopes
-        .iter()
-        .find(|demand| demand.fill(case.captures).is_some_and(|scope| case.identity.grants.allow(text(&scope))));
+    let grants = &case.identity.grants;
+    let any = case.route.any_scopes.iter().find(|demand| demand.with(case.captures, |scope| grants.allow(scope)) == Some(true));
     let mut all = Scope::new();
-    for scope in case.route.scopes.iter().chain(any).filter_map(|demand| demand.fill(case.captures)) {
-        if !all.is_empty() {
-            all.push(b' ');
-        }
-        all.extend_from_slice(&scope);
+    for demand in case.route.scopes.iter().chain(any) {
+        demand.with(case.captures, |scope| {
+            if !all.is_empty() {
+                all.push(b' ');
+            }
+            all.extend_from_slice(scope.as_bytes());
+        });
     }
     all
 }
@@ -194,8 +193,7 @@ pub fn used(case: &Case<'_>) -> Scope {
 /// Demanded scopes, separated by spaces, as a challenge names them (RFC 6750 §3).
 #[must_use]
 pub fn demanded(demands: &[Demand], captures: &[&str]) -> String {
-    let scopes: Vec<Scope> = demands.iter().filter_map(|demand| demand.fill(captures)).collect();
-    scopes.iter().map(text).collect::<Vec<_>>().join(" ")
+    demands.iter().filter_map(|demand| demand.with(captures, str::to_owned)).collect::<Vec<_>>().join(" ")
 }
 
 /// It is made of text.

@@ -308,7 +308,7 @@ impl Record {
             host: head.and_then(|head| head.host.as_ref()).map(lossy),
             client: self.seen.client.0,
             status,
-            route: self.seen.route.as_deref(),
+            route: self.seen.route.as_ref().map(|route| &*route.name),
             reason: refusal.map_or("", |refusal| refusal.rejection.row().reason),
             would_refuse: would_refuse.reasons(),
             detail: refusal.map_or_else(|| would_refuse.details(), |refusal| Cow::Borrowed(&*refusal.detail)),

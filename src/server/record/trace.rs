@@ -1,5 +1,7 @@
 //! What a sampled request leaves for the trace that it belongs to.
 
+use std::sync::Arc;
+
 use super::{Record, name_of};
 use crate::config::sections::EnvironmentName;
 use crate::telemetry::spans::{Asked, Span};
@@ -32,7 +34,7 @@ impl Record {
             method: method.clone(),
             scheme: self.scribe.scheme,
             path: log.masked(uri.path()),
-            template: self.seen.template.clone(),
+            template: self.seen.route.as_ref().map(|route| Arc::clone(&route.template)),
             version: self.head.as_ref().map(|head| name_of(head.version)),
             client: self.seen.client.0.and_then(|ip| log.address(ip)),
             status: self.status.map(|status| status.as_u16()),
