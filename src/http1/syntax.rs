@@ -29,10 +29,10 @@ fn is_text(value: &[u8]) -> bool {
 /// 1 to 18 digits, so that it is a number everywhere.
 #[must_use]
 pub fn content_length(value: &[u8]) -> Option<u64> {
-    if !(1..=18).contains(&value.len()) || !value.iter().all(u8::is_ascii_digit) {
+    if !(1..=18).contains(&value.len()) {
         return None;
     }
-    std::str::from_utf8(value).ok()?.parse().ok()
+    value.iter().try_fold(0, |length, byte| byte.is_ascii_digit().then(|| length * 10 + u64::from(byte - b'0')))
 }
 
 /// RFC 9110 §5.6.2 `token`.

@@ -21,10 +21,14 @@ pub(crate) fn is_valid(value: &[u8]) -> bool {
 
 fn is_name(name: &[u8]) -> bool {
     let name = name.strip_suffix(b".").unwrap_or(name);
+    // Where the byte before is a dot, or there is none, a label begins: it has a character.
+    let mut before = b'.';
     name.len() <= 253
-        && name
-            .split(|byte| *byte == b'.')
-            .all(|label| !label.is_empty() && label.iter().all(|byte| byte.is_ascii_alphanumeric() || matches!(byte, b'-' | b'_' | b'~')))
+        && name.iter().all(|byte| {
+            let after = std::mem::replace(&mut before, *byte);
+            byte.is_ascii_alphanumeric() || matches!(byte, b'-' | b'_' | b'~') || (*byte == b'.' && after != b'.')
+        })
+        && before != b'.'
 }
 
 fn is_ipv6(address: &[u8]) -> bool {

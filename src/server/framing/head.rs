@@ -175,6 +175,15 @@ impl Head {
 }
 
 impl Head {
+    /// Before the first byte of the next head; in place, as there is room for many lines in it.
+    pub fn reset(&mut self) {
+        let Self { scanned, searched, leading_empty_line, request_line, fields, host, content_length, chunked } = self;
+        (*scanned, *searched, *leading_empty_line, *chunked) = (0, 0, false, false);
+        (*request_line, *host, *content_length) = (None, None, None);
+        fields.clear();
+        fields.shrink_to_fit();
+    }
+
     /// The request that `bytes`, a complete head, are.
     ///
     /// # Errors

@@ -33,7 +33,8 @@ fn judge(input: &[u8], cuts: &[usize]) -> Verdict {
                 None => head.advance(&bytes, LIMITS).map(|complete| {
                     let Some((taken, length)) = complete else { return false };
                     let _ = bytes.split_to(taken);
-                    (head, content) = (Head::default(), Some(Decoder::new(length)));
+                    head.reset();
+                    content = Some(Decoder::new(length));
                     true
                 }),
                 Some(decoder) => match decoder.decode(&mut bytes) {
@@ -332,7 +333,9 @@ proptest! {
             let mut other = httparse::Request::new(&mut headers);
             prop_assert_eq!(other.parse(&rest[..taken]), Ok(httparse::Status::Complete(taken)));
             // A target may be no URI after all.
-            if let Ok((request, _)) = std::mem::take(&mut head).request(&Bytes::copy_from_slice(&rest[..taken])) {
+            let request = head.request(&Bytes::copy_from_slice(&rest[..taken]));
+            head.reset();
+            if let Ok((request, _)) = request {
                 prop_assert_eq!(Some(request.method.as_str()), other.method);
                 prop_assert_eq!(other.version, Some(u8::from(request.version == http::Version::HTTP_11)));
                 let target = request.uri.to_string();

@@ -145,7 +145,8 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Wire<S> {
 
     fn begin(self: &Rc<Self>, state: &mut State<S>, bytes: usize, length: Length) -> Arrival<S> {
         let taken = state.inbox.bytes().split_to(bytes).freeze();
-        let request = std::mem::take(&mut state.head).request(&taken);
+        let request = state.head.request(&taken);
+        state.head.reset();
         state.judged = 0;
         state.message += 1;
         let (head, says) = match request {
