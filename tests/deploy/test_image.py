@@ -85,6 +85,10 @@ class Image(unittest.TestCase):
         key = pod.exec("/sidegate", "keys", "create", "--tenant", "acme", "--name", "ci", "--quiet").strip()
         return pod, key
 
+    def test_it_is_compiled_by_a_profile_of_this_compiler(self):
+        told = subprocess.run([ROOT / "deploy/cargo", "--version"], capture_output=True, text=True, check=True)
+        self.assertEqual((told.stdout.split()[0], told.stderr), ("cargo", ""))
+
     def test_the_image_holds_a_static_binary_and_no_shell(self):
         described = json.loads(run("buildah", *pods.STORAGE, "inspect", "--type", "image", "localhost/sidegate"))
         config = described["OCIv1"]["config"]

@@ -16,7 +16,7 @@ from pathlib import Path
 from types import FrameType
 
 from . import machine, report
-from .bed import BUILT, ROOT, Bed
+from .bed import BUILT, ROOT, TARGET, Bed
 from .install import install
 from .measure import Failure, Rounds, plan
 from .probes import PROBES
@@ -34,7 +34,7 @@ def parser() -> argparse.ArgumentParser:
     parse = argparse.ArgumentParser(
         prog="tests/bench/run",
         description="Measures Sidegate beside the proxies that are installed here; writes what it promises and what it is, as Markdown.",
-        epilog="SIDEGATE_BIN names the binary to measure; without it the release build is made and measured. A run of six rounds takes "
+        epilog="SIDEGATE_BIN names the binary to measure; without it what deploy/cargo compiles, as it is shipped. A run of six rounds takes "
         "about half an hour and wants the machine for itself. Exit: 0 every figure that was measured holds, 1 one does not, 2 usage.",
     )
     parse.add_argument("--quick", action="store_true", help="two rounds of one second: to see that it works, not to judge by")
@@ -179,12 +179,13 @@ def _require(tools: tuple[str, ...]) -> None:
 
 
 def _build(targets: list[Target]) -> None:
-    """Compiles what will be measured. Sidegate last: benches and tests are built with features that it does not ship with."""
+    """Compiles what will be measured."""
     for probe in _probes(targets):
         if PROBES[probe].compiled and PROBES[probe].missing() is None:
-            subprocess.run(["cargo", *PROBES[probe].compiled, "--no-run"], cwd=ROOT, check=True)
+            subprocess.run([*PROBES[probe].compiled, "--no-run"], cwd=ROOT, check=True)
     if "SIDEGATE_BIN" not in os.environ:
-        subprocess.run(["cargo", "build", "--release", "--locked"], cwd=ROOT, check=True)
+        env = os.environ | {"CARGO_TARGET_DIR": str(TARGET / "static")}
+        subprocess.run(["deploy/cargo", "build", "--release", "--locked", "--bin", "sidegate"], cwd=ROOT, env=env, check=True)
 
 
 def _probes(targets: list[Target]) -> list[str]:

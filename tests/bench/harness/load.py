@@ -6,6 +6,7 @@ import json
 import re
 import time
 from dataclasses import dataclass
+from pathlib import Path
 
 from . import process
 from .bed import BENCH, Bed
@@ -41,12 +42,14 @@ def read_wrk(printed: str) -> Asked:
     return Asked(figures["requests"], figures["duration_us"] / 1e6, figures["errors"], figures["p50_us"], figures["p99_us"])
 
 
-def h2load(bed: Bed, port: int, seconds: int, connections: int, streams: int) -> Asked:
-    """HTTP/2 with prior knowledge, so many streams at a time on each connection."""
+def h2load(bed: Bed, port: int, seconds: int, connections: int, streams: int, content: Path | None = None) -> Asked:
+    """HTTP/2 with prior knowledge, so many streams at a time on each connection; POST of a file's content, if there is one."""
     headers = ["user-agent: bench/1.0", "accept: application/json", f"authorization: Bearer {bed.keys[0].secret}"]
     command = ["h2load", "-t1", f"-c{connections}", f"-m{streams}", "-D", str(seconds)]
     for header in headers:
         command += ["-H", header]
+    if content:
+        command += ["-d", str(content)]
     return read_h2load(process.run([*command, f"http://127.0.0.1:{port}/v1/items/42"], bed.cores.rest), seconds)
 
 

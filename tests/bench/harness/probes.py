@@ -29,8 +29,8 @@ CACHED_TENANTS = 500
 SYSCALL_SECONDS = 2
 PERF = ["perf", "stat", "-x,", "-e", "raw_syscalls:sys_enter"]
 STRACE = ["strace", "-c", "-f"]
-DECIDE = ("bench", "--locked", "--bench", "decide")
-ALLOCATIONS = ("test", "--locked", "--test", "allocations")
+DECIDE = ("cargo", "bench", "--locked", "--bench", "decide")
+ALLOCATIONS = ("cargo", "test", "--locked", "--test", "allocations")
 MIB = 1 << 20
 
 
@@ -41,7 +41,7 @@ class Probe:
     measure: Callable[[Bed], dict[str, float]]
     every_round: bool = True
     missing: Callable[[], str | None] = lambda: None
-    # What cargo has to compile for it, which is done before anything is measured.
+    # The command of cargo that it needs, which compiles before anything is measured.
     compiled: tuple[str, ...] = ()
 
 
@@ -155,7 +155,7 @@ def size(bed: Bed) -> dict[str, float]:
 
 def decision(bed: Bed) -> dict[str, float]:
     """Criterion's bench `decide`: the gate alone, in a loop."""
-    process.run(["cargo", *DECIDE, "--", "--noplot"], bed.cores.proxy, cwd=ROOT)
+    process.run([*DECIDE, "--", "--noplot"], bed.cores.proxy, cwd=ROOT)
     return {"ns": read_estimates((TARGET / "criterion/decide, cached key/new/estimates.json").read_text())}
 
 
@@ -166,7 +166,7 @@ def read_estimates(text: str) -> float:
 
 def allocations(bed: Bed) -> dict[str, float]:
     """The test that counts them says so when it is asked to print. Unoptimised code allocates no less."""
-    return {"worst": read_allocations(process.run(["cargo", *ALLOCATIONS, "--", "--nocapture"], bed.cores.proxy, cwd=ROOT))}
+    return {"worst": read_allocations(process.run([*ALLOCATIONS, "--", "--nocapture"], bed.cores.proxy, cwd=ROOT))}
 
 
 def read_allocations(printed: str) -> float:

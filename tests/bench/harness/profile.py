@@ -11,7 +11,7 @@ from pathlib import Path
 
 from . import peers
 from .bed import ROOT, TARGET, Bed
-from .proxies import PEERS, SIDEGATE, sidegate_binary
+from .proxies import PEERS, SIDEGATE, shipped, sidegate_binary
 from .targets import SCENARIOS
 from .watch import while_watched
 
@@ -53,9 +53,9 @@ def main(arguments: list[str]) -> int:
 def _with_symbols() -> Path:
     if "SIDEGATE_BIN" in os.environ:
         return sidegate_binary()
-    command = ["cargo", "build", "--release", "--locked", "--config", "profile.release.strip=false", "--target-dir", str(SYMBOLS)]
-    subprocess.run(command, cwd=ROOT, check=True)
-    return SYMBOLS / "release/sidegate"
+    command = ["deploy/cargo", "build", "--release", "--locked", "--bin", "sidegate", "--config", "profile.release.strip=false"]
+    subprocess.run(command, cwd=ROOT, env=os.environ | {"CARGO_TARGET_DIR": str(SYMBOLS)}, check=True)
+    return shipped(SYMBOLS) / "sidegate"
 
 
 if __name__ == "__main__":

@@ -21,8 +21,14 @@ PINGORA_BINARY = BUILT / "pingora/release/pingora-peer"
 
 
 def sidegate_binary() -> Path:
-    """The release build, or what SIDEGATE_BIN names."""
-    return Path(os.environ.get("SIDEGATE_BIN", TARGET / "release/sidegate"))
+    """The binary as it is shipped, or what SIDEGATE_BIN names."""
+    return Path(os.environ.get("SIDEGATE_BIN") or shipped(TARGET / "static") / "sidegate")
+
+
+def shipped(target: Path) -> Path:
+    """Where deploy/cargo leaves what it compiles under a target directory."""
+    told = subprocess.run(["rustc", "-vV"], capture_output=True, text=True, check=True).stdout
+    return target / re.search(r"^host: (.*)$", told, re.MULTILINE)[1] / "release"
 
 
 def envoy_binary() -> str | None:
@@ -56,9 +62,11 @@ def _pingora_version() -> str:
     return read_version((PINGORA / "Cargo.lock").read_text().partition('name = "pingora-proxy"')[2])
 
 
-def _sidegate(rule: str, unix: bool = False, log: str = "off") -> Callable[[Bed], list[str]]:
+def sidegate_peer(rule: str, unix: bool = False, log: str = "off", url: str | None = None) -> Callable[[Bed], list[str]]:
+    """The command of Sidegate with this in its route, and behind it; before the bed's upstream, unless another URL is said."""
+
     def command(bed: Bed) -> list[str]:
-        upstream = f"unix:{bed.run}/upstream.sock" if unix else f"http://127.0.0.1:{bed.ports['UPSTREAM']}"
+        upstream = url or (f"unix:{bed.run}/upstream.sock" if unix else f"http://127.0.0.1:{bed.ports['UPSTREAM']}")
         config = bed.render("sidegate.toml", RULE=rule, URL=upstream, LOG=log)
         bed.import_keys(config)
         return [str(bed.sidegate), "--config", str(config), "serve"]
@@ -103,10 +111,10 @@ READ = 'scopes = ["read"]'
 PEERS = {
     peer.name: peer
     for peer in (
-        Peer("sidegate", "authenticates", SIDEGATE, _sidegate(READ), authenticates=True, one_port=True),
-        Peer("sidegate-open", 'auth = "none"', SIDEGATE, _sidegate('auth = "none"'), one_port=True),
-        Peer("sidegate-unix", "upstream on a Unix socket", SIDEGATE, _sidegate(READ, unix=True), authenticates=True, one_port=True),
-        Peer("sidegate-log", "a line of its access log for each request", SIDEGATE, _sidegate(READ, log="all"), authenticates=True, one_port=True),
+        Peer("sidegate", "authenticates", SIDEGATE, sidegate_peer(READ), authenticates=True, one_port=True),
+        Peer("sidegate-open", 'auth = "none"', SIDEGATE, sidegate_peer('auth = "none"'), one_port=True),
+        Peer("sidegate-unix", "upstream on a Unix socket", SIDEGATE, sidegate_peer(READ, unix=True), authenticates=True, one_port=True),
+        Peer("sidegate-log", "a line of its access log for each request", SIDEGATE, sidegate_peer(READ, log="all"), authenticates=True, one_port=True),
         Peer("nginx", "plain proxy_pass", NGINX, _nginx("nginx.conf")),
         Peer("nginx-lua", "Lua, keys in Redis, LRU", NGINX_LUA, _nginx("nginx-lua.conf"), authenticates=True),
         Peer("haproxy", "plain", HAPROXY, _haproxy("haproxy.cfg")),

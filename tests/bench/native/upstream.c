@@ -1,5 +1,6 @@
-/* The upstream of the measurements: one thread, one epoll, one read and one write a request. It is no general server: GET only,
- * heads below 64 KiB, answers that are ready made. Nothing that is installed everywhere costs as little beside the proxy.
+/* The upstream of the measurements: one thread, one epoll, one read and one write a request. It is no general server: GET,
+ * and POST and PUT as Sidegate sends them, heads below 64 KiB, answers that are ready made. Nothing that is installed everywhere costs as
+ * little beside the proxy.
  *
  *   GET /v1/items/…   100 bytes of JSON            GET /v1/blob16k   16 KiB
  *   GET /v1/big/N     N MiB                        GET /v1/echo      the request's head, as it came
@@ -28,6 +29,7 @@ struct connection {
     size_t out_bytes;
     char *owned;
     long long chunks_bytes; /* of a /v1/big answer, still to come after `out` */
+    size_t content_bytes; /* of a request, still to be thrown away before it is answered */
     char head[HEAD_BYTES];
 };
 
@@ -92,16 +94,36 @@ static void answer(struct connection *c, const char *path, size_t head_bytes) {
     if (bytes > 0) c->out = c->owned, c->out_bytes = (size_t)bytes;
 }
 
+static void take(struct connection *c, size_t bytes) {
+    memmove(c->head, c->head + bytes, c->buffered - bytes);
+    c->buffered -= bytes;
+}
+
+/* As Sidegate writes it. */
+static size_t content_length(const char *head, size_t head_bytes) {
+    static const char name[] = "\r\ncontent-length: ";
+    char *line = memmem(head, head_bytes, name, sizeof name - 1);
+    return line ? strtoul(line + sizeof name - 1, NULL, 10) : 0;
+}
+
 /* Answers what is buffered; -1: the connection is to be dropped. */
 static int serve(struct connection *c) {
     while (c->buffered) {
-        char *end = memmem(c->head, c->buffered, "\r\n\r\n", 4);
-        if (!end) return c->buffered < HEAD_BYTES ? 0 : -1;
-        size_t head_bytes = (size_t)(end + 4 - c->head);
-        if (!begins(c->head, "GET ")) return -1;
-        answer(c, c->head + 4, head_bytes);
-        memmove(c->head, c->head + head_bytes, c->buffered - head_bytes);
-        c->buffered -= head_bytes;
+        if (c->content_bytes) {
+            size_t taken = c->content_bytes < c->buffered ? c->content_bytes : c->buffered;
+            c->content_bytes -= taken;
+            take(c, taken);
+        } else {
+            char *end = memmem(c->head, c->buffered, "\r\n\r\n", 4);
+            if (!end) return c->buffered < HEAD_BYTES ? 0 : -1;
+            size_t head_bytes = (size_t)(end + 4 - c->head);
+            int gets = begins(c->head, "GET ");
+            if (!gets && !begins(c->head, "POST ") && !begins(c->head, "PUT ")) return -1;
+            answer(c, strchr(c->head, ' ') + 1, head_bytes);
+            c->content_bytes = gets ? 0 : content_length(c->head, head_bytes);
+            take(c, head_bytes);
+        }
+        if (c->content_bytes) continue;
         int flushed = flush(c);
         if (flushed <= 0) return flushed;
     }
