@@ -53,8 +53,8 @@ def main(arguments: list[str]) -> int:
 def _with_symbols() -> Path:
     if "SIDEGATE_BIN" in os.environ:
         return sidegate_binary()
-    command = ["deploy/cargo", "build", "--release", "--locked", "--bin", "sidegate", "--config", "profile.release.strip=false"]
-    subprocess.run(command, cwd=ROOT, env=os.environ | {"CARGO_TARGET_DIR": str(SYMBOLS)}, check=True)
+    env = os.environ | {"CARGO_TARGET_DIR": str(SYMBOLS), "SIDEGATE_SYMBOLS": "yes"}
+    subprocess.run(["deploy/cargo", "build", "--release", "--locked", "--bin", "sidegate"], cwd=ROOT, env=env, check=True)
     return shipped(SYMBOLS) / "sidegate"
 
 
