@@ -128,3 +128,18 @@ impl From<&Parts> for Encoded {
         encoded
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::facts::X_REQUEST_ID;
+
+    #[test]
+    fn what_no_other_request_has_stays_out_of_the_table_of_http_2_and_nothing_else_does() {
+        let mut headers = HeaderMap::new();
+        headers.once(&X_REQUEST_ID, b"an id");
+        headers.text(&header::USER_AGENT, b"a name");
+        assert!(headers.get(X_REQUEST_ID).is_some_and(HeaderValue::is_sensitive));
+        assert!(!headers.get(header::USER_AGENT).is_some_and(HeaderValue::is_sensitive));
+    }
+}
