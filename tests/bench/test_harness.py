@@ -2,11 +2,16 @@
 
 from __future__ import annotations
 
+import base64
 import contextlib
 import dataclasses
+import hashlib
+import hmac
 import io
+import json
 import re
 import subprocess
+import types
 import unittest
 
 from harness import cli, measure, report
@@ -19,6 +24,7 @@ from harness.probes import PROBES, read_allocations, read_estimates, read_perf, 
 from harness.proxies import PEERS, read_version
 from harness.report import Results
 from harness.targets import SCENARIOS, TARGETS, Figure, Ratio
+from harness.train import SECRET, tokens, lessons
 
 BY_NAME = {target.name: target for target in TARGETS}
 SAMPLE = Sample(0, "h1-c64", "sidegate", 1000, 1.0, 10_000_000, 5_000_000, 900.0, 1500.0, 2000.0, 0.0, 0.0)
@@ -50,6 +56,21 @@ class Plans(unittest.TestCase):
         turns = [measure.rotated(["a", "b", "c"], number) for number in range(4)]
         self.assertEqual(turns, [["a", "b", "c"], ["b", "c", "a"], ["c", "a", "b"], ["a", "b", "c"]])
         self.assertEqual(measure.rotated([], 3), [])
+
+
+class Lessons(unittest.TestCase):
+    def test_every_load_is_one_and_each_has_a_name_of_its_own(self) -> None:
+        names = [lesson.name for lesson in lessons()]
+        self.assertEqual(len(names), len(set(names)))
+        self.assertLessEqual(set(SCENARIOS), set(names))
+
+    def test_tokens_are_signed_and_of_the_beds_tenants(self) -> None:
+        bed = types.SimpleNamespace(keys=list(keys(3, 2)))
+        for token, key in zip(tokens(bed), bed.keys, strict=True):
+            signed, _, signature = token.rpartition(".")
+            padded = [base64.urlsafe_b64decode(part + "=" * (-len(part) % 4)) for part in (signed.split(".")[1], signature)]
+            self.assertEqual(json.loads(padded[0])["org_id"], key.tenant)
+            self.assertEqual(padded[1], hmac.digest(SECRET.encode(), signed.encode(), hashlib.sha256))
 
 
 class Reports(unittest.TestCase):

@@ -29,7 +29,8 @@ class Supply(unittest.TestCase):
         run("hadolint", "--failure-threshold", "style", DEPLOY / "Containerfile")
 
     def test_the_shell_scripts_are_shell(self):
-        run("bash", "-n", DEPLOY / "build")
+        for script in ("build", "cargo"):
+            run("bash", "-n", DEPLOY / script)
 
     def test_the_list_of_parts_is_the_same_each_time(self):
         metadata = run("cargo", "metadata", "--locked", "--format-version", "1", cwd=ROOT)

@@ -59,7 +59,7 @@ def lessons() -> Iterator[Lesson]:
     for name in ("sidegate-log", "sidegate-unix", "sidegate-open"):
         yield Lesson(name, PEERS[name])
     issuing = replace(PEERS[OURS], command=lambda bed: sidegate_peer(ISSUER.replace("@SECRET@", str(_secret(bed))))(bed))
-    yield Lesson("tokens", issuing, credentials=_tokens)
+    yield Lesson("tokens", issuing, credentials=tokens)
     yield Lesson("unknown keys", credentials=lambda bed: (f"{key.secret[:-1]}x" for key in bed.keys))
     yield Lesson("uploads", ask=_upload)
     yield Lesson("uploads over HTTP/2", ask=_upload_streams)
@@ -133,7 +133,9 @@ def _upload_streams(bed: Bed, port: int, seconds: int) -> Asked:
     return h2load(bed, port, seconds, 8, 32, content)
 
 
-def _tokens(bed: Bed) -> Iterator[str]:
+def tokens(bed: Bed) -> Iterator[str]:
+    """JSON Web Tokens of an hour, of the tenants of the first keys."""
+
     def encoded(part: bytes) -> str:
         return base64.urlsafe_b64encode(part).rstrip(b"=").decode()
 
